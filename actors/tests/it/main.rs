@@ -1,0 +1,4 @@
+//! The actors crate from outside.
+
+mod kernel;
+mod toy;
