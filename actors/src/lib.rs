@@ -1,3 +1,28 @@
 //! The gateway as a supervision tree: one actor a file, and the pure state machines beside them.
+//!
+//! Read `gateway` first: it is the tree on one screen. `tree` is the kernel under it, `estate` what outlives
+//! every actor, and each other file one actor, which begins with what it owns, hears, tells, and what is
+//! lost when it crashes.
 
+pub mod agents;
+pub mod broadcast;
+pub mod config;
+pub mod connection;
+pub mod connections;
+pub mod conns;
+pub mod devices;
+pub mod estate;
+pub mod event;
+pub mod gateway;
+pub mod handshake;
+pub mod health;
+pub mod log_ring;
+pub mod methods;
+pub mod outbox;
+pub mod presence;
+pub mod responder;
+pub mod scheduler;
+pub mod sessions;
+pub mod settings;
+pub mod store;
 pub mod tree;

@@ -1,1 +1,8 @@
-//! The gateway from outside.
+//! The gateway from outside: real sockets, real processes.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail like tests")]
+
+mod client;
+mod gateway;
+
+mod first_breath;

@@ -104,9 +104,7 @@ impl<B: Behavior> Actor for Host<B> {
         let me = Addr { to: me, gauge: node.gauge() };
         let mut ctx = Ctx { me, node, tasks: JoinSet::new(), stop: false };
         match guarded(|| B::start(&mut ctx, args)) {
-            Ok(behavior) => {
-                Ok(Running { behavior, ctx, stopping: false, slow: Duration::ZERO, guard })
-            }
+            Ok(behavior) => Ok(Running { behavior, ctx, stopping: false, slow: Duration::ZERO, guard }),
             Err(exit) => {
                 guard.exit = Some(exit.clone());
                 Err(exit.reason.into())
@@ -245,8 +243,7 @@ pub(super) async fn spawn<B: Behavior>(
     slot: super::addr::Slot<B::Msg>,
 ) -> Result<(), String> {
     let (node, generation) = (birth.node.clone(), birth.generation);
-    let (actor, _ended) =
-        Actor::spawn(None, Host::<B>::default(), birth).await.map_err(|e| e.to_string())?;
+    let (actor, _ended) = Actor::spawn(None, Host::<B>::default(), birth).await.map_err(|e| e.to_string())?;
     let addr = Addr { to: actor.clone(), gauge: node.gauge() };
     let control: Control = {
         let addr = addr.clone();

@@ -96,7 +96,9 @@ pub(super) fn decide(
     match order {
         Some(Order::Restart) => return Verdict::Respawn(Duration::ZERO),
         Some(Order::Park) => return Verdict::Park,
-        Some(Order::Stop) => return if restart == Restart::Permanent { Verdict::Rest } else { Verdict::Forget },
+        Some(Order::Stop) => {
+            return if restart == Restart::Permanent { Verdict::Rest } else { Verdict::Forget };
+        }
         None => {}
     }
     match (restart, kind) {

@@ -51,7 +51,7 @@ impl ChildSpec {
             backoff: Backoff::default(),
             intensity: Intensity::default(),
             shutdown: Duration::from_secs(2),
-            busy_bound: Duration::from_secs(5),
+            busy_bound: Duration::from_secs(2),
             escalate: false,
             quiet: false,
             start: Arc::new(move |node, generation| {

@@ -1,4 +1,6 @@
 //! The actors crate from outside.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail like tests")]
+
 mod kernel;
 mod toy;

@@ -37,7 +37,7 @@ impl Behavior for Worker {
     }
 }
 
-pub struct Opened(u16, Arc<parking_lot::Mutex<Option<TcpStream>>>);
+pub struct Opened(u16, Arc<parking_lot::Mutex<Option<TcpStream>>>, Reply<()>);
 
 struct Connections(Slots);
 
@@ -50,11 +50,15 @@ impl Behavior for Connections {
         Ok(Self(slots))
     }
 
-    fn handle(&mut self, ctx: &mut Ctx<Opened>, Opened(port, socket): Opened) -> Result<(), Fault> {
+    fn handle(&mut self, ctx: &mut Ctx<Opened>, Opened(port, socket, opened): Opened) -> Result<(), Fault> {
         let args = (socket, self.0.worker.clone());
-        let spec =
-            ChildSpec::new::<Connection>(port.to_string(), Restart::Temporary, args, &Slot::default()).quiet();
-        ctx.spawn(spec).map(|_| ()).map_err(Fault::new)
+        let spec = ChildSpec::new::<Connection>(port.to_string(), Restart::Temporary, args, &Slot::default())
+            .quiet();
+        // A socket that asks again, because the first answer was lost, has its child already.
+        match ctx.spawn(spec) {
+            Ok(_) | Err(Duplicate(_)) => opened.send(()),
+        }
+        Ok(())
     }
 }
 
@@ -115,9 +119,11 @@ impl Behavior for Listener {
         ctx.detached(async move {
             while let Ok((stream, peer)) = socket.accept().await {
                 let stream = Arc::new(parking_lot::Mutex::new(Some(stream)));
-                while slots.connections.send(Opened(peer.port(), stream.clone())).is_err() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                let connections = slots.connections.clone();
+                // Not a task of the listener: an accepted socket outlives it.
+                tokio::spawn(async move {
+                    connections.ask(|opened| Opened(peer.port(), stream.clone(), opened)).await;
+                });
             }
         });
         Ok(Self)

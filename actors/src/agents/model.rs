@@ -1,0 +1,59 @@
+//! What a model is to the rest of the gateway.
+
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+/// Who said something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// A person.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// One thing said earlier in the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// By whom.
+    pub by: Speaker,
+    /// What.
+    pub text: String,
+}
+
+/// What a model is asked.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// The conversation so far, oldest first; the last entry is to be answered.
+    pub conversation: Vec<Said>,
+}
+
+/// Tokens used by a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Read by the model.
+    pub input: u64,
+    /// Written by the model.
+    pub output: u64,
+}
+
+/// A piece of a model's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// More text.
+    Text(String),
+    /// The answer is complete.
+    End(Usage),
+    /// There is no answer, or no more of it.
+    Failed(String),
+}
+
+/// A model that streams answers. Dropping the stream ends the work.
+pub trait Model: Send + Sync {
+    /// Its provider's name.
+    fn provider(&self) -> &str;
+    /// Its own name.
+    fn id(&self) -> &str;
+    /// Answers.
+    fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk>;
+}

@@ -1,0 +1,314 @@
+//! **Owns** one client's side of the protocol, from the challenge to the last answer.
+//! **Hears** frames from its socket; **tells** each request to the actor that answers it.
+//! **On crash** its socket closes, and nothing else: its entry in the table of connections goes with it,
+//! whichever way it ends.
+
+use crate::broadcast::BroadcastMsg;
+use crate::conns::{Conn, Grant};
+use crate::devices::{Admission, DevicesMsg, Request, Verdict};
+use crate::gateway::Wiring;
+use crate::handshake;
+use crate::methods::{self, Call};
+use crate::presence::PresenceMsg;
+use crate::responder::Responder;
+use crate::tree::*;
+use bytes::Bytes;
+use crabtree_protocol::connect::{CAP_SESSION_SCOPED_EVENTS, CAP_TOOL_EVENTS, Challenge};
+use crabtree_protocol::frame::{
+    Close, MAX_PENDING_HANDSHAKE_FRAMES, MAX_UNAUTHORIZED_ROLE, RequestFrame, encode_ok, encode_refusal,
+    event_head,
+};
+use crabtree_protocol::{ConnectParams, ConnectRefusal, Event as Name, Refusal, Role, authorize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+/// How long a `connect` waits for the gateway to become ready before it is told to come back.
+const READY_WAIT: Duration = Duration::from_millis(250);
+
+/// What a connection hears.
+pub enum ConnectionMsg {
+    /// A message of the client: UTF-8 text, or what should have been.
+    Frame(Bytes, OwnedSemaphorePermit),
+    /// The socket has ended.
+    Gone,
+    /// The handshake took too long.
+    TimedOut,
+    /// The gateway is ready, or still is not.
+    Ready(bool),
+    /// What the device is granted.
+    Verdict(Verdict),
+    /// Events are heard from now on.
+    Joined,
+}
+
+/// What a connection is started with.
+#[derive(Clone)]
+pub struct ConnectionArgs {
+    /// Its entry in the table.
+    pub conn: Arc<Conn>,
+    /// Everybody it may talk to.
+    pub wiring: Arc<Wiring>,
+}
+
+enum Phase {
+    /// The challenge is out.
+    Challenged { nonce: String },
+    /// A `connect` is being looked at; frames that follow wait.
+    Connecting(Box<Connecting>),
+    /// Authenticated.
+    Open,
+    /// Refused; the socket is being closed.
+    Refused,
+}
+
+struct Connecting {
+    id: String,
+    nonce: String,
+    params: ConnectParams,
+    token: Option<(String, i64)>,
+    waiting: Vec<(Bytes, OwnedSemaphorePermit)>,
+}
+
+/// See the module.
+pub struct Connection {
+    conn: Arc<Conn>,
+    wiring: Arc<Wiring>,
+    phase: Phase,
+    unauthorized: u32,
+    _timeout: Option<Timer>,
+}
+
+impl Behavior for Connection {
+    type Msg = ConnectionMsg;
+    type Args = ConnectionArgs;
+    const KIND: &'static str = "connection";
+
+    fn start(ctx: &mut Ctx<ConnectionMsg>, args: ConnectionArgs) -> Result<Self, Fault> {
+        let nonce = Uuid::new_v4().to_string();
+        let challenge = Challenge::new(nonce.clone(), ctx.now_ms().max(0) as u64);
+        let payload = serde_json::to_vec(&challenge).map_err(Fault::new)?;
+        args.conn.outbox.frame(event_head(Name::ConnectChallenge.name(), &payload, None).encode(None));
+        let wait = args.wiring.store.estate.config.load().settings.gateway.handshake_timeout_ms;
+        let timeout = ctx.after(Duration::from_millis(wait), ConnectionMsg::TimedOut);
+        Ok(Self {
+            conn: args.conn,
+            wiring: args.wiring,
+            phase: Phase::Challenged { nonce },
+            unauthorized: 0,
+            _timeout: Some(timeout),
+        })
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<ConnectionMsg>, msg: ConnectionMsg) -> Result<(), Fault> {
+        match msg {
+            ConnectionMsg::Frame(frame, permit) => self.frame(ctx, frame, permit),
+            ConnectionMsg::Gone => ctx.stop(),
+            ConnectionMsg::TimedOut => self.close(Close::silent()),
+            ConnectionMsg::Ready(ready) => self.ready(ctx, ready),
+            ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, &admission),
+            ConnectionMsg::Verdict(Err(refusal)) => self.refuse(refusal),
+            ConnectionMsg::Joined => self.joined(ctx),
+        }
+        Ok(())
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<ConnectionMsg>) -> Stopping {
+        self.conn.outbox.close(Close::restart());
+        Stopping::Now
+    }
+}
+
+/// Whichever way a connection ends, its socket closes and it is nobody's audience any more.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.conn.outbox.close(Close::internal());
+        self.wiring.store.estate.conns.forget(self.conn.id());
+        if self.conn.grant().is_some() {
+            let _ = self.wiring.broadcast.send(BroadcastMsg::Left);
+            let _ = self.wiring.presence.send(PresenceMsg::Left(*self.conn.id()));
+        }
+    }
+}
+
+impl Connection {
+    fn frame(&mut self, ctx: &mut Ctx<ConnectionMsg>, frame: Bytes, permit: OwnedSemaphorePermit) {
+        match &mut self.phase {
+            Phase::Open => self.request(ctx, &frame, permit),
+            Phase::Challenged { .. } => self.connect(ctx, &frame),
+            Phase::Connecting(connecting) if connecting.waiting.len() < MAX_PENDING_HANDSHAKE_FRAMES => {
+                connecting.waiting.push((frame, permit));
+            }
+            Phase::Connecting(_) => self.close(Close::too_many_pending()),
+            Phase::Refused => {}
+        }
+    }
+
+    // ---- the handshake ----
+
+    fn connect(&mut self, ctx: &mut Ctx<ConnectionMsg>, frame: &[u8]) {
+        let Phase::Challenged { nonce } = &self.phase else { return };
+        let nonce = nonce.clone();
+        let text = std::str::from_utf8(frame).unwrap_or_default();
+        let request = match RequestFrame::parse(text) {
+            Ok(request) => request,
+            Err(e) => return self.close(e.close_before_handshake()),
+        };
+        let id = request.id.to_owned();
+        let params = if request.method == "connect" {
+            ConnectParams::parse(request.params)
+        } else {
+            Err(ConnectRefusal::first_not_connect())
+        };
+        match params {
+            Err(refusal) => self.answer_refusal(&id, refusal),
+            Ok(params) => {
+                let connecting = Connecting { id, nonce, params, token: None, waiting: Vec::new() };
+                self.phase = Phase::Connecting(Box::new(connecting));
+                let estate = self.wiring.store.estate.clone();
+                if estate.ready.is_complete() {
+                    self.ready(ctx, true);
+                } else {
+                    let wait = async move {
+                        tokio::time::timeout(READY_WAIT, estate.ready.complete()).await.is_ok()
+                    };
+                    ctx.task(wait, ConnectionMsg::Ready);
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self, ctx: &mut Ctx<ConnectionMsg>, ready: bool) {
+        if !ready {
+            return self.refuse(ConnectRefusal::starting());
+        }
+        let Phase::Connecting(connecting) = &mut self.phase else { return };
+        let estate = &self.wiring.store.estate;
+        let judged = handshake::judge(
+            &connecting.params,
+            &self.conn.peer,
+            &estate.auth,
+            &connecting.nonce,
+            ctx.now_ms(),
+        );
+        match judged {
+            Err(refusal) => self.refuse(refusal),
+            Ok(claim) if claim.device.is_none() => {
+                let handshake::Shared::Granted(method) = claim.shared else {
+                    return self.refuse(ConnectRefusal::device_required());
+                };
+                self.grant(ctx, method, claim.scopes);
+            }
+            Ok(claim) => {
+                let request = Arc::new(Request {
+                    params: connecting.params.clone(),
+                    claim,
+                    local: self.conn.peer.is_loopback() && self.conn.peer.origin.is_none(),
+                });
+                let devices = self.wiring.devices.clone();
+                let ask = async move { devices.ask(|reply| DevicesMsg::Admit(request.clone(), reply)).await };
+                ctx.task(ask, ConnectionMsg::Verdict);
+            }
+        }
+    }
+
+    fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: &Admission) {
+        if let Phase::Connecting(connecting) = &mut self.phase {
+            connecting.token = Some(admission.token.clone());
+            self.grant(ctx, admission.method, admission.scopes.clone());
+        }
+    }
+
+    fn grant(
+        &mut self,
+        ctx: &mut Ctx<ConnectionMsg>,
+        method: &'static str,
+        scopes: crabtree_protocol::Scopes,
+    ) {
+        let Phase::Connecting(connecting) = &self.phase else { return };
+        let params = connecting.params.clone();
+        self.conn.admit(Grant {
+            role: params.role().unwrap_or(Role::Operator),
+            scopes,
+            device: params.device.as_ref().map(|d| d.id.as_str().into()),
+            method,
+            scoped_events: params.has_cap(CAP_SESSION_SCOPED_EVENTS),
+            tool_events: params.has_cap(CAP_TOOL_EVENTS),
+            params,
+        });
+        let broadcast = self.wiring.broadcast.clone();
+        ctx.task(async move { broadcast.ask(BroadcastMsg::Join).await }, |()| ConnectionMsg::Joined);
+    }
+
+    /// The connection is on the roster: from here on no event passes it by.
+    fn joined(&mut self, ctx: &mut Ctx<ConnectionMsg>) {
+        let Phase::Connecting(connecting) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
+        self._timeout = None;
+        let token = connecting.token.as_ref().map(|(token, at)| (token.as_str(), *at));
+        let hello = self.wiring.hello(&self.conn, token);
+        self.conn.outbox.hello(encode_ok(&connecting.id, &hello));
+        let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
+        for (frame, permit) in connecting.waiting {
+            self.request(ctx, &frame, permit);
+        }
+    }
+
+    fn refuse(&mut self, refusal: ConnectRefusal) {
+        if let Phase::Connecting(connecting) = &self.phase {
+            let id = connecting.id.clone();
+            self.answer_refusal(&id, refusal);
+        }
+    }
+
+    fn answer_refusal(&mut self, id: &str, refusal: ConnectRefusal) {
+        if let Some(answer) = &refusal.refusal {
+            self.conn.outbox.frame(encode_refusal(id, answer));
+        }
+        self.close(refusal.close);
+    }
+
+    fn close(&mut self, close: Close) {
+        self.phase = Phase::Refused;
+        self._timeout = None;
+        self.conn.outbox.close(close);
+    }
+
+    // ---- requests ----
+
+    fn request(&mut self, ctx: &mut Ctx<ConnectionMsg>, frame: &[u8], permit: OwnedSemaphorePermit) {
+        let text = std::str::from_utf8(frame).unwrap_or_default();
+        let request = match RequestFrame::parse(text) {
+            Ok(request) => request,
+            Err(e) => {
+                if let (Some(refusal), crabtree_protocol::FrameError::Invalid { id, .. }) = (e.refusal(), &e)
+                {
+                    Responder::new(self.conn.clone(), id, Some(permit)).refuse(refusal);
+                }
+                return;
+            }
+        };
+        let responder = Responder::new(self.conn.clone(), request.id, Some(permit));
+        let Some(grant) = self.conn.grant() else { return };
+        match authorize(&request.method, grant.role, &grant.scopes) {
+            Err(refusal) => self.unauthorized(responder, refusal),
+            Ok(method) => {
+                self.unauthorized = 0;
+                methods::dispatch(
+                    ctx,
+                    Call { wiring: &self.wiring, method, params: request.params, responder },
+                );
+            }
+        }
+    }
+
+    /// Who keeps calling what its role may not is closed.
+    fn unauthorized(&mut self, responder: Responder, refusal: Refusal) {
+        let by_role = refusal.message.starts_with("unauthorized role");
+        self.unauthorized = if by_role { self.unauthorized + 1 } else { 0 };
+        responder.refuse(refusal);
+        if self.unauthorized > MAX_UNAUTHORIZED_ROLE {
+            self.close(Close::repeated_unauthorized());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The table of live connections. It is part of the Estate: no actor's crash touches it.
+
+use crate::event::Event;
+use crate::outbox::{Item, Outbox};
+use arc_swap::ArcSwap;
+use crabtree_protocol::{ConnId, ConnectParams, DeviceId, Role, Scope, Scopes, SessionKey};
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Requests one connection may have in flight; then its socket is not read.
+pub const MAX_IN_FLIGHT: usize = 64;
+/// Sessions one connection may subscribe to.
+pub const MAX_MESSAGE_SUBSCRIPTIONS: usize = 1_000;
+
+/// Where a connection comes from.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address of the socket's other end.
+    pub ip: IpAddr,
+    /// The `Origin` header, if a browser sent one.
+    pub origin: Option<String>,
+    /// The `Host` header.
+    pub host: Option<String>,
+}
+
+impl Peer {
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.ip.to_canonical().is_loopback()
+    }
+}
+
+/// What a connection was granted at its hello.
+#[derive(Debug)]
+pub struct Grant {
+    /// Operator or node.
+    pub role: Role,
+    /// Scopes as granted.
+    pub scopes: Scopes,
+    /// The device that proved itself.
+    pub device: Option<DeviceId>,
+    /// How it authenticated (`token`, `password`, `device-token`, `none`).
+    pub method: &'static str,
+    /// The client wants turn events of subscribed sessions only (cap `session-scoped-events`).
+    pub scoped_events: bool,
+    /// The client wants the tool events of its own runs (cap `tool-events`).
+    pub tool_events: bool,
+    /// What it said of itself.
+    pub params: ConnectParams,
+}
+
+impl Grant {
+    /// Whether an operator's scopes allow this.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.role == Role::Operator && self.scopes.allows(scope)
+    }
+}
+
+/// One live connection.
+#[derive(Debug)]
+pub struct Conn {
+    id: ConnId,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// The way out to it.
+    pub outbox: Outbox,
+    /// Permits of requests in flight.
+    pub permits: Arc<Semaphore>,
+    grant: OnceLock<Grant>,
+    all_sessions: AtomicBool,
+    messages: ArcSwap<HashSet<SessionKey>>,
+}
+
+impl Conn {
+    /// Its id (`server.connId`).
+    pub fn id(&self) -> &ConnId {
+        &self.id
+    }
+
+    /// What it was granted; `None` before its hello.
+    pub fn grant(&self) -> Option<&Grant> {
+        self.grant.get()
+    }
+
+    /// Grants, once.
+    pub fn admit(&self, grant: Grant) {
+        let _ = self.grant.set(grant);
+    }
+
+    /// Whether it subscribed to all sessions.
+    pub fn hears_sessions(&self) -> bool {
+        self.all_sessions.load(Relaxed)
+    }
+
+    /// Whether it subscribed to the messages of `key`.
+    pub fn hears_messages_of(&self, key: &SessionKey) -> bool {
+        self.messages.load().contains(key)
+    }
+
+    pub(crate) fn subscribe_sessions(&self) {
+        self.all_sessions.store(true, Relaxed);
+    }
+
+    /// False if it has too many subscriptions.
+    pub(crate) fn subscribe_messages(&self, key: SessionKey) -> bool {
+        let mut keys = HashSet::clone(&self.messages.load());
+        if keys.len() >= MAX_MESSAGE_SUBSCRIPTIONS && !keys.contains(&key) {
+            return false;
+        }
+        keys.insert(key);
+        self.messages.store(Arc::new(keys));
+        true
+    }
+
+    pub(crate) fn unsubscribe_messages(&self, key: &SessionKey) {
+        let mut keys = HashSet::clone(&self.messages.load());
+        keys.remove(key);
+        self.messages.store(Arc::new(keys));
+    }
+}
+
+/// All live connections, and the roster of those that hear events.
+#[derive(Default)]
+pub struct Conns {
+    live: Mutex<HashMap<ConnId, Arc<Conn>>>,
+    roster: ArcSwap<Vec<Arc<Conn>>>,
+    process: Arc<AtomicUsize>,
+}
+
+impl Conns {
+    /// Enters a new connection; the other value is what its socket's writer reads.
+    pub fn open(&self, id: ConnId, peer: Peer) -> (Arc<Conn>, mpsc::UnboundedReceiver<Item>) {
+        let (outbox, items) = Outbox::new(self.process.clone());
+        let conn = Arc::new(Conn {
+            id,
+            peer,
+            outbox,
+            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            grant: OnceLock::new(),
+            all_sessions: AtomicBool::new(false),
+            messages: ArcSwap::default(),
+        });
+        self.live.lock().insert(id, conn.clone());
+        (conn, items)
+    }
+
+    /// Forgets a connection.
+    pub fn forget(&self, id: &ConnId) {
+        self.live.lock().remove(id);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.live.lock().len()
+    }
+
+    /// Bytes waiting for all clients together.
+    pub fn buffered(&self) -> usize {
+        self.process.load(Relaxed)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Conn>> {
+        self.live.lock().values().cloned().collect()
+    }
+
+    /// Makes the roster from the table. Called by the broadcast actor alone.
+    pub(crate) fn publish_roster(&self) -> usize {
+        let mut roster = self.all();
+        roster.retain(|c| c.grant().is_some());
+        roster.sort_by_key(|conn| conn.id);
+        let size = roster.len();
+        self.roster.store(Arc::new(roster));
+        size
+    }
+
+    /// Hands an event to everyone who is to hear it. Runs in the publisher, takes no lock.
+    pub fn publish(&self, event: Event) {
+        let event = Arc::new(event);
+        for conn in self.roster.load().iter().filter(|c| event.audience.admits(c)) {
+            conn.outbox.event(event.clone());
+        }
+    }
+}

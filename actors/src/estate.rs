@@ -1,0 +1,214 @@
+//! The Estate: what is made before the tree and outlives every actor in it.
+//!
+//! Actors publish their snapshots here and read those of others; the table of live connections, the
+//! outcomes somebody waits for and the place a running turn has reached are here, so that a reborn actor
+//! goes on where its predecessor stopped.
+
+use crate::agents::Catalog;
+use crate::conns::Conns;
+use crate::health::HealthSnapshot;
+use crate::log_ring::LogRing;
+use crate::presence::PresenceSnapshot;
+use crate::sessions::{Ledgers, SessionMsg, Waiters};
+use crate::settings::{AuthSecret, Loaded};
+use crate::store::Db;
+use crate::tree::{Clock, Node, Slot};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crabtree_protocol::SessionKey;
+use crabtree_protocol::frame::StateVersion;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Semaphore, watch};
+
+/// Agent runs at the same time, over all sessions.
+pub const MAX_PARALLEL_RUNS: usize = 16;
+
+/// What is true for the whole life of the process.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// `server.version`: our own.
+    pub version: &'static str,
+    /// `server.buildId`.
+    pub build_id: String,
+    /// `server.bootId`.
+    pub boot_id: String,
+    /// The machine's name, as presence shows it.
+    pub host: String,
+}
+
+/// What must be ready before a client is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Part {
+    /// The database is open.
+    Store = 1,
+    /// The configuration is published.
+    Config = 2,
+    /// The paired devices are known.
+    Devices = 4,
+}
+
+/// Which parts have been ready once.
+pub struct Ready(watch::Sender<u8>);
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Ready {
+    const ALL: u8 = Part::Store as u8 | Part::Config as u8 | Part::Devices as u8;
+
+    /// Notes that a part is ready.
+    pub fn done(&self, part: Part) {
+        self.0.send_if_modified(|parts| {
+            let before = *parts;
+            *parts |= part as u8;
+            *parts != before
+        });
+    }
+
+    /// Whether clients can be served.
+    pub fn is_complete(&self) -> bool {
+        *self.0.borrow() == Self::ALL
+    }
+
+    /// Resolves when clients can be served.
+    pub async fn complete(&self) {
+        // The sender is `self`, so waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|parts| *parts == Self::ALL).await;
+    }
+
+    /// Resolves when this part is ready.
+    pub async fn wait(&self, part: Part) {
+        let _ = self.0.subscribe().wait_for(|parts| parts & part as u8 != 0).await;
+    }
+
+    /// Names of the parts that are missing.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let parts = *self.0.borrow();
+        [(Part::Store, "store"), (Part::Config, "config"), (Part::Devices, "devices")]
+            .into_iter()
+            .filter_map(|(part, name)| (parts & part as u8 == 0).then_some(name))
+            .collect()
+    }
+}
+
+/// Named places in the write path where the process can be told to die (`system.chaos`).
+#[derive(Default)]
+pub struct KillPoints(Mutex<HashSet<String>>);
+
+impl KillPoints {
+    /// The next time `point` is reached, the process aborts.
+    pub fn arm(&self, point: &str) {
+        self.0.lock().insert(point.to_owned());
+    }
+
+    /// Passes the point, or dies there without unwinding or flushing anything.
+    pub fn reach(&self, point: &str) {
+        if self.0.lock().contains(point) {
+            std::process::abort();
+        }
+    }
+}
+
+/// See the module.
+pub struct Estate {
+    /// Time.
+    pub clock: Clock,
+    /// Identity of this process.
+    pub boot: Boot,
+    /// The live connections.
+    pub conns: Conns,
+    /// The configuration in force.
+    pub config: ArcSwap<Loaded>,
+    /// Who is there.
+    pub presence: ArcSwap<PresenceSnapshot>,
+    /// How everything is.
+    pub health: ArcSwap<HealthSnapshot>,
+    /// The agents and their models.
+    pub catalog: ArcSwap<Catalog>,
+    /// The database, once it is open.
+    pub db: ArcSwapOption<Db>,
+    /// What is ready.
+    pub ready: Ready,
+    /// Who waits for which run's outcome.
+    pub waiters: Waiters,
+    /// How far the running turns have been told.
+    pub ledgers: Ledgers,
+    sessions: Mutex<HashMap<SessionKey, Slot<SessionMsg>>>,
+    /// Permits for agent runs.
+    pub lanes: Arc<Semaphore>,
+    /// The last lines of the log.
+    pub log_ring: Arc<LogRing>,
+    /// Armed by fault injection.
+    pub kill_points: KillPoints,
+    /// What clients must present.
+    pub auth: AuthSecret,
+    /// Key from which device tokens are derived.
+    pub device_key: [u8; 32],
+    /// The tree, once it is planted.
+    pub root: OnceLock<Arc<Node>>,
+    /// Set when a shutdown has begun: nothing new is accepted.
+    pub draining: watch::Sender<bool>,
+}
+
+/// What the Estate is made from.
+pub struct EstateArgs {
+    /// Time.
+    pub clock: Clock,
+    /// Identity of this process.
+    pub boot: Boot,
+    /// The configuration as first loaded.
+    pub loaded: Loaded,
+    /// What clients must present.
+    pub auth: AuthSecret,
+    /// Key from which device tokens are derived.
+    pub device_key: [u8; 32],
+    /// The last lines of the log.
+    pub log_ring: Arc<LogRing>,
+}
+
+impl Estate {
+    /// Makes it.
+    pub fn new(args: EstateArgs) -> Arc<Self> {
+        Arc::new(Self {
+            presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
+            health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
+            catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings)),
+            clock: args.clock,
+            boot: args.boot,
+            conns: Conns::default(),
+            config: ArcSwap::from_pointee(args.loaded),
+            db: ArcSwapOption::empty(),
+            ready: Ready::default(),
+            waiters: Waiters::default(),
+            ledgers: Ledgers::default(),
+            sessions: Mutex::default(),
+            lanes: Arc::new(Semaphore::new(MAX_PARALLEL_RUNS)),
+            log_ring: args.log_ring,
+            kill_points: KillPoints::default(),
+            auth: args.auth,
+            device_key: args.device_key,
+            root: OnceLock::new(),
+            draining: watch::Sender::new(false),
+        })
+    }
+
+    /// The address of a session, whether it lives at the moment or not.
+    pub fn session_slot(&self, key: &SessionKey) -> Slot<SessionMsg> {
+        self.sessions.lock().entry(key.clone()).or_default().clone()
+    }
+
+    /// The versions of presence and health, as hello-ok and those two events carry them.
+    pub fn state_version(&self) -> StateVersion {
+        StateVersion { presence: self.presence.load().version, health: self.health.load().version }
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}

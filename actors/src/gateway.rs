@@ -1,0 +1,215 @@
+//! **Owns** the tree: its table is [`table`], one screen.
+//! **Hears** that the configuration changed; **tells** the children whose arguments changed to start anew.
+//! **On crash** the process exits with 70 and leaves the restart to the service manager. It holds no domain
+//! state, so there is little that could make it crash.
+
+use crate::agents::Agents;
+use crate::broadcast::{Broadcast, BroadcastMsg};
+use crate::config::{Config, ConfigArgs, ConfigMsg, Reload};
+use crate::connections::{Connections, ConnectionsMsg};
+use crate::devices::{Devices, DevicesMsg};
+use crate::estate::Estate;
+use crate::event::{Audience, Event};
+use crate::health::{Health, HealthMsg};
+use crate::presence::{Presence, PresenceMsg};
+use crate::scheduler::{Scheduler, SchedulerArgs, SchedulerMsg};
+use crate::sessions::{Sessions, SessionsMsg};
+use crate::store::{OpenDb, Store, StoreActor, StoreArgs, StoreMsg};
+use crate::tree::*;
+use crabtree_protocol::Scope;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the root looks whether `health`, which watches everybody else, is stuck itself.
+const WATCH_HEALTH: Duration = Duration::from_secs(2);
+
+/// The addresses of all static actors. Passing (a part of) it is the wiring; there are no globals.
+pub struct Wiring {
+    /// The store, for writing and reading; through it the Estate.
+    pub store: Store,
+    /// The configuration.
+    pub config: Slot<ConfigMsg>,
+    /// The roster of listeners.
+    pub broadcast: Slot<BroadcastMsg>,
+    /// Who is there.
+    pub presence: Slot<PresenceMsg>,
+    /// Paired devices.
+    pub devices: Slot<DevicesMsg>,
+    /// Agents and models.
+    pub agents: Slot<()>,
+    /// The sessions' parent.
+    pub sessions: Slot<SessionsMsg>,
+    /// The gateway's own timers.
+    pub scheduler: Slot<SchedulerMsg>,
+    /// The watch.
+    pub health: Slot<HealthMsg>,
+    /// The connections' parent.
+    pub connections: Slot<ConnectionsMsg>,
+    /// The root.
+    pub root: Slot<RootMsg>,
+    /// `features` of hello-ok, encoded once.
+    pub features: Box<RawValue>,
+}
+
+impl Wiring {
+    /// Addresses that nobody has filled yet.
+    pub fn new(estate: Arc<Estate>) -> Arc<Self> {
+        let chaos = estate.config.load().settings.gateway.chaos.enabled;
+        let slot: Slot<StoreMsg> = Slot::default();
+        Arc::new(Self {
+            store: Store { slot, estate },
+            config: Slot::default(),
+            broadcast: Slot::default(),
+            presence: Slot::default(),
+            devices: Slot::default(),
+            agents: Slot::default(),
+            sessions: Slot::default(),
+            scheduler: Slot::default(),
+            health: Slot::default(),
+            connections: Slot::default(),
+            root: Slot::default(),
+            features: crabtree_protocol::hello::encode_features(chaos),
+        })
+    }
+}
+
+/// What the tree is planted with.
+#[derive(Clone)]
+pub struct RootArgs {
+    /// The addresses.
+    pub wiring: Arc<Wiring>,
+    /// How the database is opened.
+    pub open: OpenDb,
+    /// How the configuration is read anew.
+    pub reload: Reload,
+    /// The accept loop; simulations have none.
+    pub listener: Option<ChildSpec>,
+}
+
+/// A row of the table: the child, and the sections of the configuration it is started from.
+type Row = (ChildSpec, &'static [&'static str]);
+
+/// The tree, in start order. Everybody is restarted alone (one-for-one), at once the first time, then after
+/// 100 ms doubling to 30 s; past 5 restarts in 60 s a child is parked. Shutdown runs it backwards.
+fn table(args: &RootArgs) -> Vec<Row> {
+    use Restart::Permanent;
+    let w = &args.wiring;
+    let estate = &w.store.estate;
+    let secs = Duration::from_secs;
+    let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
+    let config = ConfigArgs { estate: estate.clone(), reload: args.reload.clone(), root: w.root.clone() };
+    let scheduler = SchedulerArgs { estate: estate.clone(), wake: crate::methods::waker(w.clone()) };
+    let mut rows: Vec<Row> = vec![
+        (
+            ChildSpec::new::<StoreActor>("store", Permanent, store, &w.store.slot)
+                .escalate()
+                .shutdown(secs(10)),
+            &[],
+        ),
+        (ChildSpec::new::<Config>("config", Permanent, config, &w.config), &[]),
+        (ChildSpec::new::<Broadcast>("broadcast", Permanent, estate.clone(), &w.broadcast), &[]),
+        (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
+        (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
+        (ChildSpec::new::<Agents>("agents", Permanent, estate.clone(), &w.agents), &["agents", "session"]),
+        (
+            ChildSpec::new::<Sessions>("sessions", Permanent, w.store.clone(), &w.sessions).shutdown(secs(5)),
+            &[],
+        ),
+        (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
+        (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
+        (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),
+    ];
+    rows.extend(args.listener.clone().map(|listener| (listener, &[][..])));
+    rows
+}
+
+/// What the root hears.
+pub enum RootMsg {
+    /// These sections of the configuration are different now.
+    ConfigChanged(Vec<&'static str>),
+    /// Look whether `health` is stuck.
+    WatchHealth,
+}
+
+/// See the module.
+pub struct Root {
+    sections: Vec<(Arc<str>, &'static [&'static str])>,
+    _watch: Timer,
+}
+
+impl Behavior for Root {
+    type Msg = RootMsg;
+    type Args = RootArgs;
+    const KIND: &'static str = "gateway";
+    const SHUTDOWN: ShutdownOrder = ShutdownOrder::Reverse;
+
+    fn start(ctx: &mut Ctx<RootMsg>, args: RootArgs) -> Result<Self, Fault> {
+        let mut sections = Vec::new();
+        for (spec, depends) in table(&args) {
+            let child = ctx.spawn(spec).map_err(Fault::new)?;
+            sections.push((child.name().clone(), depends));
+        }
+        let watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
+        Ok(Self { sections, _watch: watch })
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<RootMsg>, msg: RootMsg) -> Result<(), Fault> {
+        match msg {
+            RootMsg::ConfigChanged(changed) => {
+                for (child, depends) in &self.sections {
+                    if depends.iter().any(|section| changed.contains(section)) {
+                        ctx.restart_child(child);
+                    }
+                }
+            }
+            RootMsg::WatchHealth => {
+                self._watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
+                if let Some(health) = ctx.node().child("health")
+                    && let Some(busy) = health.gauge().busy_ms()
+                    && busy >= health.busy_bound().as_millis() as u64
+                {
+                    health.report_stuck(health.generation(), busy);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Plants the tree; it is found in the Estate from then on.
+pub fn plant(args: RootArgs) -> Arc<Node> {
+    let estate = args.wiring.store.estate.clone();
+    let slot = args.wiring.root.clone();
+    let spec = ChildSpec::new::<Root>("gateway", Restart::Temporary, args, &slot);
+    let root = grow(spec, estate.clock.clone(), observer(&estate));
+    let _ = estate.root.set(root.clone());
+    root
+}
+
+/// The one place that logs lifecycle, and tells it to operators.
+fn observer(estate: &Arc<Estate>) -> Observer {
+    let estate = Arc::downgrade(estate);
+    Arc::new(move |change: &Lifecycle| {
+        let (path, state) = (&*change.path, change.state.as_str());
+        let reason = change.last_exit.as_ref().map_or("", |e| e.reason.as_str());
+        match &change.last_exit {
+            Some(exit) if !change.ordered && change.state != NodeState::Running => {
+                tracing::warn!(target: "crabtree::tree", path, state, restarts = change.restarts,
+                    exit = exit.kind.as_str(), reason, "actor down");
+            }
+            _ => tracing::debug!(target: "crabtree::tree", path, state, restarts = change.restarts, "actor"),
+        }
+        let Some(estate) = estate.upgrade() else { return };
+        let mut news = json!({
+            "path": path, "state": state, "restarts": change.restarts, "ts": estate.clock.now_ms(),
+        });
+        if let Some(exit) = &change.last_exit {
+            news["lastExit"] = json!({ "kind": exit.kind.as_str(), "reason": exit.reason, "at": exit.at_ms });
+        }
+        let audience = Audience::Scope(Scope::Read);
+        let name = crabtree_protocol::Event::SystemActorsChanged;
+        estate.conns.publish(Event::new(name, audience, &news).droppable());
+    })
+}

@@ -1,0 +1,201 @@
+//! **Owns** the published health, and the watch over stuck actors.
+//! **Hears** its own timers; **tells** everybody the event `health`, and a parent that its child is stuck.
+//! **On crash** nothing is lost: the next look at the tree makes it anew. Its own hanging is watched by the
+//! root.
+
+use crate::estate::Estate;
+use crate::event::{Audience, Event};
+use crate::settings::Settings;
+use crate::store::{self, Counts, Store};
+use crate::tree::*;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the tree is looked over.
+const WATCH: Duration = Duration::from_secs(1);
+/// How often health is told to everybody (as recorded), in looks.
+const LOOKS_PER_EVENT: u32 = 60;
+/// A stuck actor is named at its bound and killed at this multiple of it.
+const KILL_AT: u32 = 2;
+/// Nodes named in one health payload.
+const MAX_NAMED: usize = 20;
+
+/// The published state.
+#[derive(Debug)]
+pub struct HealthSnapshot {
+    /// Grows with each change.
+    pub version: u64,
+    /// The payload of method, event and hello-ok, encoded once.
+    pub json: Box<RawValue>,
+    /// Whether everything runs.
+    pub ok: bool,
+}
+
+impl HealthSnapshot {
+    /// Before the first look.
+    pub fn first(now_ms: i64) -> Self {
+        let json = to_raw_value(&json!({ "ok": true, "ts": now_ms, "durationMs": 0 }))
+            .expect("health is plain data");
+        Self { version: 1, json, ok: true }
+    }
+}
+
+/// What health hears.
+pub enum HealthMsg {
+    /// Look the tree over.
+    Look,
+    /// What the store counts.
+    Counted(Option<Counts>),
+}
+
+/// See the module.
+pub struct Health {
+    estate: Arc<Estate>,
+    store: Store,
+    counts: Counts,
+    findings: Findings,
+    looks: u32,
+    _timer: Timer,
+}
+
+impl Behavior for Health {
+    type Msg = HealthMsg;
+    type Args = Store;
+    const KIND: &'static str = "health";
+
+    fn start(ctx: &mut Ctx<HealthMsg>, store: Store) -> Result<Self, Fault> {
+        let timer = ctx.after(Duration::ZERO, HealthMsg::Look);
+        Ok(Self {
+            estate: store.estate.clone(),
+            store,
+            counts: Counts::default(),
+            findings: Findings::default(),
+            looks: 0,
+            _timer: timer,
+        })
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<HealthMsg>, msg: HealthMsg) -> Result<(), Fault> {
+        match msg {
+            HealthMsg::Look => self.look(ctx),
+            HealthMsg::Counted(counts) => {
+                self.counts = counts.unwrap_or(self.counts);
+                self.publish(ctx.now_ms());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Health {
+    fn look(&mut self, ctx: &mut Ctx<HealthMsg>) {
+        self._timer = ctx.after(WATCH, HealthMsg::Look);
+        let Some(root) = self.estate.root.get() else { return };
+        let findings = find(root);
+        for (node, busy_ms) in &findings.stuck {
+            if *busy_ms >= u64::from(KILL_AT) * node.busy_bound().as_millis() as u64 {
+                node.report_stuck(node.generation(), *busy_ms);
+            }
+        }
+        let news = findings.names() != self.findings.names();
+        self.findings = findings;
+        self.looks += 1;
+        if self.looks % LOOKS_PER_EVENT == 1 {
+            let store = self.store.clone();
+            ctx.task(async move { store.read(store::counts).await.ok() }, HealthMsg::Counted);
+        } else if news {
+            self.publish(ctx.now_ms());
+        }
+        let (parked, stuck) = self.findings.names();
+        ctx.publish_info(json!({ "actors": self.findings.total, "parked": parked, "stuck": stuck }));
+    }
+
+    /// Publishes the snapshot, and the event with it: when something changed, and each minute.
+    fn publish(&self, now: i64) {
+        let last = self.estate.health.load();
+        let payload = payload(&self.estate.config.load().settings, &self.findings, self.counts, now);
+        let json = to_raw_value(&payload).expect("health is plain data");
+        let next = HealthSnapshot { version: last.version + 1, ok: self.findings.is_ok(), json };
+        let next = Arc::new(next);
+        self.estate.health.store(next.clone());
+        let name = crabtree_protocol::Event::Health;
+        let version = self.estate.state_version();
+        let event = Event::versioned(name, Audience::Everyone, next.json.get().as_bytes(), version);
+        self.estate.conns.publish(event.droppable());
+    }
+}
+
+/// What a look over the tree found.
+#[derive(Default)]
+struct Findings {
+    total: usize,
+    stuck: Vec<(Arc<Node>, u64)>,
+    parked: Vec<Arc<Node>>,
+}
+
+impl Findings {
+    fn is_ok(&self) -> bool {
+        self.stuck.is_empty() && self.parked.is_empty()
+    }
+
+    /// Paths of the parked and the stuck.
+    fn names(&self) -> (Vec<String>, Vec<String>) {
+        let parked = self.parked.iter().map(|n| n.path().to_string()).take(MAX_NAMED).collect();
+        (parked, self.stuck.iter().map(|(n, _)| n.path().to_string()).take(MAX_NAMED).collect())
+    }
+}
+
+fn find(root: &Arc<Node>) -> Findings {
+    let mut findings = Findings::default();
+    let mut rest = vec![root.clone()];
+    while let Some(node) = rest.pop() {
+        findings.total += 1;
+        match node.state().0 {
+            NodeState::Parked => findings.parked.push(node.clone()),
+            NodeState::Running => {
+                let bound = node.busy_bound().as_millis() as u64;
+                if let Some(busy) = node.gauge().busy_ms().filter(|busy| *busy >= bound) {
+                    findings.stuck.push((node.clone(), busy));
+                }
+            }
+            _ => {}
+        }
+        rest.extend(node.children());
+    }
+    findings
+}
+
+fn payload(settings: &Settings, findings: &Findings, counts: Counts, now: i64) -> Value {
+    let (parked, stuck) = findings.names();
+    let sessions = json!({ "path": "store.sqlite", "count": counts.sessions, "recent": [] });
+    let agents: Vec<Value> = settings
+        .agent_ids()
+        .iter()
+        .map(|id| {
+            json!({
+                "agentId": id,
+                "isDefault": *id == settings.default_agent_id(),
+                "heartbeat": { "enabled": false, "every": "30m", "everyMs": 1_800_000 },
+                "sessions": sessions,
+            })
+        })
+        .collect();
+    json!({
+        "ok": findings.is_ok(),
+        "ts": now,
+        "durationMs": 0,
+        "plugins": { "loaded": [], "errors": [], "unavailable": [] },
+        "configReload": { "hotReloadStatus": "active" },
+        "channels": {},
+        "channelOrder": [],
+        "channelLabels": {},
+        "heartbeatSeconds": 1800,
+        "defaultAgentId": settings.default_agent_id(),
+        "agents": agents,
+        "sessions": sessions,
+        "actors": { "total": findings.total, "parked": parked, "stuck": stuck },
+        "inputs": { "queued": counts.queued, "dead": counts.dead },
+    })
+}

@@ -1,0 +1,147 @@
+//! The gateway itself: health, status, presence, configuration, log.
+
+use super::{Call, store_refusal};
+use crate::connection::ConnectionMsg;
+use crate::estate::Estate;
+use crate::scheduler::SchedulerMsg;
+use crate::settings::redacted;
+use crate::store::{self, Counts};
+use crate::tree::{Ctx, Reply};
+use crabtree_protocol::Refusal;
+use crabtree_protocol::params::core::{
+    Empty, HealthParams, LogsTailParams, NoParams, Ok as Done, StatusParams, SystemEventParams,
+};
+use serde_json::{Value, json};
+
+/// Lines and bytes of the log in one answer, unless the client asks for less.
+const DEFAULT_LOG_LINES: u64 = 500;
+const DEFAULT_LOG_BYTES: u64 = 250_000;
+
+pub(super) fn health(call: Call<'_>) {
+    let Some((_, call)) = call.parse::<HealthParams>() else { return };
+    let health = call.estate().health.load();
+    call.responder.ok_json(health.json.get().as_bytes());
+}
+
+pub(super) fn status(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
+    let Some((_, call)) = call.parse::<StatusParams>() else { return };
+    let (store, scheduler, responder) =
+        (call.wiring.store.clone(), call.wiring.scheduler.clone(), call.responder);
+    ctx.detached(async move {
+        let waiting = scheduler.ask(SchedulerMsg::Waiting).await;
+        let counts = store.read(store::counts).await;
+        responder.settle(
+            counts.map_err(|e| store_refusal(&e)).map(|counts| status_of(&store.estate, counts, &waiting)),
+        );
+    });
+}
+
+fn status_of(estate: &Estate, counts: Counts, waiting: &[String]) -> Value {
+    let catalog = estate.catalog.load();
+    let by_agent: Vec<Value> = catalog
+        .agents
+        .iter()
+        .map(|a| json!({ "agentId": a.id, "path": "store.sqlite", "count": counts.sessions, "recent": [] }))
+        .collect();
+    json!({
+        "runtimeVersion": estate.boot.version,
+        "heartbeat": { "defaultAgentId": catalog.default_agent().id, "agents": [] },
+        "channelSummary": [],
+        "queuedSystemEvents": waiting,
+        "degradedSecretOwners": [],
+        "degradedPlugins": [],
+        "tasks": { "total": 0, "active": 0, "terminal": 0, "failures": 0, "byStatus": {}, "byRuntime": {} },
+        "sessions": {
+            "paths": [],
+            "count": counts.sessions,
+            "defaults": { "model": catalog.primary, "contextTokens": crate::agents::CONTEXT_TOKENS },
+            "recent": [],
+            "byAgent": by_agent,
+        },
+        "inputs": { "queued": counts.queued, "running": counts.running, "dead": counts.dead },
+        "connections": estate.conns.count(),
+        "activeRuns": estate.ledgers.count(),
+        "uptimeMs": estate.clock.uptime().as_millis() as u64,
+    })
+}
+
+pub(super) fn system_presence(call: Call<'_>) {
+    let Some((NoParams {}, call)) = call.parse() else { return };
+    let presence = call.estate().presence.load();
+    call.responder.ok_json(presence.json.get().as_bytes());
+}
+
+/// The text reaches the agent with its next heartbeat.
+pub(super) fn system_event(call: Call<'_>) {
+    let Some((params, call)) = call.parse::<SystemEventParams>() else { return };
+    match call.wiring.scheduler.send(SchedulerMsg::Later(params.text.into_string())) {
+        Ok(()) => call.responder.ok(&Done::TRUE),
+        Err(_) => call.responder.refuse(Refusal::unavailable(call.wiring.scheduler.retry_after_ms())),
+    }
+}
+
+pub(super) fn system_info(call: Call<'_>) {
+    let Some((Empty {}, call)) = call.parse() else { return };
+    let estate = call.estate();
+    call.responder.ok(&json!({
+        "version": estate.boot.version,
+        "bootId": estate.boot.boot_id,
+        "host": estate.boot.host,
+        "platform": std::env::consts::OS,
+        "arch": std::env::consts::ARCH,
+        "pid": std::process::id(),
+        "uptimeMs": estate.clock.uptime().as_millis() as u64,
+        "cpus": std::thread::available_parallelism().map_or(1, usize::from),
+        "connections": estate.conns.count(),
+        "bufferedBytes": estate.conns.buffered(),
+    }));
+}
+
+pub(super) fn last_heartbeat(call: Call<'_>) {
+    let Some((NoParams {}, call)) = call.parse() else { return };
+    let responder = call.responder;
+    let answer = Reply::new(move |last: Option<Option<Value>>| {
+        if let Some(last) = last {
+            responder.ok(&last);
+        }
+    });
+    let _ = call.wiring.scheduler.send(SchedulerMsg::Last(answer));
+}
+
+pub(super) fn config_get(call: Call<'_>) {
+    let Some((Empty {}, call)) = call.parse() else { return };
+    let loaded = call.estate().config.load();
+    let shown = redacted(&loaded.raw);
+    let settings = serde_json::to_value(&loaded.settings).map(|s| redacted(&s)).unwrap_or_default();
+    call.responder.ok(&json!({
+        "path": loaded.path,
+        "includedPaths": [],
+        "includeProvenance": [],
+        "exists": loaded.exists,
+        "raw": serde_json::to_string_pretty(&shown).unwrap_or_default(),
+        "parsed": shown,
+        "sourceConfig": shown,
+        "runtimeConfig": settings,
+        "config": settings,
+        "valid": true,
+        "hash": loaded.hash,
+        "issues": [],
+        "warnings": loaded.warnings,
+    }));
+}
+
+pub(super) fn logs_tail(call: Call<'_>) {
+    let Some((params, call)) = call.parse::<LogsTailParams>() else { return };
+    let estate = call.estate();
+    let limit = params.limit.map_or(DEFAULT_LOG_LINES, |l| l.get()) as usize;
+    let bytes = params.max_bytes.map_or(DEFAULT_LOG_BYTES, |b| b.get()) as usize;
+    let tail = estate.log_ring.tail(params.cursor.map(|c| c.get()), limit, bytes);
+    call.responder.ok(&json!({
+        "file": format!("memory:{}", estate.boot.boot_id),
+        "cursor": tail.cursor,
+        "size": tail.size,
+        "lines": tail.lines,
+        "truncated": tail.truncated,
+        "reset": tail.reset,
+    }));
+}

@@ -1,0 +1,75 @@
+//! hello-ok: what a client learns when it is let in.
+
+use crate::conns::Conn;
+use crate::gateway::Wiring;
+use crate::settings::AuthSecret;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use crabtree_protocol::hello::{
+    HelloAuth, HelloOk, ServerInfo, SessionDefaults, Snapshot, Suspension, empty_list,
+};
+use crabtree_protocol::{Role, Scope, SessionKey};
+use sha2::{Digest, Sha256};
+
+impl Wiring {
+    /// The payload of hello-ok for an admitted connection; `token` is its device token and when it was
+    /// issued (ms).
+    pub fn hello(&self, conn: &Conn, token: Option<(&str, i64)>) -> Vec<u8> {
+        let estate = &self.store.estate;
+        let grant = conn.grant().expect("a hello follows a grant");
+        let (catalog, config) = (estate.catalog.load(), estate.config.load());
+        let (presence, health) = (estate.presence.load(), estate.health.load());
+        let nobody = empty_list();
+        let agent = &catalog.default_agent().id;
+        let defaults = SessionDefaults {
+            main_key: catalog.main_key.clone(),
+            main_session_key: SessionKey::canonical(&catalog.main_key, agent)
+                .unwrap_or_else(|_| SessionKey::main(agent))
+                .to_string(),
+            ..SessionDefaults::of(agent, catalog.agents.len(), catalog.model(&catalog.primary).is_some())
+        };
+        let admin = grant.scopes.contains(Scope::Admin);
+        let (path, state_dir) = (config.path.to_string_lossy(), config.state_dir.to_string_lossy());
+        let mode = match estate.auth {
+            AuthSecret::Token(_) => "token",
+            AuthSecret::Password(_) => "password",
+            AuthSecret::None => "none",
+        };
+        let server = ServerInfo {
+            version: estate.boot.version,
+            build_id: Some(&estate.boot.build_id),
+            boot_id: &estate.boot.boot_id,
+            control_ui_build_source: None,
+            conn_id: *conn.id(),
+        };
+        let snapshot = Snapshot {
+            suspension: Suspension::default(),
+            presence: if grant.role == Role::Node { &nobody } else { &presence.json },
+            health: &health.json,
+            state_version: estate.state_version(),
+            uptime_ms: estate.clock.uptime().as_millis() as u64,
+            applied_config_hash: &config.hash,
+            session_defaults: &defaults,
+            config_path: admin.then_some(path.as_ref()),
+            state_dir: admin.then_some(state_dir.as_ref()),
+            auth_mode: admin.then_some(mode),
+        };
+        let auth = HelloAuth {
+            method: grant.method,
+            role: grant.role,
+            scopes: grant.scopes.clone(),
+            recovery_scope: token.filter(|_| grant.role == Role::Operator).map(|(t, _)| recovery_scope(t)),
+            recovery_migration_allowed: token.filter(|_| grant.role == Role::Operator).map(|_| true),
+            device_token: token.map(|(t, _)| t.to_owned()),
+            issued_at_ms: token.map(|(_, at)| at.max(0) as u64),
+            device_tokens: Vec::new(),
+        };
+        HelloOk::new(server, &self.features, snapshot, auth).encode()
+    }
+}
+
+/// `auth.recoveryScope` of a connection with a device token, as recorded: the SHA-256 of a JSON array.
+fn recovery_scope(token: &str) -> String {
+    let named = serde_json::json!(["device-token", token]).to_string();
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(named.as_bytes()))
+}

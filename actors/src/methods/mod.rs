@@ -1,0 +1,99 @@
+//! The methods: each turns its parameters into one message to the actor that answers it, or reads a
+//! published snapshot. A row of the METHODS table without an arm here does not compile.
+
+mod actors;
+mod agents;
+mod chat;
+mod core;
+mod hello;
+mod sessions;
+
+pub use chat::waker;
+
+use crate::connection::ConnectionMsg;
+use crate::estate::Estate;
+use crate::gateway::Wiring;
+use crate::responder::Responder;
+use crate::store::StoreError;
+use crate::tree::Ctx;
+use crabtree_protocol::{Method, Refusal, SessionKey, schema};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// A request that may be answered.
+pub struct Call<'a> {
+    /// Everybody who can answer.
+    pub wiring: &'a Arc<Wiring>,
+    /// What is asked.
+    pub method: Method,
+    /// With which parameters.
+    pub params: Option<&'a RawValue>,
+    /// Where the answer goes.
+    pub responder: Responder,
+}
+
+impl<'a> Call<'a> {
+    fn estate(&self) -> &'a Arc<Estate> {
+        &self.wiring.store.estate
+    }
+
+    /// The parameters as this method takes them; refuses otherwise.
+    fn parse<P: Deserialize<'a> + JsonSchema + 'static>(self) -> Option<(P, Call<'a>)> {
+        match schema::params::<P>(self.method.name(), self.params) {
+            Ok(params) => Some((params, self)),
+            Err(refusal) => {
+                self.responder.refuse(refusal);
+                None
+            }
+        }
+    }
+
+    /// The session a client means.
+    fn key(&self, raw: &str) -> Result<SessionKey, Refusal> {
+        SessionKey::canonical(raw, &self.estate().catalog.load().default_agent().id)
+    }
+}
+
+/// Answers a request, now or later.
+pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
+    match call.method {
+        Method::Connect => call.responder.refuse(Refusal::connect_not_first()),
+        Method::Health => core::health(call),
+        Method::Status => core::status(ctx, call),
+        Method::SystemPresence => core::system_presence(call),
+        Method::SystemEvent => core::system_event(call),
+        Method::SystemInfo => core::system_info(call),
+        Method::SystemActors => actors::tree(call),
+        Method::SystemActorsRestart => actors::restart(ctx, call),
+        Method::SystemActorsPark => actors::park(ctx, call),
+        Method::SystemActorsResume => actors::resume(ctx, call),
+        Method::SystemChaos => actors::chaos(call),
+        Method::LastHeartbeat => core::last_heartbeat(call),
+        Method::Wake => chat::wake(call),
+        Method::AgentsList => agents::list(call),
+        Method::AgentIdentityGet => agents::identity(call),
+        Method::ModelsList => agents::models(call),
+        Method::CommandsList => agents::commands(call),
+        Method::Agent => chat::agent(call),
+        Method::AgentWait => chat::wait(ctx, call),
+        Method::ChatStartup | Method::ChatHistory => chat::history(ctx, call),
+        Method::ChatSend => chat::send(call),
+        Method::ChatAbort => chat::abort(call),
+        Method::ChatMetadata => agents::metadata(call),
+        Method::SessionsList => sessions::list(ctx, call),
+        Method::SessionsDescribe => sessions::describe(ctx, call),
+        Method::SessionsSubscribe => sessions::subscribe(ctx, call),
+        Method::SessionsMessagesSubscribe => sessions::subscribe_messages(ctx, call),
+        Method::SessionsMessagesUnsubscribe => sessions::unsubscribe_messages(ctx, call),
+        Method::ConfigGet => core::config_get(call),
+        Method::LogsTail => core::logs_tail(call),
+    }
+}
+
+/// A question the store could not answer.
+fn store_refusal(error: &StoreError) -> Refusal {
+    let refusal = Refusal::failed(format!("the store could not be read: {error}"));
+    if error.is_retryable() { refusal.with_retry(1000) } else { refusal }
+}

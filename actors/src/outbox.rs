@@ -1,0 +1,253 @@
+//! The way out to one client: a lock-free queue between whoever has something to say and the socket's writer.
+//!
+//! Nothing here waits. A responder or publisher pushes from any thread, also while unwinding; the writer
+//! takes what has gathered, turns it into frames with a [`Spool`], and flushes once.
+
+use crate::event::Event;
+use bytes::Bytes;
+use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes that may wait for all connections of this process together.
+pub const MAX_PROCESS_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Something on its way to a client.
+#[derive(Debug)]
+pub enum Item {
+    /// The hello-ok: the first frame after the challenge, whatever was published meanwhile.
+    Hello(Bytes),
+    /// A response or a direct event without `seq`, ready to send.
+    Frame(Bytes),
+    /// A published event; `skip` droppable ones were dropped before it.
+    Event {
+        /// The event, encoded once for all.
+        event: Arc<Event>,
+        /// How many `seq` numbers were consumed by dropped events before this one.
+        skip: u32,
+    },
+    /// The last thing said.
+    Close(Close),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Hello(b) | Self::Frame(b) => b.len(),
+            Self::Event { event, .. } => event.body.max_len(),
+            Self::Close(_) => 0,
+        }
+    }
+}
+
+/// The queue towards one client. At its limit droppable events are dropped (their `seq` is consumed);
+/// anything else closes the connection as a slow consumer.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: mpsc::UnboundedSender<Item>,
+    buffered: AtomicUsize,
+    process: Arc<AtomicUsize>,
+    skipped: AtomicU32,
+    closing: AtomicBool,
+    cut: CancellationToken,
+}
+
+impl Outbox {
+    /// An outbox and the end its writer reads. `process` counts the bytes of all outboxes.
+    pub fn new(process: Arc<AtomicUsize>) -> (Self, mpsc::UnboundedReceiver<Item>) {
+        let (queue, items) = mpsc::unbounded_channel();
+        let outbox = Self {
+            queue,
+            buffered: AtomicUsize::new(0),
+            process,
+            skipped: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            cut: CancellationToken::new(),
+        };
+        (outbox, items)
+    }
+
+    /// Queues the hello-ok.
+    pub fn hello(&self, frame: Vec<u8>) {
+        self.push(Item::Hello(frame.into()));
+    }
+
+    /// Queues a response, or an event that carries no `seq`.
+    pub fn frame(&self, frame: Vec<u8>) {
+        self.push(Item::Frame(frame.into()));
+    }
+
+    /// Queues a published event.
+    pub fn event(&self, event: Arc<Event>) {
+        if event.droppable && self.is_full(event.body.max_len()) {
+            self.skipped.fetch_add(1, Relaxed);
+            return;
+        }
+        let skip = self.skipped.swap(0, Relaxed);
+        self.push(Item::Event { event, skip });
+    }
+
+    /// Says goodbye: what is queued before is still sent, nothing after.
+    pub fn close(&self, close: Close) {
+        if !self.closing.swap(true, AcqRel) {
+            let _ = self.queue.send(Item::Close(close));
+        }
+    }
+
+    /// Gives the client up: the writer says why if the socket still takes it, and hangs up.
+    pub fn cut(&self, close: Close) {
+        self.close(close);
+        self.cut.cancel();
+    }
+
+    /// Whether a goodbye was said.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Acquire)
+    }
+
+    /// Resolves when the client was given up.
+    pub fn cut_off(&self) -> CancellationToken {
+        self.cut.clone()
+    }
+
+    /// The writer has sent this many bytes.
+    pub fn sent(&self, bytes: usize) {
+        self.buffered.fetch_sub(bytes, Relaxed);
+        self.process.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Bytes waiting for the client.
+    pub fn buffered(&self) -> usize {
+        self.buffered.load(Relaxed)
+    }
+
+    fn is_full(&self, more: usize) -> bool {
+        self.buffered() + more > MAX_BUFFERED_BYTES
+            || self.process.load(Relaxed) + more > MAX_PROCESS_BUFFERED_BYTES
+    }
+
+    fn push(&self, item: Item) {
+        if self.is_closing() {
+            return;
+        }
+        let bytes = item.bytes();
+        if self.is_full(bytes) && self.buffered() > 0 {
+            self.cut(Close::slow_consumer());
+            return;
+        }
+        self.buffered.fetch_add(bytes, Relaxed);
+        self.process.fetch_add(bytes, Relaxed);
+        let _ = self.queue.send(item);
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.process.fetch_sub(self.buffered(), Relaxed);
+    }
+}
+
+/// A frame for the socket.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// One WebSocket text message.
+    Text(Bytes),
+    /// The close frame; nothing follows.
+    Close(Close),
+}
+
+/// The writer's state: numbers events, and keeps them back until the hello is out.
+#[derive(Debug, Default)]
+pub struct Spool {
+    seq: u64,
+    greeted: bool,
+    early: Vec<Item>,
+}
+
+impl Spool {
+    /// Turns an item into frames, in order, appended to `out`. Returns the bytes the outbox may forget.
+    pub fn take(&mut self, item: Item, out: &mut Vec<Outgoing>) -> usize {
+        let bytes = item.bytes();
+        match item {
+            Item::Hello(frame) => {
+                self.greeted = true;
+                out.push(Outgoing::Text(frame));
+                let early = std::mem::take(&mut self.early);
+                return bytes + early.into_iter().map(|item| self.take(item, out)).sum::<usize>();
+            }
+            Item::Event { .. } if !self.greeted => {
+                self.early.push(item);
+                return 0;
+            }
+            Item::Event { event, skip } => {
+                self.seq += u64::from(skip) + 1;
+                let mut frame = Vec::with_capacity(event.body.max_len());
+                event.body.write(Some(self.seq), &mut frame);
+                out.push(Outgoing::Text(frame.into()));
+            }
+            Item::Frame(frame) => out.push(Outgoing::Text(frame)),
+            Item::Close(close) => out.push(Outgoing::Close(close)),
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Audience;
+
+    fn event(droppable: bool, size: usize) -> Arc<Event> {
+        let payload = serde_json::to_vec(&"x".repeat(size)).unwrap();
+        let event = Event::encoded("tick", Audience::Everyone, &payload);
+        Arc::new(if droppable { event.droppable() } else { event })
+    }
+
+    fn drain(items: &mut mpsc::UnboundedReceiver<Item>, spool: &mut Spool) -> Vec<String> {
+        let mut out = Vec::new();
+        while let Ok(item) = items.try_recv() {
+            spool.take(item, &mut out);
+        }
+        out.into_iter()
+            .map(|o| match o {
+                Outgoing::Text(b) => String::from_utf8(b.to_vec()).unwrap(),
+                Outgoing::Close(c) => format!("close {} {}", c.code, c.reason),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn events_published_before_the_hello_follow_it() {
+        let (outbox, mut items) = Outbox::new(Arc::default());
+        outbox.event(event(false, 1));
+        outbox.frame(b"challenge".to_vec());
+        outbox.hello(b"hello".to_vec());
+        let frames = drain(&mut items, &mut Spool::default());
+        assert_eq!(frames[..2], ["challenge", "hello"]);
+        assert!(frames[2].ends_with(r#","seq":1}"#), "{}", frames[2]);
+    }
+
+    #[test]
+    fn at_the_limit_droppable_events_leave_a_gap_and_the_rest_closes() {
+        let process = Arc::new(AtomicUsize::new(0));
+        let (outbox, mut items) = Outbox::new(process.clone());
+        let mut spool = Spool::default();
+        outbox.hello(b"hello".to_vec());
+        outbox.event(event(true, MAX_BUFFERED_BYTES - 200));
+        outbox.event(event(true, 500));
+        outbox.event(event(true, 500));
+        let first = drain(&mut items, &mut spool);
+        assert_eq!(first.len(), 2);
+        outbox.sent(outbox.buffered());
+        outbox.event(event(false, 1));
+        assert!(drain(&mut items, &mut spool)[0].ends_with(r#","seq":4}"#));
+        outbox.event(event(false, MAX_BUFFERED_BYTES - 200));
+        outbox.event(event(false, 500));
+        assert!(outbox.cut_off().is_cancelled());
+        assert_eq!(drain(&mut items, &mut spool).last().unwrap(), "close 1008 slow consumer");
+        drop(outbox);
+        assert_eq!(process.load(Relaxed), 0);
+    }
+}

@@ -1,0 +1,215 @@
+//! The one settled outcome of a run, as it is stored, and the answers made from it.
+
+use crate::agents::{CONTEXT_TOKENS, Usage};
+use crabtree_protocol::{Refusal, RunId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// With an answer.
+    Ok,
+    /// Without one.
+    Error,
+    /// Somebody stopped it.
+    Aborted,
+    /// It took too long.
+    Timeout,
+}
+
+/// See the module. Written once, in the same commit as the answer's transcript row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// The text the model wrote, possibly cut short.
+    pub text: String,
+    /// `stop`, `rpc`, `stop` by command, `restart` …
+    pub stop_reason: String,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When the run began, ms.
+    pub started_at: i64,
+    /// When it ended, ms.
+    pub ended_at: i64,
+    /// The model's provider.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// Tokens.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The session's id.
+    pub session_id: String,
+}
+
+impl Outcome {
+    /// The status of the session after it.
+    pub fn session_status(&self) -> &'static str {
+        match self.status {
+            Status::Ok => "done",
+            Status::Error => "failed",
+            Status::Aborted => "killed",
+            Status::Timeout => "timeout",
+        }
+    }
+
+    /// `usage` in the recorded shape.
+    pub fn usage_json(&self) -> Value {
+        let Usage { input, output } = self.usage;
+        json!({
+            "input": input, "output": output, "totalTokens": input + output, "cacheRead": 0, "cacheWrite": 0,
+            "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
+        })
+    }
+
+    /// The assistant's transcript row; none if there is nothing to keep.
+    pub fn assistant_message(&self, run_id: &RunId) -> Option<Value> {
+        let text = match self.status {
+            Status::Error => format!("⚠️ {}", self.error.as_deref().unwrap_or("The run failed.")),
+            _ if self.text.is_empty() => return None,
+            _ => self.text.clone(),
+        };
+        let mut message = json!({
+            "role": "assistant",
+            "content": [{ "type": "text", "text": text }],
+            "api": "crabtree",
+            "provider": self.provider,
+            "model": self.model,
+            "usage": self.usage_json(),
+            "stopReason": if self.status == Status::Error { "error" } else { "stop" },
+            "timestamp": self.ended_at,
+            "idempotencyKey": format!("{run_id}:assistant"),
+        });
+        if self.status == Status::Aborted {
+            message["openclawAbort"] =
+                json!({ "aborted": true, "origin": self.stop_reason, "runId": run_id });
+        }
+        Some(message)
+    }
+
+    /// The final response of the method `agent`: a payload, or a refusal with a payload beside it.
+    pub fn agent_final(&self, run_id: &RunId) -> Result<Value, Box<(Refusal, Value)>> {
+        match self.status {
+            Status::Ok => Ok(json!({
+                "runId": run_id,
+                "status": "ok",
+                "summary": "completed",
+                "result": self.result(&self.text, false),
+            })),
+            Status::Aborted => Ok(json!({
+                "runId": run_id, "status": "timeout", "summary": "aborted", "stopReason": self.stop_reason,
+            })),
+            Status::Timeout => Ok(json!({
+                "runId": run_id,
+                "status": "timeout",
+                "summary": "aborted",
+                "timeoutPhase": "provider",
+                "providerStarted": true,
+                "result": self.result("The run took longer than it may.", true),
+            })),
+            Status::Error => Err(Box::new(self.failure(run_id))),
+        }
+    }
+
+    /// A failed run: the refusal and the payload beside it.
+    pub fn failure(&self, run_id: &RunId) -> (Refusal, Value) {
+        let summary = self.error.clone().unwrap_or_else(|| "The run failed.".into());
+        let payload = json!({ "runId": run_id, "status": "error", "summary": summary });
+        (Refusal::failed(summary), payload)
+    }
+
+    fn result(&self, text: &str, is_error: bool) -> Value {
+        let mut payload = json!({ "text": text, "mediaUrl": null });
+        if is_error {
+            payload["isError"] = json!(true);
+        }
+        let Usage { input, output } = self.usage;
+        json!({
+            "payloads": [payload],
+            "meta": {
+                "durationMs": self.ended_at - self.started_at,
+                "agentMeta": {
+                    "sessionId": self.session_id,
+                    "provider": self.provider,
+                    "model": self.model,
+                    "contextTokens": CONTEXT_TOKENS,
+                    "usage": {
+                        "input": input, "output": output, "cacheRead": 0, "cacheWrite": 0,
+                        "total": input + output, "cost": { "total": 0 },
+                    },
+                    "promptTokens": input,
+                    "terminalReceipt": self.receipt(None),
+                },
+                "aborted": is_error,
+            },
+        })
+    }
+
+    /// `terminalReceipt`: what was asked for and what was done.
+    pub fn receipt(&self, run_id: Option<&RunId>) -> Value {
+        let named = json!({ "provider": self.provider, "model": self.model });
+        let mut effective = named.clone();
+        effective["responseModel"] = json!(self.model);
+        let visible = if self.text.is_empty() { "not-visible" } else { "visible" };
+        let mut receipt = json!({
+            "sessionId": self.session_id,
+            "requested": named,
+            "effective": effective,
+            "successfulToolNames": [],
+            "rerouted": false,
+            "terminalDisposition": visible,
+        });
+        if let Some(id) = run_id {
+            receipt["runId"] = json!(id);
+            receipt["turnId"] = json!(id);
+        }
+        receipt
+    }
+
+    /// `terminalReply`: what a reader of the end sees of the answer.
+    pub fn reply(&self) -> Value {
+        if self.text.is_empty() {
+            json!({ "disposition": "empty" })
+        } else {
+            json!({ "disposition": "visible", "text": self.text })
+        }
+    }
+
+    /// The answer of `agent.wait` for a settled run.
+    pub fn waited(&self, run_id: &RunId) -> Value {
+        let mut answer = json!({ "runId": run_id, "endedAt": self.ended_at, "startedAt": self.started_at });
+        match self.status {
+            Status::Ok => {
+                answer["status"] = json!("ok");
+                answer["stopReason"] = json!(self.stop_reason);
+                answer["livenessState"] = json!("working");
+            }
+            Status::Aborted => {
+                answer["status"] = json!("error");
+                answer["error"] = json!("aborted");
+                answer["stopReason"] = json!(self.stop_reason);
+            }
+            Status::Timeout => {
+                answer["status"] = json!("timeout");
+                answer["error"] = json!(self.error);
+                answer["livenessState"] = json!("paused");
+                answer["timeoutPhase"] = json!("provider");
+                answer["providerStarted"] = json!(true);
+            }
+            Status::Error => {
+                answer["status"] = json!("error");
+                answer["error"] = json!(self.error);
+            }
+        }
+        if self.status != Status::Aborted {
+            answer["terminalReceipt"] = self.receipt(Some(run_id));
+            answer["terminalReply"] = self.reply();
+        }
+        answer
+    }
+}

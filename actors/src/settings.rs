@@ -1,0 +1,336 @@
+//! The configuration as the tree sees it. Key names are OpenClaw's own, so that an existing file reads as it is; a
+//! key nobody reads is kept in the document and reported, never refused.
+
+mod document;
+mod secret;
+
+pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
+pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
+use serde::{Deserialize, Serialize};
+
+/// The settings this version reads. Everything has a default.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Settings {
+    /// The listener and who may use it.
+    pub gateway: GatewaySettings,
+    /// The agents and what they share.
+    pub agents: AgentsSettings,
+    /// How conversations become sessions.
+    pub session: SessionSettings,
+    /// The database.
+    pub store: StoreSettings,
+    /// The log.
+    pub logging: LoggingSettings,
+}
+
+impl Settings {
+    /// The agents, the one that answers when nobody else is named first.
+    pub fn agent_ids(&self) -> Vec<&str> {
+        let (first, rest): (Vec<_>, Vec<_>) = self.agents.list.iter().partition(|agent| agent.default);
+        let ids: Vec<_> = first.into_iter().chain(rest).map(|agent| agent.id.as_str()).collect();
+        if ids.is_empty() { vec!["main"] } else { ids }
+    }
+
+    /// The agent that answers when nobody else is named.
+    pub fn default_agent_id(&self) -> &str {
+        self.agent_ids()[0]
+    }
+}
+
+/// `gateway`: the listener and who may use it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GatewaySettings {
+    /// TCP port for WebSocket and HTTP; 0 takes any free one.
+    pub port: u16,
+    /// Which addresses to listen on.
+    pub bind: Bind,
+    /// The address when `bind` is `custom`.
+    pub custom_bind_host: Option<String>,
+    /// OpenClaw's `local` or `remote`; a gateway is always local to itself.
+    pub mode: Option<String>,
+    /// The shared secret.
+    pub auth: AuthSettings,
+    /// Fault injection.
+    pub chaos: ChaosSettings,
+    /// How long a socket may take to authenticate.
+    pub handshake_timeout_ms: u64,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            port: 18789,
+            bind: Bind::default(),
+            custom_bind_host: None,
+            mode: None,
+            auth: AuthSettings::default(),
+            chaos: ChaosSettings::default(),
+            handshake_timeout_ms: 15_000,
+        }
+    }
+}
+
+/// Which addresses the gateway listens on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bind {
+    /// This machine only.
+    #[default]
+    Loopback,
+    /// Every interface.
+    Lan,
+    /// The gateway's choice, which is loopback.
+    Auto,
+    /// The address in `customBindHost`.
+    Custom,
+}
+
+/// `gateway.auth`: the shared secret.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AuthSettings {
+    /// What clients present; see [`AuthSettings::effective_mode`] for the default.
+    pub mode: Option<AuthMode>,
+    /// The token; without one the gateway makes its own on first start.
+    pub token: Option<SecretInput>,
+    /// The password.
+    pub password: Option<SecretInput>,
+}
+
+/// What clients present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// A bearer token.
+    Token,
+    /// A password.
+    Password,
+    /// Nothing.
+    None,
+}
+
+impl AuthSettings {
+    /// The mode in force: the one written down, a password when only that is given, else a token.
+    pub fn effective_mode(&self) -> AuthMode {
+        match (self.mode, &self.token, &self.password) {
+            (Some(mode), ..) => mode,
+            (None, None, Some(_)) => AuthMode::Password,
+            (None, ..) => AuthMode::Token,
+        }
+    }
+}
+
+/// `gateway.chaos`: fault injection through `system.chaos`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChaosSettings {
+    /// Off unless a test or a demonstration asks for it.
+    pub enabled: bool,
+}
+
+/// `agents`: the agents and what they share.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentsSettings {
+    /// What every agent starts from.
+    pub defaults: AgentDefaults,
+    /// The agents by name; an empty list means one called `main`.
+    pub list: Vec<AgentEntry>,
+}
+
+/// `agents.defaults`: what every agent starts from.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AgentDefaults {
+    /// The model.
+    pub model: ModelChoice,
+    /// The directory that agents work in.
+    pub workspace: Option<String>,
+    /// Runs at the same time, over all sessions.
+    pub max_concurrent: usize,
+    /// How long one run may take.
+    pub timeout_seconds: u64,
+}
+
+impl Default for AgentDefaults {
+    fn default() -> Self {
+        Self { model: ModelChoice::default(), workspace: None, max_concurrent: 16, timeout_seconds: 600 }
+    }
+}
+
+/// A model as `provider/model`, written alone or as `{primary, fallbacks}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ModelInput")]
+pub struct ModelChoice {
+    /// The first choice.
+    pub primary: String,
+    /// What to try after it, in order.
+    pub fallbacks: Vec<String>,
+}
+
+impl Default for ModelChoice {
+    fn default() -> Self {
+        Self { primary: "crabtree/offline".into(), fallbacks: Vec::new() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"provider/model\" or {primary: \"provider/model\", fallbacks: [...]}")]
+enum ModelInput {
+    Alone(String),
+    Full {
+        primary: Option<String>,
+        #[serde(default)]
+        fallbacks: Vec<String>,
+    },
+}
+
+impl From<ModelInput> for ModelChoice {
+    fn from(input: ModelInput) -> Self {
+        let (primary, fallbacks) = match input {
+            ModelInput::Alone(primary) => (Some(primary), Vec::new()),
+            ModelInput::Full { primary, fallbacks } => (primary, fallbacks),
+        };
+        Self { primary: primary.unwrap_or_else(|| Self::default().primary), fallbacks }
+    }
+}
+
+/// One entry of `agents.list`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentEntry {
+    /// The name used in session keys.
+    pub id: String,
+    /// The name shown to people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How the agent presents itself.
+    #[serde(default)]
+    pub identity: AgentIdentity,
+    /// Whether it answers when nobody else is named.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// How an agent presents itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentIdentity {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its mark.
+    pub emoji: Option<String>,
+}
+
+/// `session`: how conversations become sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SessionSettings {
+    /// The last part of the main session's key.
+    pub main_key: String,
+    /// Which direct messages share a session.
+    pub dm_scope: DmScope,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { main_key: "main".into(), dm_scope: DmScope::default() }
+    }
+}
+
+/// Which direct messages share a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DmScope {
+    /// All of them share the main session.
+    #[default]
+    Main,
+    /// Those of one person, on whatever channel.
+    PerPeer,
+    /// Those of one person on one channel.
+    PerChannelPeer,
+    /// Those of one person on one account of a channel.
+    PerAccountChannelPeer,
+}
+
+/// `store`: the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoreSettings {
+    /// What an acknowledged write survives.
+    pub sync: StoreSync,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreSync {
+    /// A loss of power.
+    #[default]
+    Full,
+    /// The death of the process; kinder to SD cards.
+    Normal,
+}
+
+/// `logging`: the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoggingSettings {
+    /// The least serious level that is written.
+    pub level: LogLevel,
+}
+
+/// OpenClaw's names of log levels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Silent,
+    Fatal,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_document_is_the_default() {
+        let read: Settings = serde_json::from_str("{}").expect("everything has a default");
+        assert!(read == Settings::default());
+        assert_eq!((read.gateway.port, read.session.main_key.as_str()), (18789, "main"));
+        assert_eq!(read.agents.defaults.model.primary, "crabtree/offline");
+    }
+
+    #[test]
+    fn the_authentication_mode_follows_what_is_given() {
+        let mode =
+            |json: &str| serde_json::from_str::<AuthSettings>(json).expect("auth settings").effective_mode();
+        assert_eq!(mode("{}"), AuthMode::Token);
+        assert_eq!(mode(r#"{"password": "p"}"#), AuthMode::Password);
+        assert_eq!(mode(r#"{"password": "p", "token": "t"}"#), AuthMode::Token);
+        assert_eq!(mode(r#"{"mode": "none", "token": "t"}"#), AuthMode::None);
+    }
+
+    #[test]
+    fn the_default_agent_comes_first() {
+        let mut settings = Settings::default();
+        assert_eq!((settings.agent_ids(), settings.default_agent_id()), (vec!["main"], "main"));
+        let agent = |id: &str, default| AgentEntry { id: id.into(), default, ..Default::default() };
+        settings.agents.list = vec![agent("a", false), agent("b", true)];
+        assert_eq!((settings.agent_ids(), settings.default_agent_id()), (vec!["b", "a"], "b"));
+    }
+
+    #[test]
+    fn a_model_may_be_written_both_ways() {
+        let read = |json: &str| serde_json::from_str::<ModelChoice>(json).expect("a model");
+        assert_eq!(read(r#""a/b""#), ModelChoice { primary: "a/b".into(), fallbacks: vec![] });
+        assert_eq!(read(r#"{"fallbacks": ["c/d"]}"#).primary, "crabtree/offline");
+    }
+}

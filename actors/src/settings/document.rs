@@ -1,0 +1,193 @@
+//! The document that settings were read from: what was loaded, its hashes, and a copy that may be shown.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{AgentEntry, Settings};
+
+/// What stands in for a secret wherever a configuration is shown.
+pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
+
+/// Key endings, without case, `-` and `_`, that mark a secret.
+const SECRET_KEYS: [&str; 13] = [
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "secretkey",
+    "encryptkey",
+    "authorization",
+    "cookie",
+    "credential",
+];
+
+/// A configuration as it was read.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the file is there; without it everything is at its default.
+    pub exists: bool,
+    /// The content of the file, with the keys this version does not read.
+    pub raw: Value,
+    /// The settings in force: defaults, file, environment and flags together.
+    pub settings: Settings,
+    /// What the operator should know and may ignore.
+    pub warnings: Vec<String>,
+    /// [`config_hash`] of the file's content.
+    pub hash: String,
+    /// Where the gateway keeps its state.
+    pub state_dir: PathBuf,
+}
+
+impl Settings {
+    /// [`section_hash`] of the settings in force.
+    pub fn section_hash(&self, name: &str) -> String {
+        section_hash(&plain(self), name)
+    }
+}
+
+fn plain(settings: &Settings) -> Value {
+    serde_json::to_value(settings).expect("settings are plain data")
+}
+
+/// Hash of one top-level section, the same for any order of keys: what a child depends on has changed when this
+/// has. A missing section hashes like `null`.
+pub fn section_hash(document: &Value, name: &str) -> String {
+    blake3::hash(&canonical(document.get(name).unwrap_or(&Value::Null))).to_hex().to_string()
+}
+
+/// Hash of a whole document for clients. The key keeps them from guessing secrets by trying values.
+pub fn config_hash(document: &Value, key: &[u8; 32]) -> String {
+    format!("blake3:v1:{}", blake3::keyed_hash(key, &canonical(document)).to_hex())
+}
+
+fn canonical(value: &Value) -> Vec<u8> {
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    sorted.to_string().into_bytes()
+}
+
+/// A copy of a configuration that may be shown: the values of secret keys are replaced at any depth, references
+/// to where a secret is kept stay.
+pub fn redacted(raw: &Value) -> Value {
+    match raw {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| {
+                (key.clone(), if is_secret_key(key) { redacted_secret(value) } else { redacted(value) })
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(redacted).collect(),
+        other => other.clone(),
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_lowercase();
+    SECRET_KEYS.iter().any(|ending| plain.ends_with(ending))
+}
+
+fn redacted_secret(value: &Value) -> Value {
+    match value {
+        Value::String(text) if super::secret::variable_name(text).is_some() || text.is_empty() => {
+            value.clone()
+        }
+        Value::String(_) | Value::Number(_) => REDACTED.into(),
+        Value::Array(items) => items.iter().map(redacted_secret).collect(),
+        other => redacted(other),
+    }
+}
+
+/// Paths of the keys in `raw` that this version does not read.
+pub fn unknown_keys(raw: &Value) -> Vec<String> {
+    let settings = Settings {
+        agents: super::AgentsSettings { list: vec![AgentEntry::default()], ..Default::default() },
+        ..Default::default()
+    };
+    let mut found = Vec::new();
+    compare(raw, &plain(&settings), "", &mut found);
+    found.retain(|path| path != "$schema");
+    found
+}
+
+fn compare(raw: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
+    match (raw, known) {
+        (Value::Object(raw), Value::Object(known)) => {
+            for (key, value) in raw {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match known.get(key) {
+                    Some(known) => compare(value, known, &path, found),
+                    None => found.push(path),
+                }
+            }
+        }
+        (Value::Array(raw), Value::Array(known)) => {
+            let Some(known) = known.first() else { return };
+            for (index, value) in raw.iter().enumerate() {
+                compare(value, known, &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hashes_ignore_the_order_of_keys() {
+        let a = json!({"gateway": {"port": 1, "auth": {"mode": "none"}}, "x": 1});
+        let b = json!({"x": 2, "gateway": {"auth": {"mode": "none"}, "port": 1}});
+        assert_eq!(section_hash(&a, "gateway"), section_hash(&b, "gateway"));
+        assert_ne!(section_hash(&a, "x"), section_hash(&b, "x"));
+        assert_ne!(config_hash(&a, &[0; 32]), config_hash(&a, &[1; 32]));
+        assert!(config_hash(&a, &[0; 32]).starts_with("blake3:v1:"));
+        let settings = Settings::default();
+        assert_eq!(settings.section_hash("gateway"), Settings::default().section_hash("gateway"));
+        assert_ne!(settings.section_hash("gateway"), settings.section_hash("agents"));
+    }
+
+    #[test]
+    fn secrets_are_redacted_and_references_stay() {
+        let raw = json!({
+            "gateway": {"auth": {"token": "a", "password": {"source": "env", "id": "P"}}, "port": 1},
+            "channels": {"telegram": {"botToken": "${BOT}", "accounts": [{"bot_token": "b"}], "webhookSecret": 7}},
+            "models": {"providers": {"x": {"apiKey": "sk", "headers": {"X-Api-Key": "k"}, "maxTokens": 9}}},
+            "env": {"OPENAI_API_KEY": "sk"},
+        });
+        let shown = redacted(&raw);
+        assert_eq!(
+            shown,
+            json!({
+                "gateway": {"auth": {"token": REDACTED, "password": {"source": "env", "id": "P"}}, "port": 1},
+                "channels": {"telegram": {
+                    "botToken": "${BOT}", "accounts": [{"bot_token": REDACTED}], "webhookSecret": REDACTED,
+                }},
+                "models": {"providers": {"x": {
+                    "apiKey": REDACTED, "headers": {"X-Api-Key": REDACTED}, "maxTokens": 9,
+                }}},
+                "env": {"OPENAI_API_KEY": REDACTED},
+            })
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_named_by_path() {
+        let raw = json!({
+            "$schema": "x",
+            "gateway": {"port": 1, "prot": 2, "auth": {"token": {"source": "env", "id": "T", "provider": "p"}}},
+            "agents": {"defaults": {"model": "a/b"}, "list": [{"id": "main"}, {"id": "b", "identity": {"theme": "x"}}]},
+            "channels": {"telegram": {}},
+        });
+        assert_eq!(unknown_keys(&raw), ["gateway.prot", "agents.list[1].identity.theme", "channels"]);
+    }
+}

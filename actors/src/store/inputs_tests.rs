@@ -1,0 +1,172 @@
+//! Inputs: every operation twice, and what each read sees.
+
+use serde_json::json;
+
+use super::super::db::Db;
+use super::super::db::tests::{KEY, accept, apply_one, input, said};
+use super::super::rows::WriteOp;
+use super::super::transcript::{HistoryPage, history};
+use super::*;
+
+fn accepted(reply: WriteReply) -> (InputRow, bool, Option<MessageRow>) {
+    let WriteReply::Accepted { row, fresh, message } = reply else { panic!("{reply:?}") };
+    (row, fresh, message)
+}
+
+fn began(reply: WriteReply) -> (InputRow, Option<MessageRow>) {
+    let WriteReply::Began { row, message } = reply else { panic!("{reply:?}") };
+    (row, message)
+}
+
+fn settled(reply: WriteReply) -> (InputRow, bool, Vec<MessageRow>) {
+    let WriteReply::Settled { row, fresh, messages } = reply else { panic!("{reply:?}") };
+    (row, fresh, messages)
+}
+
+fn settle_op(n: u32, state: InputState, outcome: Value, messages: Vec<NewMessage>) -> WriteOp {
+    let session =
+        Some(SessionUpdate { at: 50, status: Some(Some("done".into())), ..SessionUpdate::default() });
+    WriteOp::Settle { input_id: format!("i{n}"), state, outcome, messages, session, at: 50 }
+}
+
+fn history_len(db: &Db) -> i64 {
+    db.read(|c| history(c, KEY, HistoryPage { limit: 10, offset: 0 })).unwrap().total
+}
+
+#[test]
+fn an_input_is_accepted_once_with_session_and_message() {
+    let db = Db::memory().unwrap();
+    let op = accept(1, true, Some(said(1, "user", "hi")));
+    let (row, fresh, message) = accepted(apply_one(&db, &op).unwrap());
+    assert!(fresh);
+    assert_eq!((row.seq, row.state, row.attempts), (1, InputState::Running, 1));
+    assert_eq!((row.started_at, row.settled_at, row.outcome.clone()), (Some(1_001), None, None));
+    let message = message.unwrap();
+    assert_eq!((message.session_id.as_str(), message.seq, message.raw_seq), ("s1", Some(1), 1));
+
+    let again = accepted(apply_one(&db, &op).unwrap());
+    assert_eq!(again, (row.clone(), false, Some(message)));
+    let other = NewInput { id: "new".into(), text: "different".into(), digest: "e".into(), ..input(1) };
+    let session = SessionUpdate { at: 99, status: Some(Some("x".into())), ..SessionUpdate::default() };
+    let op = WriteOp::AcceptInput { input: other, begin: false, user_message: None, session };
+    assert_eq!(accepted(apply_one(&db, &op).unwrap()), (row.clone(), false, None));
+    assert_eq!(db.read(|c| sessions::session(c, KEY)).unwrap().unwrap().status, None);
+    assert_eq!(history_len(&db), 1);
+
+    assert_eq!(db.read(|c| input_by_run(c, "k1")).unwrap(), Some(row.clone()));
+    assert_eq!(db.read(|c| input_by_source(c, "rpc", "k1")).unwrap(), Some(row.clone()));
+    assert_eq!(db.read(|c| input_by_id(c, "i1")).unwrap(), Some(row));
+    assert_eq!(db.read(|c| input_by_source(c, "telegram:default", "k1")).unwrap(), None);
+}
+
+#[test]
+fn attempts_only_go_up_and_only_while_open() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, false, None)).unwrap();
+    let begin = |attempt, message: Option<NewMessage>| {
+        let op = WriteOp::BeginAttempt { input_id: "i1".into(), attempt, user_message: message, at: 7 };
+        began(apply_one(&db, &op).unwrap())
+    };
+    let (row, message) = begin(1, Some(said(1, "user", "hi")));
+    assert_eq!((row.state, row.attempts, row.started_at), (InputState::Running, 1, Some(7)));
+    assert_eq!(begin(1, Some(said(1, "user", "hi"))), (row, message));
+    assert_eq!(begin(2, Some(said(1, "user", "hi"))).0.attempts, 2);
+    assert_eq!(begin(1, None).0.attempts, 2);
+    assert_eq!(history_len(&db), 1);
+
+    apply_one(&db, &settle_op(1, InputState::Dead, json!("poison"), vec![])).unwrap();
+    let (row, message) = begin(3, Some(said(3, "user", "never written")));
+    assert_eq!((row.state, row.attempts, message), (InputState::Dead, 2, None));
+    let unknown = WriteOp::BeginAttempt { input_id: "x".into(), attempt: 1, user_message: None, at: 1 };
+    assert_eq!(apply_one(&db, &unknown), Err(StoreError::NotFound));
+}
+
+#[test]
+fn external_effects_are_marked() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, true, None)).unwrap();
+    let op = WriteOp::MarkExternal { input_id: "i1".into() };
+    for _ in 0..2 {
+        assert_eq!(apply_one(&db, &op), Ok(WriteReply::Done));
+    }
+    assert!(db.read(|c| input_by_id(c, "i1")).unwrap().unwrap().external_effects);
+}
+
+#[test]
+fn there_is_exactly_one_outcome() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, true, Some(said(1, "user", "hi")))).unwrap();
+    let answers = vec![said(2, "toolResult", "out"), said(3, "assistant", "hello")];
+    let op = settle_op(1, InputState::Settled, json!({ "status": "ok" }), answers);
+    let (row, fresh, messages) = settled(apply_one(&db, &op).unwrap());
+    assert!(fresh);
+    assert_eq!(
+        (row.state, row.settled_at, &row.outcome),
+        (InputState::Settled, Some(50), &Some(json!({"status":"ok"})))
+    );
+    assert_eq!(messages.iter().map(|m| m.seq.unwrap()).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(settled(apply_one(&db, &op).unwrap()), (row.clone(), false, messages));
+
+    let late = settle_op(1, InputState::Dead, json!("late"), vec![said(9, "assistant", "never written")]);
+    assert_eq!(settled(apply_one(&db, &late).unwrap()), (row.clone(), false, vec![]));
+    assert_eq!(history_len(&db), 3);
+    assert_eq!(db.read(|c| sessions::session(c, KEY)).unwrap().unwrap().status.as_deref(), Some("done"));
+    let wrong = settle_op(1, InputState::Running, json!(null), vec![]);
+    assert!(matches!(apply_one(&db, &wrong), Err(StoreError::Conflict { .. })));
+    assert_eq!(apply_one(&db, &settle_op(7, InputState::Dead, json!(0), vec![])), Err(StoreError::NotFound));
+    assert_eq!(accepted(apply_one(&db, &accept(1, true, None)).unwrap()), (row, false, None));
+}
+
+#[test]
+fn a_null_outcome_is_an_outcome() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, false, None)).unwrap();
+    let (row, ..) = settled(apply_one(&db, &settle_op(1, InputState::Settled, Value::Null, vec![])).unwrap());
+    assert_eq!(row.outcome, Some(Value::Null));
+}
+
+#[test]
+fn the_backlog_is_what_has_no_outcome_in_order() {
+    let db = Db::memory().unwrap();
+    for n in 1..=4 {
+        apply_one(&db, &accept(n, n == 2, None)).unwrap();
+    }
+    let elsewhere = NewInput { session_key: "agent:main:other".into(), ..input(5) };
+    let session = SessionUpdate::default();
+    apply_one(&db, &WriteOp::AcceptInput { input: elsewhere, begin: false, user_message: None, session })
+        .unwrap();
+    apply_one(&db, &settle_op(1, InputState::Settled, json!(1), vec![])).unwrap();
+    apply_one(&db, &settle_op(3, InputState::Dead, json!(1), vec![])).unwrap();
+
+    let ids: Vec<String> = db.read(|c| backlog(c, KEY)).unwrap().into_iter().map(|r| r.id).collect();
+    assert_eq!(ids, ["i2", "i4"]);
+    assert_eq!(db.read(keys_with_backlog).unwrap(), [KEY, "agent:main:other"]);
+    assert_eq!(db.read(counts).unwrap(), Counts { sessions: 2, queued: 2, running: 1, dead: 1 });
+}
+
+#[test]
+fn every_read_uses_an_index() {
+    let db = Db::memory().unwrap();
+    let plan = |sql: &str| {
+        db.read(|c| {
+            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let steps =
+                statement.raw_bind_parameter(1, "x").map(|()| statement.raw_query().mapped(|r| r.get(3)))?;
+            Ok(steps.collect::<Result<Vec<String>, _>>()?.join("; "))
+        })
+        .unwrap()
+    };
+    for (sql, index) in [
+        (select!("WHERE session_key = ?1 AND settled_at IS NULL ORDER BY seq"), "inputs_backlog"),
+        (select!("WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1"), "inputs_run"),
+        (
+            "SELECT * FROM messages WHERE transcript = ?1 AND seq <= 5 ORDER BY seq DESC LIMIT 3",
+            "messages_visible",
+        ),
+        ("SELECT * FROM messages WHERE transcript = ?1 AND idempotency_key = 'k'", "messages_key"),
+        ("SELECT * FROM messages WHERE run_id = ?1 ORDER BY pos", "messages_run"),
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{sql}: {plan}");
+    }
+}

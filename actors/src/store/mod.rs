@@ -1,0 +1,211 @@
+//! **Owns** the writer's connection to the database and the queue of writes.
+//! **Hears** write operations from every actor; **tells** each asker what was committed.
+//! **On crash** the queue is lost, and with it the askers' replies: they ask again ([`Slot::ask`]), which
+//! is safe because every operation is idempotent. The database itself lives in the Estate, and a batch in
+//! hand finishes on its thread before the next one can begin.
+//!
+//! Writes that arrive while a batch is being committed form the next batch: one `fsync` for all of them.
+
+mod db;
+mod devices;
+mod inputs;
+mod rows;
+mod schema;
+mod sessions;
+mod transcript;
+
+pub use db::{Db, KILL_POINTS, StoreError, Sync};
+pub use devices::{devices, meta, tokens};
+pub use inputs::{Counts, backlog, counts, input_by_id, input_by_run, input_by_source, keys_with_backlog};
+pub use rows::*;
+pub use rusqlite::Connection;
+pub use sessions::{ListFilter, list_sessions, session};
+pub use transcript::{
+    HistoryPage, HistoryResult, SearchHit, history, history_after, last_message_preview, message,
+    messages_by_run, search, text_of,
+};
+
+use crate::estate::{Estate, Part};
+use crate::tree::*;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Operations in one commit.
+const MAX_BATCH: usize = 256;
+
+/// Pause before a write is sent again to a database that was not to be had.
+const RETRY_WRITE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What a write comes back with.
+pub type Written = Result<WriteReply, StoreError>;
+
+/// What the store hears.
+pub enum StoreMsg {
+    /// Make this durable.
+    Write(Box<WriteOp>, Reply<Written>),
+    /// The database is open (or cannot be opened).
+    Opened(Result<Arc<Db>, StoreError>),
+    /// A batch is through.
+    Committed(Result<usize, StoreError>),
+}
+
+/// Opens the database; run off the runtime's threads, once in the life of the process unless it fails.
+pub type OpenDb = Arc<dyn Fn() -> Result<Db, StoreError> + Send + std::marker::Sync>;
+
+/// What the store is started with.
+#[derive(Clone)]
+pub struct StoreArgs {
+    /// Where the database lives through restarts.
+    pub estate: Arc<Estate>,
+    /// How it is opened.
+    pub open: OpenDb,
+}
+
+/// The store: one writer, group commit.
+pub struct StoreActor {
+    estate: Arc<Estate>,
+    db: Option<Arc<Db>>,
+    queue: Vec<(WriteOp, Reply<Written>)>,
+    busy: bool,
+    closing: bool,
+    batches: u64,
+    written: u64,
+}
+
+impl Behavior for StoreActor {
+    type Msg = StoreMsg;
+    type Args = StoreArgs;
+    const KIND: &'static str = "store";
+
+    fn start(ctx: &mut Ctx<StoreMsg>, StoreArgs { estate, open }: StoreArgs) -> Result<Self, Fault> {
+        let db = estate.db.load_full();
+        if db.is_none() {
+            ctx.task(async move { open_off_thread(open).await.map(Arc::new) }, StoreMsg::Opened);
+        }
+        Ok(Self { estate, db, queue: Vec::new(), busy: false, closing: false, batches: 0, written: 0 })
+    }
+
+    fn handle(&mut self, ctx: &mut Ctx<StoreMsg>, msg: StoreMsg) -> Result<(), Fault> {
+        match msg {
+            StoreMsg::Write(op, reply) => self.queue.push((*op, reply)),
+            StoreMsg::Opened(db) => self.opened(db.map_err(Fault::new)?),
+            StoreMsg::Committed(result) => self.committed(ctx, result),
+        }
+        self.commit_next(ctx);
+        Ok(())
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<StoreMsg>) -> Stopping {
+        // What is queued was sent before the stop, so it is committed before the end.
+        self.closing = true;
+        if self.busy || !self.queue.is_empty() { Stopping::Later } else { Stopping::Now }
+    }
+}
+
+impl StoreActor {
+    fn opened(&mut self, db: Arc<Db>) {
+        if let Some(damage) = db.damage() {
+            tracing::error!(target: "crabtree::store", "{damage}");
+        }
+        self.estate.db.store(Some(db.clone()));
+        self.estate.ready.done(Part::Store);
+        self.db = Some(db);
+    }
+
+    fn commit_next(&mut self, ctx: &mut Ctx<StoreMsg>) {
+        let Some(db) = self.db.clone().filter(|_| !self.busy && !self.queue.is_empty()) else { return };
+        let rest = self.queue.split_off(self.queue.len().min(MAX_BATCH));
+        let (ops, replies): (Vec<_>, Vec<_>) = std::mem::replace(&mut self.queue, rest).into_iter().unzip();
+        self.busy = true;
+        let estate = self.estate.clone();
+        let inline = db.is_memory();
+        ctx.task(
+            async move {
+                let batch = move || db.apply_batch(&ops, &|point| estate.kill_points.reach(point));
+                match off_thread(inline, batch).await {
+                    Ok(results) => {
+                        let count = results.len();
+                        replies.into_iter().zip(results).for_each(|(reply, result)| reply.send(result));
+                        Ok(count)
+                    }
+                    Err(e) => {
+                        replies.into_iter().for_each(|reply| reply.send(Err(e.clone())));
+                        Err(e)
+                    }
+                }
+            },
+            StoreMsg::Committed,
+        );
+    }
+
+    fn committed(&mut self, ctx: &mut Ctx<StoreMsg>, result: Result<usize, StoreError>) {
+        self.busy = false;
+        match result {
+            Ok(count) => {
+                self.batches += 1;
+                self.written += count as u64;
+            }
+            Err(e) => tracing::error!(target: "crabtree::store", "a batch was not committed: {e}"),
+        }
+        if self.closing && self.queue.is_empty() {
+            ctx.stop();
+        }
+        ctx.publish_info(json!({
+            "batches": self.batches, "writes": self.written, "queued": self.queue.len(),
+        }));
+    }
+}
+
+async fn open_off_thread(open: OpenDb) -> Result<Db, StoreError> {
+    tokio::task::spawn_blocking(move || open())
+        .await
+        .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("opening panicked: {e}"))))
+}
+
+/// Runs `work` on a thread that may block; `inline` for an in-memory database (simulations), so that the
+/// order of things is the same in each replay.
+async fn off_thread<T: Send + 'static>(
+    inline: bool,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    if inline {
+        return work();
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("the database thread panicked: {e}"))))
+}
+
+/// How actors talk to the store: writes through the actor, reads beside it.
+#[derive(Clone)]
+pub struct Store {
+    /// The actor.
+    pub slot: Slot<StoreMsg>,
+    /// Where the database is found.
+    pub estate: Arc<Estate>,
+}
+
+impl Store {
+    /// Writes until it is acknowledged: a write lost with a crash, or refused by a database that was not to
+    /// be had, is sent again. A full disk and a contradiction are answers.
+    pub async fn write(&self, op: WriteOp) -> Written {
+        loop {
+            match self.slot.ask(|reply| StoreMsg::Write(Box::new(op.clone()), reply)).await {
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(RETRY_WRITE).await,
+                written => return written,
+            }
+        }
+    }
+
+    /// Reads on a connection of its own; works while the store's actor is down.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.estate.ready.wait(Part::Store).await;
+        let Some(db) = self.estate.db.load_full() else {
+            return Err(StoreError::Unavailable("the database is not open".into()));
+        };
+        off_thread(db.is_memory(), move || db.read(query)).await
+    }
+}

@@ -1,0 +1,177 @@
+//! The EVENTS table: every event the gateway sends, and who may receive it.
+
+use crate::scope::{Role, Scope, Scopes};
+
+/// Who may receive an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventScope {
+    /// Every connection after its handshake: nodes and operators without scopes too.
+    Everyone,
+    /// Operators with `operator.read`.
+    Read,
+    /// Operators with `operator.admin`.
+    Admin,
+    /// Operators with `operator.pairing`.
+    Pairing,
+    /// Operators with `operator.approvals`.
+    Approvals,
+    /// Operators with `operator.questions`.
+    Questions,
+    /// Nobody by broadcast: it is sent to one connection, without a `seq`.
+    Direct,
+}
+
+impl EventScope {
+    /// The word used in the schema document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Everyone => "everyone",
+            Self::Direct => "direct",
+            _ => self.scope().map_or("everyone", Scope::name),
+        }
+    }
+
+    /// The scope an operator needs, if any.
+    pub const fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Everyone | Self::Direct => None,
+            Self::Read => Some(Scope::Read),
+            Self::Admin => Some(Scope::Admin),
+            Self::Pairing => Some(Scope::Pairing),
+            Self::Approvals => Some(Scope::Approvals),
+            Self::Questions => Some(Scope::Questions),
+        }
+    }
+
+    /// Whether a broadcast reaches a connection.
+    pub fn admits(self, role: Role, scopes: &Scopes) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Direct => false,
+            _ => role == Role::Operator && self.scope().is_some_and(|scope| scopes.allows(scope)),
+        }
+    }
+}
+
+/// Whether a frame may be left out for a connection that is too slow. It depends on the payload
+/// (a chat delta may, the final may not), so the publisher says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Droppable {
+    /// The connection is closed rather than missing it.
+    #[default]
+    No,
+    /// It may be left out; its `seq` is consumed all the same.
+    WhenSlow,
+}
+
+macro_rules! events {
+    ($($(#[$meta:meta])* $variant:ident $name:literal $scope:ident $drop:ident;)+) => {
+        /// An event of the gateway.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Event { $($(#[$meta])* $variant,)+ }
+
+        impl Event {
+            /// Every event, in the order they are advertised.
+            pub const ALL: &'static [Event] = &[$(Event::$variant,)+];
+
+            /// The event of a name on the wire.
+            pub fn from_name(name: &str) -> Option<Event> {
+                match name { $($name => Some(Event::$variant),)+ _ => None }
+            }
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Event::$variant => $name,)+ }
+            }
+
+            /// Who may receive it.
+            pub const fn scope(self) -> EventScope {
+                match self { $(Event::$variant => EventScope::$scope,)+ }
+            }
+
+            /// Whether it may be left out for slow connections unless the publisher says otherwise.
+            pub const fn droppable(self) -> Droppable {
+                match self { $(Event::$variant => Droppable::$drop,)+ }
+            }
+        }
+    };
+}
+
+events! {
+    /// The first frame on a connection.
+    ConnectChallenge "connect.challenge" Direct No;
+    /// What a run does, step by step.
+    Agent "agent" Read No;
+    /// A run's visible text; deltas and status frames are published as droppable.
+    Chat "chat" Read No;
+    /// Models or commands of a chat changed.
+    ChatMetadataChanged "chat.metadata.changed" Read No;
+    /// A row was added to a session's transcript.
+    SessionMessage "session.message" Read No;
+    /// A tool step of a session's run.
+    SessionTool "session.tool" Read WhenSlow;
+    /// A session's row changed.
+    SessionsChanged "sessions.changed" Read No;
+    /// The full presence list.
+    Presence "presence" Read No;
+    /// A sign of life.
+    Tick "tick" Everyone No;
+    /// The gateway goes down.
+    Shutdown "shutdown" Everyone No;
+    /// The health snapshot.
+    Health "health" Everyone No;
+    /// A heartbeat ran or was skipped.
+    Heartbeat "heartbeat" Everyone No;
+    /// A background task changed.
+    Task "task" Read No;
+    /// A device asks to pair.
+    DevicePairRequested "device.pair.requested" Pairing No;
+    /// A device's request was decided.
+    DevicePairResolved "device.pair.resolved" Pairing No;
+    /// The configuration changed.
+    ConfigChanged "config.changed" Read No;
+    /// An actor changed its state (ours).
+    SystemActorsChanged "system.actors.changed" Read No;
+}
+
+impl Event {
+    /// The names for `features.events`.
+    pub fn advertised_names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().map(|event| event.name())
+    }
+
+    /// Whether the frame carries the state version (only `presence` and `health`).
+    pub const fn has_state_version(self) -> bool {
+        matches!(self, Self::Presence | Self::Health)
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for event in Event::ALL {
+            assert_eq!(Event::from_name(event.name()), Some(*event));
+        }
+    }
+
+    #[test]
+    fn events_reach_whom_they_may() {
+        let reach = |event: Event, role, scopes: &[Scope]| event.scope().admits(role, &Scopes::of(scopes));
+        assert!(reach(Event::Tick, Role::Node, &[]) && reach(Event::Health, Role::Operator, &[]));
+        assert!(reach(Event::Chat, Role::Operator, &[Scope::Write]));
+        assert!(!reach(Event::Chat, Role::Operator, &[]) && !reach(Event::Presence, Role::Node, &[]));
+        assert!(reach(Event::DevicePairRequested, Role::Operator, &[Scope::Pairing]));
+        assert!(!reach(Event::DevicePairRequested, Role::Operator, &[Scope::Read]));
+        assert!(!reach(Event::ConnectChallenge, Role::Operator, &[Scope::Admin]));
+        assert_eq!(Event::Agent.scope().name(), "operator.read");
+    }
+}

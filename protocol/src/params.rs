@@ -1,0 +1,37 @@
+//! Parameters and results of the methods, and payloads of the events, by family.
+//!
+//! Parameters refuse unknown properties and enforce every limit while they are decoded; the types
+//! of [`crate::value`] carry the limits. Results leave absent properties out.
+
+pub mod actors;
+pub mod agents;
+pub mod chat;
+pub mod core;
+pub mod events;
+pub mod messages;
+pub mod runs;
+pub mod session_row;
+pub mod sessions;
+
+/// An object the gateway sends: the plain properties are always there (an `Option` among them is
+/// `null` when empty), those after `optional` are left out when they are `None`.
+macro_rules! record {
+    ($(#[$meta:meta])* pub struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty,)*
+        $(; optional $($(#[$optional_meta:meta])* $optional:ident: $optional_type:ty,)*)?
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize, ::schemars::JsonSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            $($($(#[$optional_meta])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $optional: Option<$optional_type>,)*)?
+        }
+    };
+}
+pub(crate) use record;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! One WebSocket: messages to the connection's actor, frames of its outbox to the client. One task reads,
+//! writes and pings, so that nothing is locked between the two directions.
+
+use crate::frame_gate::{FrameGate, is_violation};
+use bytes::Bytes;
+use crabtree_actors::connection::ConnectionMsg;
+use crabtree_actors::connections::ConnectionsMsg;
+use crabtree_actors::conns::{Conn, Peer};
+use crabtree_actors::gateway::Wiring;
+use crabtree_actors::outbox::{Item, Outgoing, Spool};
+use crabtree_actors::tree::Slot;
+use crabtree_protocol::ConnId;
+use crabtree_protocol::frame::{Close, MAX_PAYLOAD, PING_INTERVAL_MS};
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+/// Items taken from the outbox for one flush.
+const BATCH: usize = 64;
+/// Read buffer; the library's own default is zero-filled at each read.
+const READ_BUFFER: usize = 4 * 1024;
+/// How long a connection may take to get its actor.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client may take none of its bytes before it is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the client may take to answer our close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Ws = WebSocketStream<FrameGate<TcpStream>>;
+
+/// Runs a socket to its end.
+pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+    let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
+    let gate = FrameGate::new(parts.io.into_inner(), conn.clone());
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(MAX_PAYLOAD))
+        .max_frame_size(Some(MAX_PAYLOAD))
+        .accept_unmasked_frames(false);
+    let ws =
+        WebSocketStream::from_partially_read(gate, parts.read_buf.to_vec(), Role::Server, Some(config)).await;
+    let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), reply));
+    let Ok(actor) = timeout(OPEN_TIMEOUT, open).await else {
+        wiring.store.estate.conns.forget(conn.id());
+        return;
+    };
+    Socket { ws, conn, actor, spool: Spool::default(), alive: true }.serve(items).await;
+}
+
+struct Socket {
+    ws: Ws,
+    conn: Arc<Conn>,
+    actor: Slot<ConnectionMsg>,
+    spool: Spool,
+    /// Whether the last ping was answered.
+    alive: bool,
+}
+
+impl Socket {
+    async fn serve(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+        let period = Duration::from_millis(PING_INTERVAL_MS);
+        let mut ping = interval_at(Instant::now() + period, period);
+        let cut = self.conn.outbox.cut_off();
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut permit: Option<OwnedSemaphorePermit> = None;
+        // The actor may still be starting; until it is there nothing is read.
+        self.actor.newer_than(0).await;
+        loop {
+            tokio::select! {
+                taken = items.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 || !self.write(&mut batch).await {
+                        break;
+                    }
+                }
+                free = self.conn.permits.clone().acquire_owned(), if permit.is_none() => permit = free.ok(),
+                message = self.ws.next(), if permit.is_some() => {
+                    if !self.read(message, &mut permit) {
+                        break;
+                    }
+                }
+                _ = ping.tick() => {
+                    if !std::mem::take(&mut self.alive) || self.ws.send(Message::Ping(Bytes::new())).await.is_err() {
+                        break;
+                    }
+                }
+                () = cut.cancelled() => {
+                    self.last_words(&mut items).await;
+                    break;
+                }
+            }
+        }
+        let _ = self.actor.send(ConnectionMsg::Gone);
+    }
+
+    /// Hands a message to the actor. False at the end of the socket.
+    fn read(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> bool {
+        let bytes = match message {
+            Some(Ok(Message::Text(text))) => Bytes::from(text),
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Pong(_))) => {
+                self.alive = true;
+                return true;
+            }
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => return true,
+            Some(Err(Error::Capacity(_))) => return self.too_big(),
+            Some(Err(Error::Io(e))) if is_violation(&e) => return self.too_big(),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return false,
+        };
+        let Some(permit) = permit.take() else { return true };
+        self.actor.send(ConnectionMsg::Frame(bytes, permit)).is_ok()
+    }
+
+    fn too_big(&self) -> bool {
+        self.conn.outbox.cut(Close::too_big());
+        true
+    }
+
+    /// Writes a batch with one flush. False when the socket is done.
+    async fn write(&mut self, batch: &mut Vec<Item>) -> bool {
+        let mut frames = Vec::with_capacity(batch.len());
+        let bytes: usize = batch.drain(..).map(|item| self.spool.take(item, &mut frames)).sum();
+        let cut = self.conn.outbox.cut_off();
+        let written = tokio::select! {
+            written = timeout(WRITE_TIMEOUT, send(&mut self.ws, frames)) => written.unwrap_or(Sent::Failed),
+            // A client that does not take its bytes is given up in the middle of them.
+            () = cut.cancelled() => Sent::Failed,
+        };
+        self.conn.outbox.sent(bytes);
+        match written {
+            Sent::All => true,
+            Sent::Failed => false,
+            Sent::Closed => {
+                let answer = async { while let Some(Ok(_)) = self.ws.next().await {} };
+                let _ = timeout(CLOSE_TIMEOUT, answer).await;
+                false
+            }
+        }
+    }
+
+    /// The connection was given up: what is queued is tried for a moment, the close frame above all.
+    async fn last_words(&mut self, items: &mut mpsc::UnboundedReceiver<Item>) {
+        let mut frames = Vec::new();
+        while let Ok(item) = items.try_recv() {
+            let bytes = self.spool.take(item, &mut frames);
+            self.conn.outbox.sent(bytes);
+        }
+        let _ = timeout(CLOSE_TIMEOUT, send(&mut self.ws, frames)).await;
+    }
+}
+
+enum Sent {
+    All,
+    Closed,
+    Failed,
+}
+
+async fn send(ws: &mut Ws, frames: Vec<Outgoing>) -> Sent {
+    for frame in frames {
+        match frame {
+            Outgoing::Text(bytes) => {
+                let Ok(text) = Utf8Bytes::try_from(bytes) else { return Sent::Failed };
+                if ws.feed(Message::Text(text)).await.is_err() {
+                    return Sent::Failed;
+                }
+            }
+            Outgoing::Close(Close { code, reason }) => {
+                let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+                let closed = ws.send(Message::Close(Some(frame))).await;
+                return if closed.is_ok() { Sent::Closed } else { Sent::Failed };
+            }
+        }
+    }
+    if ws.flush().await.is_ok() { Sent::All } else { Sent::Failed }
+}
