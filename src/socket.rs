@@ -93,11 +93,11 @@ impl Socket {
                         break;
                     }
                 }
-                () = cut.cancelled() => {
-                    self.last_words(&mut items).await;
-                    break;
-                }
+                () = cut.cancelled() => break,
             }
+        }
+        if cut.is_cancelled() {
+            self.last_words(&mut items).await;
         }
         let _ = self.actor.send(ConnectionMsg::Gone);
     }

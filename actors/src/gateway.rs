@@ -201,7 +201,8 @@ fn observer(estate: &Arc<Estate>) -> Observer {
             }
             _ => tracing::debug!(target: "crabtree::tree", path, state, restarts = change.restarts, "actor"),
         }
-        let Some(estate) = estate.upgrade() else { return };
+        // After `shutdown` clients hear nothing more.
+        let Some(estate) = estate.upgrade().filter(|estate| !estate.is_draining()) else { return };
         let mut news = json!({
             "path": path, "state": state, "restarts": change.restarts, "ts": estate.clock.now_ms(),
         });
