@@ -171,6 +171,12 @@ impl Client {
         self.event(|e| is_chat_end(e, run_id)).await["payload"].clone()
     }
 
+    /// Reads one frame, whatever it is, and records it.
+    pub async fn read_one(&mut self) {
+        let frame = self.frame().await.unwrap_or_else(|| panic!("closed {:?}", self.closed));
+        self.record(frame);
+    }
+
     /// Reads to the end of the socket.
     pub async fn until_closed(&mut self) -> Closed {
         while let Some(frame) = self.frame().await {

@@ -5,4 +5,6 @@
 mod client;
 mod gateway;
 
+mod durability;
+mod faults;
 mod first_breath;

@@ -69,9 +69,6 @@ fn submit(call: Call<'_>, key: SessionKey, said: Said) {
     if estate.catalog.load().agent(key.agent_id()).is_none() {
         return call.responder.refuse(Refusal::agent_gone(key.agent_id()));
     }
-    if estate.is_draining() {
-        return call.responder.refuse(Refusal::draining(call.method.name(), "accepting"));
-    }
     let sender = sender(&call.responder);
     let submission = said.submission(&key, sender, estate.clock.now_ms(), Some(call.responder));
     // If nobody is there, the responder says so.

@@ -58,6 +58,9 @@ impl<'a> Call<'a> {
 
 /// Answers a request, now or later.
 pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
+    if call.estate().is_draining() {
+        return call.responder.refuse(Refusal::draining(call.method.name(), "accepting"));
+    }
     match call.method {
         Method::Connect => call.responder.refuse(Refusal::connect_not_first()),
         Method::Health => core::health(call),

@@ -25,6 +25,8 @@ pub struct RunArgs {
     pub run_id: RunId,
     /// Its session.
     pub key: SessionKey,
+    /// What is to be answered.
+    pub text: String,
     /// `provider/model`.
     pub model: String,
     /// How long it may take.
@@ -160,7 +162,8 @@ async fn conversation(args: &RunArgs) -> Result<Vec<Said>, store::StoreError> {
     let key = args.key.clone();
     let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
     let history = args.store.read(move |c| store::history(c, key.as_str(), page)).await?;
-    let said = history.rows.iter().filter_map(|row| {
+    let earlier = history.rows.iter().filter(|row| row.run_id.as_deref() != Some(args.run_id.as_str()));
+    let said = earlier.filter_map(|row| {
         let by = match row.kind.as_str() {
             "user" => Speaker::User,
             "assistant" => Speaker::Assistant,
@@ -168,5 +171,6 @@ async fn conversation(args: &RunArgs) -> Result<Vec<Said>, store::StoreError> {
         };
         Some(Said { by, text: store::text_of(&row.message) })
     });
-    Ok(said.collect())
+    let asked = Said { by: Speaker::User, text: args.text.clone() };
+    Ok(said.chain([asked]).collect())
 }
