@@ -84,6 +84,12 @@ impl Client {
         Self::connect(addr, &Intro::default()).await.expect("an admin is let in")
     }
 
+    /// A command line with these scopes.
+    pub async fn scoped(addr: SocketAddr, scopes: &[&'static str]) -> Self {
+        let intro = Intro { scopes: scopes.to_vec(), ..Intro::default() };
+        Self::connect(addr, &intro).await.expect("an operator is let in")
+    }
+
     /// Sends a request without waiting; returns its id.
     pub async fn send(&mut self, method: &str, params: Value) -> String {
         self.next_id += 1;
@@ -96,6 +102,23 @@ impl Client {
     pub async fn send_text(&mut self, text: impl Into<String>) {
         // A socket that is closing shows itself when it is read.
         let _ = self.ws.send(Message::text(text.into())).await;
+    }
+
+    /// The same in a binary message.
+    pub async fn send_binary(&mut self, bytes: impl Into<Vec<u8>>) {
+        let _ = self.ws.send(Message::binary(bytes.into())).await;
+    }
+
+    /// Reads and keeps every frame, responses among them, until one is the `last`.
+    pub async fn frames_until(&mut self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut frames = vec![];
+        loop {
+            let frame = self.frame().await.unwrap_or_else(|| panic!("closed {:?}: {frames:#?}", self.closed));
+            frames.push(frame);
+            if frames.last().is_some_and(&last) {
+                return frames;
+            }
+        }
     }
 
     /// The next frame; `None` when the socket has ended.

@@ -5,6 +5,10 @@
 mod client;
 mod gateway;
 
+mod config;
 mod durability;
+mod chat;
 mod faults;
 mod first_breath;
+mod methods;
+mod wire;

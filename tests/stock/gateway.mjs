@@ -1,0 +1,111 @@
+// A gateway in a process of its own, on loopback, with a state directory of its own.
+import { execFileSync, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { until } from "./checks.mjs";
+
+const READY_S = 30;
+const STOP_S = 20;
+
+const living = new Set();
+
+/** Last resort: nothing that was started here stays. */
+export function stopAll() {
+  for (const { child, file } of living) {
+    child.kill("SIGKILL");
+    rmSync(file, { force: true });
+  }
+}
+
+/** Notes a child until it has ended: here, and as a file for the caller of the whole. */
+export function track(child, work) {
+  const entry = { child, file: `${work}/pids/${child.pid}` };
+  if (child.pid === undefined) return child;
+  writeFileSync(entry.file, "");
+  living.add(entry);
+  child.once("exit", () => {
+    living.delete(entry);
+    rmSync(entry.file, { force: true });
+  });
+  return child;
+}
+
+/** The environment of everything started here: nothing of the caller's but the path. */
+export const cleanEnv = (home, more) => ({ PATH: process.env.PATH, LANG: "C.UTF-8", HOME: home, TMPDIR: home, ...more });
+
+export class Gateway {
+  /** Starts one whose files lie in `work/name`. */
+  static async start({ binary, work }, name) {
+    const gateway = new Gateway(binary, work, `${work}/${name}`);
+    mkdirSync(gateway.dir);
+    gateway.port = await freePort();
+    await gateway.start();
+    const output = execFileSync(binary, ["token"], { env: gateway.env, timeout: 20_000 });
+    gateway.token = output.toString().trim();
+    return gateway;
+  }
+
+  constructor(binary, work, dir) {
+    Object.assign(this, { binary, work, dir, logFile: `${dir}/gateway.log` });
+  }
+
+  get url() {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  get env() {
+    return cleanEnv(this.dir, {
+      CRABTREE_STATE_DIR: `${this.dir}/state`,
+      CRABTREE_GATEWAY__PORT: String(this.port),
+    });
+  }
+
+  /** Starts it, also again on the same state and port, and waits until it serves. */
+  async start() {
+    const log = openSync(this.logFile, "a");
+    this.child = track(spawn(this.binary, ["run"], { env: this.env, stdio: ["ignore", log, log] }), this.work);
+    closeSync(log);
+    this.ended = new Promise((done) => this.child.once("exit", (code, signal) => done(signal ?? code)));
+    this.child.once("error", (error) => console.log(`cannot start ${this.binary}: ${error.message}`));
+    await until("the gateway is ready", READY_S, async () => {
+      if (this.child.exitCode !== null) throw new Error(`the gateway ended:\n${this.log()}`);
+      const answer = await fetch(`http://127.0.0.1:${this.port}/ready`).catch(() => null);
+      return answer?.ok;
+    });
+  }
+
+  /** `kill -9`. */
+  async kill() {
+    this.child.kill("SIGKILL");
+    await this.ended;
+  }
+
+  /** SIGTERM; returns its exit code. */
+  async stop() {
+    this.child.kill("SIGTERM");
+    const late = setTimeout(() => this.child.kill("SIGKILL"), STOP_S * 1000);
+    const code = await this.ended;
+    clearTimeout(late);
+    return code;
+  }
+
+  /** The end of its log. */
+  log() {
+    return readFileSync(this.logFile, "utf8").split("\n").slice(-40).join("\n");
+  }
+
+  /** How often its log, over all its lives, tells of a panic. */
+  panics() {
+    return readFileSync(this.logFile, "utf8").match(/panicked/g)?.length ?? 0;
+  }
+}
+
+function freePort() {
+  return new Promise((done, fail) => {
+    const server = createServer().once("error", fail);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => done(port));
+    });
+  });
+}
