@@ -22,6 +22,11 @@ impl<S> FrameGate<S> {
     pub fn new(io: S, conn: Arc<Conn>) -> Self {
         Self { io, conn, headers: Headers::default() }
     }
+
+    /// The socket itself, to read away what nobody will look at.
+    pub fn ungated(&mut self) -> &mut S {
+        &mut self.io
+    }
 }
 
 #[derive(Debug)]

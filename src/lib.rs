@@ -3,9 +3,12 @@
 //! | module | what |
 //! |---|---|
 //! | `listener` | the accept loop, as an actor of the tree |
-//! | `http` | requests on the one port: upgrades, and the plain HTTP answers |
+//! | `http` | requests on the one port, and the upgrades among them |
+//! | `routes`, `metrics` | the plain HTTP answers |
+//! | `upgrade` | who may open a WebSocket |
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
+//! | `owner` | one gateway per state directory |
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
 pub mod cli;
@@ -14,7 +17,11 @@ mod frame_gate;
 mod http;
 mod listener;
 pub mod logging;
+mod metrics;
+pub mod owner;
+mod routes;
 mod socket;
+mod upgrade;
 
 use anyhow::Context;
 use crabtree_actors::estate::{Boot, Estate, EstateArgs};
@@ -25,6 +32,7 @@ use crabtree_actors::settings::{AuthSecret, Loaded, StoreSync};
 use crabtree_actors::store::{Db, OpenDb, Sync};
 use crabtree_actors::tree::{self, ChildSpec, Clock, Node, NodeState, Restart, Slot};
 use listener::{Doors, Listener};
+use owner::Owner;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,17 +71,20 @@ pub struct Gateway {
     root: Arc<Node>,
     addr: SocketAddr,
     sockets: TaskTracker,
+    _owner: Owner,
 }
 
 impl Gateway {
-    /// Binds the addresses, which is the first thing it does, and plants the tree. It touches nothing that
-    /// belongs to the whole process (signals, panic hook, log subscriber).
+    /// Takes the state directory, binds the addresses, and plants the tree. It touches nothing that belongs
+    /// to the whole process (signals, panic hook, log subscriber).
     ///
     /// # Errors
-    /// An address that cannot be bound, with the address.
+    /// [`owner::Owned`] if another gateway has the state directory; an address that cannot be bound, with the
+    /// address and, where it can be told, its holder.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let doors = options.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
-        let addr = doors.first().context("no address to listen on")?.local_addr()?;
+        let owner = Owner::take(&options.loaded.state_dir, &options.listen)?;
+        let doors = bind_all(&options.listen)?;
+        let addr = doors[0].local_addr()?;
         let open = open_store(&options.loaded);
         let estate = Estate::new(EstateArgs {
             clock: Clock::system(),
@@ -94,7 +105,7 @@ impl Gateway {
             reload: Arc::new(move || reload().map_err(|e| format!("{e:#}"))),
             listener: Some(listener),
         });
-        Ok(Self { estate, wiring, root, addr, sockets })
+        Ok(Self { estate, wiring, root, addr, sockets, _owner: owner })
     }
 
     /// The first address it listens on.
@@ -147,8 +158,30 @@ impl Gateway {
     }
 }
 
-fn bind(addr: &SocketAddr) -> anyhow::Result<TcpListener> {
-    let door = TcpListener::bind(addr).with_context(|| format!("cannot listen on {addr}"))?;
+/// Binds the addresses, all on the port of the first one. IPv6 loopback beside it is a courtesy: a machine without
+/// it is warned about, no more.
+fn bind_all(listen: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let (first, rest) = listen.split_first().context("no address to listen on")?;
+    let mut doors = vec![bind(*first)?];
+    let port = doors[0].local_addr()?.port();
+    for addr in rest {
+        let addr = SocketAddr::new(addr.ip(), port);
+        match bind(addr) {
+            Ok(door) => doors.push(door),
+            Err(e) if addr.ip().is_loopback() => {
+                tracing::warn!(target: "crabtree::listener", "{e:#}; clients find the gateway on {first} only");
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(doors)
+}
+
+fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    let door = TcpListener::bind(addr).with_context(|| match owner::who_listens(addr) {
+        Some(pid) => format!("cannot listen on {addr}, which process {pid} holds"),
+        None => format!("cannot listen on {addr}"),
+    })?;
     door.set_nonblocking(true)?;
     Ok(door)
 }

@@ -20,7 +20,7 @@ pub struct Doors {
     pub doors: Arc<Vec<std::net::TcpListener>>,
     /// Who serves what comes in.
     pub wiring: Arc<Wiring>,
-    /// Counts the tasks of open sockets.
+    /// Counts the tasks of open WebSockets.
     pub sockets: TaskTracker,
 }
 
@@ -52,7 +52,8 @@ async fn accept(door: TcpListener, wiring: Arc<Wiring>, sockets: TaskTracker) {
             Ok((stream, peer)) => {
                 // Frames are flushed in batches; waiting for more bytes would only add delay.
                 let _ = stream.set_nodelay(true);
-                sockets.spawn(crate::http::serve(stream, peer, wiring.clone(), sockets.clone()));
+                // Counted only once it is a WebSocket: an idle HTTP connection holds up no shutdown.
+                tokio::spawn(crate::http::serve(stream, peer, wiring.clone(), sockets.clone()));
             }
             Err(e) => {
                 tracing::warn!(target: "crabtree::listener", "accept failed: {e}");

@@ -7,6 +7,7 @@ use crabtree::{
     cli::{self, Command, Failure, Global, RunArgs},
     config::{self, Environment},
     logging,
+    owner::Owned,
 };
 use crabtree_actors::{log_ring::LogRing, settings::AuthSecret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,8 +85,12 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
     let reload = Arc::new(move || Ok(config::load(&sources)?));
     let options = Options { loaded, reload, token: secret.clone(), device_key, log_ring, listen };
     let gateway = Gateway::start(options).await.map_err(|error| {
+        if error.is::<Owned>() {
+            return Failure::config(error.to_string())
+                .or_next("stop it, or give this one a state directory of its own with --state-dir");
+        }
         Failure::failed(format!("the gateway cannot start: {error:#}"))
-            .or_next("if another gateway runs here, stop it or choose another --port")
+            .or_next("stop what holds the address, or choose another --port")
     })?;
     Ok((gateway, secret))
 }

@@ -10,12 +10,13 @@ use crabtree_actors::gateway::Wiring;
 use crabtree_actors::outbox::{Item, Outgoing, Spool};
 use crabtree_actors::tree::Slot;
 use crabtree_protocol::ConnId;
-use crabtree_protocol::frame::{Close, MAX_PAYLOAD, PING_INTERVAL_MS};
+use crabtree_protocol::frame::{Close, MAX_PAYLOAD};
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at, timeout};
@@ -26,8 +27,11 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// Items taken from the outbox for one flush.
 const BATCH: usize = 64;
-/// Read buffer; the library's own default is zero-filled at each read.
+/// Read buffer of a socket.
 const READ_BUFFER: usize = 4 * 1024;
+/// The library's buffer behind it. It reads as little as 14 bytes at a time while frames that were read before
+/// are in use (hence the other buffer), and zero-fills what it reads into (hence not its default of 128 KiB).
+const FRAME_BUFFER: usize = 1024;
 /// How long a connection may take to get its actor.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a client may take none of its bytes before it is given up.
@@ -35,26 +39,31 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the client may take to answer our close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Ws = WebSocketStream<FrameGate<TcpStream>>;
+type Ws = WebSocketStream<FrameGate<BufReader<TcpStream>>>;
 
 /// Runs a socket to its end.
 pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+    // Only what is needed of `parts` is kept: the rest holds a buffer of 8 KiB.
+    let (stream, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
+        Err(_) => return,
+    };
     let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
-    let gate = FrameGate::new(parts.io.into_inner(), conn.clone());
+    let gate = FrameGate::new(BufReader::with_capacity(READ_BUFFER, stream), conn.clone());
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
+        .read_buffer_size(FRAME_BUFFER)
         .max_message_size(Some(MAX_PAYLOAD))
         .max_frame_size(Some(MAX_PAYLOAD))
         .accept_unmasked_frames(false);
-    let ws =
-        WebSocketStream::from_partially_read(gate, parts.read_buf.to_vec(), Role::Server, Some(config)).await;
+    let ws = WebSocketStream::from_partially_read(gate, early, Role::Server, Some(config)).await;
     let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), reply));
     let Ok(actor) = timeout(OPEN_TIMEOUT, open).await else {
         wiring.store.estate.conns.forget(conn.id());
         return;
     };
-    Socket { ws, conn, actor, spool: Spool::default(), alive: true }.serve(items).await;
+    let ping_interval_ms = wiring.store.estate.config.load().settings.gateway.ping_interval_ms.max(1);
+    let spool = Spool::default();
+    Socket { ws, conn, actor, spool, alive: true, farewell: None, ping_interval_ms }.serve(items).await;
 }
 
 struct Socket {
@@ -64,18 +73,21 @@ struct Socket {
     spool: Spool,
     /// Whether the last ping was answered.
     alive: bool,
+    /// A close frame that was taken from the outbox; it is tried again if the socket was cut meanwhile.
+    farewell: Option<Close>,
+    ping_interval_ms: u64,
 }
 
 impl Socket {
     async fn serve(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
-        let period = Duration::from_millis(PING_INTERVAL_MS);
+        let period = Duration::from_millis(self.ping_interval_ms);
         let mut ping = interval_at(Instant::now() + period, period);
         let cut = self.conn.outbox.cut_off();
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::new();
         let mut permit: Option<OwnedSemaphorePermit> = None;
         // The actor may still be starting; until it is there nothing is read.
         self.actor.newer_than(0).await;
-        loop {
+        while !cut.is_cancelled() {
             tokio::select! {
                 taken = items.recv_many(&mut batch, BATCH) => {
                     if taken == 0 || !self.write(&mut batch).await {
@@ -98,6 +110,9 @@ impl Socket {
         }
         if cut.is_cancelled() {
             self.last_words(&mut items).await;
+        } else {
+            // The answer to a close of the client.
+            let _ = timeout(CLOSE_TIMEOUT, self.ws.flush()).await;
         }
         let _ = self.actor.send(ConnectionMsg::Gone);
     }
@@ -133,6 +148,9 @@ impl Socket {
     async fn write(&mut self, batch: &mut Vec<Item>) -> bool {
         let mut frames = Vec::with_capacity(batch.len());
         let bytes: usize = batch.drain(..).map(|item| self.spool.take(item, &mut frames)).sum();
+        if let Some(Outgoing::Close(close)) = frames.last() {
+            self.farewell = Some(close.clone());
+        }
         let cut = self.conn.outbox.cut_off();
         let written = tokio::select! {
             written = timeout(WRITE_TIMEOUT, send(&mut self.ws, frames)) => written.unwrap_or(Sent::Failed),
@@ -158,7 +176,14 @@ impl Socket {
             let bytes = self.spool.take(item, &mut frames);
             self.conn.outbox.sent(bytes);
         }
-        let _ = timeout(CLOSE_TIMEOUT, send(&mut self.ws, frames)).await;
+        frames.extend(self.farewell.take().map(Outgoing::Close));
+        let words = async {
+            send(&mut self.ws, frames).await;
+            // Hanging up with input unread would take the close frame back before the client has seen it.
+            let mut rest = [0; READ_BUFFER];
+            while matches!(self.ws.get_mut().ungated().read(&mut rest).await, Ok(1..)) {}
+        };
+        let _ = timeout(CLOSE_TIMEOUT, words).await;
     }
 }
 

@@ -9,6 +9,11 @@ use crate::tree::*;
 use crabtree_protocol::SessionKey;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long who has left stays on the roster: nothing is sent to them any more, and it need not be made anew
+/// for each of many that leave.
+const SWEEP: Duration = Duration::from_millis(100);
 
 /// What a connection wants to hear, or not any more.
 #[derive(Clone, Debug)]
@@ -27,6 +32,8 @@ pub enum BroadcastMsg {
     Join(Reply<()>),
     /// A connection has ended.
     Left,
+    /// Time to take who has left off the roster.
+    Sweep,
     /// Subscribes; answered when it is in force, with false at the limit of [`MAX_MESSAGE_SUBSCRIPTIONS`].
     Subscribe(Arc<Conn>, Topic, Reply<bool>),
 }
@@ -34,6 +41,7 @@ pub enum BroadcastMsg {
 /// See the module.
 pub struct Broadcast {
     estate: Arc<Estate>,
+    sweep: Option<Timer>,
 }
 
 impl Behavior for Broadcast {
@@ -42,7 +50,7 @@ impl Behavior for Broadcast {
     const KIND: &'static str = "broadcast";
 
     fn start(ctx: &mut Ctx<BroadcastMsg>, estate: Arc<Estate>) -> Result<Self, Fault> {
-        let this = Self { estate };
+        let mut this = Self { estate, sweep: None };
         this.publish(ctx);
         Ok(this)
     }
@@ -53,7 +61,10 @@ impl Behavior for Broadcast {
                 self.publish(ctx);
                 joined.send(());
             }
-            BroadcastMsg::Left => self.publish(ctx),
+            BroadcastMsg::Left => {
+                self.sweep.get_or_insert_with(|| ctx.after(SWEEP, BroadcastMsg::Sweep));
+            }
+            BroadcastMsg::Sweep => self.publish(ctx),
             BroadcastMsg::Subscribe(conn, topic, done) => done.send(subscribe(&conn, topic)),
         }
         Ok(())
@@ -61,7 +72,8 @@ impl Behavior for Broadcast {
 }
 
 impl Broadcast {
-    fn publish(&self, ctx: &Ctx<BroadcastMsg>) {
+    fn publish(&mut self, ctx: &Ctx<BroadcastMsg>) {
+        self.sweep = None;
         let listeners = self.estate.conns.publish_roster();
         ctx.publish_info(json!({ "listeners": listeners, "maxSubscriptions": MAX_MESSAGE_SUBSCRIPTIONS }));
     }

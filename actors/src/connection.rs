@@ -3,13 +3,16 @@
 //! **On crash** its socket closes, and nothing else: its entry in the table of connections goes with it,
 //! whichever way it ends.
 
+use crate::auth_limiter::{Culprit, SecretKind};
 use crate::broadcast::BroadcastMsg;
 use crate::conns::{Conn, Grant};
 use crate::devices::{Admission, DevicesMsg, Request, Verdict};
 use crate::gateway::Wiring;
-use crate::handshake;
+use crate::handshake::{self, Rules, Shared};
 use crate::methods::{self, Call};
-use crate::presence::PresenceMsg;
+use crate::origin::is_own_page;
+use crate::pairing::is_trusted_local;
+use crate::presence::{PresenceMsg, is_tracked};
 use crate::responder::Responder;
 use crate::tree::*;
 use bytes::Bytes;
@@ -18,12 +21,16 @@ use crabtree_protocol::frame::{
     Close, MAX_PENDING_HANDSHAKE_FRAMES, MAX_UNAUTHORIZED_ROLE, RequestFrame, encode_ok, encode_refusal,
     event_head,
 };
-use crabtree_protocol::{ConnectParams, ConnectRefusal, Event as Name, Refusal, Role, authorize};
+use crabtree_protocol::{
+    ClientId, ConnectParams, ConnectRefusal, Event as Name, Refusal, Role, Scopes, authorize,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+/// A Control UI of this build is being worked on, and fits any gateway.
+const DEVELOPMENT_BUILD: &str = "dev";
 /// How long a `connect` waits for the gateway to become ready before it is told to come back.
 const READY_WAIT: Duration = Duration::from_millis(250);
 
@@ -39,6 +46,8 @@ pub enum ConnectionMsg {
     Ready(bool),
     /// What the device is granted.
     Verdict(Verdict),
+    /// A failure was delayed long enough.
+    Due(Box<ConnectRefusal>),
     /// Events are heard from now on.
     Joined,
 }
@@ -57,6 +66,8 @@ enum Phase {
     Challenged { nonce: String },
     /// A `connect` is being looked at; frames that follow wait.
     Connecting(Box<Connecting>),
+    /// It failed to authenticate, and is told so after a while; frames that follow are lost.
+    Delayed { id: String, _timer: Timer },
     /// Authenticated.
     Open,
     /// Refused; the socket is being closed.
@@ -68,6 +79,8 @@ struct Connecting {
     nonce: String,
     params: ConnectParams,
     token: Option<(String, i64)>,
+    /// It is let in, and joins the roster.
+    granted: bool,
     waiting: Vec<(Bytes, OwnedSemaphorePermit)>,
 }
 
@@ -105,10 +118,11 @@ impl Behavior for Connection {
         match msg {
             ConnectionMsg::Frame(frame, permit) => self.frame(ctx, frame, permit),
             ConnectionMsg::Gone => ctx.stop(),
-            ConnectionMsg::TimedOut => self.close(Close::silent()),
+            ConnectionMsg::TimedOut => self.timed_out(),
             ConnectionMsg::Ready(ready) => self.ready(ctx, ready),
             ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, &admission),
-            ConnectionMsg::Verdict(Err(refusal)) => self.refuse(refusal),
+            ConnectionMsg::Verdict(Err(refusal)) => self.refuse(ctx, refusal),
+            ConnectionMsg::Due(refusal) => self.due(*refusal),
             ConnectionMsg::Joined => self.joined(ctx),
         }
         Ok(())
@@ -125,9 +139,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.conn.outbox.close(Close::internal());
         self.wiring.store.estate.conns.forget(self.conn.id());
-        if self.conn.grant().is_some() {
+        if let Some(grant) = self.conn.grant() {
             let _ = self.wiring.broadcast.send(BroadcastMsg::Left);
-            let _ = self.wiring.presence.send(PresenceMsg::Left(*self.conn.id()));
+            if is_tracked(grant) {
+                let _ = self.wiring.presence.send(PresenceMsg::Left(*self.conn.id()));
+            }
         }
     }
 }
@@ -137,11 +153,13 @@ impl Connection {
         match &mut self.phase {
             Phase::Open => self.request(ctx, &frame, permit),
             Phase::Challenged { .. } => self.connect(ctx, &frame),
-            Phase::Connecting(connecting) if connecting.waiting.len() < MAX_PENDING_HANDSHAKE_FRAMES => {
+            Phase::Connecting(connecting)
+                if connecting.granted || connecting.waiting.len() < MAX_PENDING_HANDSHAKE_FRAMES =>
+            {
                 connecting.waiting.push((frame, permit));
             }
             Phase::Connecting(_) => self.close(Close::too_many_pending()),
-            Phase::Refused => {}
+            Phase::Delayed { .. } | Phase::Refused => {}
         }
     }
 
@@ -153,6 +171,7 @@ impl Connection {
         let text = std::str::from_utf8(frame).unwrap_or_default();
         let request = match RequestFrame::parse(text) {
             Ok(request) => request,
+            Err(_) if ConnectParams::claims_worker(text) => return self.close(Close::invalid_handshake()),
             Err(e) => return self.close(e.close_before_handshake()),
         };
         let id = request.id.to_owned();
@@ -162,9 +181,12 @@ impl Connection {
             Err(ConnectRefusal::first_not_connect())
         };
         match params {
+            Err(_) if ConnectParams::claims_worker(text) => self.close(Close::invalid_handshake()),
             Err(refusal) => self.answer_refusal(&id, refusal),
+            Ok(params) if params.is_worker() => self.answer_refusal(&id, ConnectRefusal::worker()),
             Ok(params) => {
-                let connecting = Connecting { id, nonce, params, token: None, waiting: Vec::new() };
+                let (token, granted, waiting) = (None, false, Vec::new());
+                let connecting = Connecting { id, nonce, params, token, granted, waiting };
                 self.phase = Phase::Connecting(Box::new(connecting));
                 let estate = self.wiring.store.estate.clone();
                 if estate.ready.is_complete() {
@@ -181,30 +203,36 @@ impl Connection {
 
     fn ready(&mut self, ctx: &mut Ctx<ConnectionMsg>, ready: bool) {
         if !ready {
-            return self.refuse(ConnectRefusal::starting());
+            return self.refuse(ctx, ConnectRefusal::starting());
         }
-        let Phase::Connecting(connecting) = &mut self.phase else { return };
-        let estate = &self.wiring.store.estate;
-        let judged = handshake::judge(
-            &connecting.params,
-            &self.conn.peer,
-            &estate.auth,
-            &connecting.nonce,
-            ctx.now_ms(),
-        );
+        let Phase::Connecting(connecting) = &self.phase else { return };
+        let (estate, peer) = (&self.wiring.store.estate, &self.conn.peer);
+        let (config, culprit) = (estate.config.load(), Culprit::of(peer));
+        let gateway = &config.settings.gateway;
+        let limits = &gateway.auth.rate_limit;
+        let rules = Rules {
+            auth: &estate.auth,
+            allowed_origins: &gateway.control_ui.allowed_origins,
+            locked: estate.auth_limiter.locked(&culprit, SecretKind::Shared, estate.clock.uptime(), limits),
+        };
+        let params = &connecting.params;
+        let judged = handshake::judge(params, peer, rules, &connecting.nonce, ctx.now_ms());
+        if let Ok(Shared::Granted(_)) = judged.as_ref().map(|claim| claim.shared) {
+            estate.auth_limiter.passed(&culprit, SecretKind::Shared);
+        }
         match judged {
-            Err(refusal) => self.refuse(refusal),
-            Ok(claim) if claim.device.is_none() => {
-                let handshake::Shared::Granted(method) = claim.shared else {
-                    return self.refuse(ConnectRefusal::device_required());
-                };
-                self.grant(ctx, method, claim.scopes);
-            }
+            Err(refusal) => self.refuse(ctx, refusal),
+            Ok(claim) if claim.device.is_none() => match claim.shared {
+                Shared::Granted(method) => self.grant(ctx, method, claim.scopes),
+                _ => self.refuse(ctx, ConnectRefusal::device_required()),
+            },
             Ok(claim) => {
                 let request = Arc::new(Request {
-                    params: connecting.params.clone(),
+                    local: is_trusted_local(params, peer) && gateway.nodes.pairing.auto_approve_local,
+                    params: params.clone(),
                     claim,
-                    local: self.conn.peer.is_loopback() && self.conn.peer.origin.is_none(),
+                    remote_ip: (!peer.is_loopback()).then_some(peer.ip),
+                    culprit,
                 });
                 let devices = self.wiring.devices.clone();
                 let ask = async move { devices.ask(|reply| DevicesMsg::Admit(request.clone(), reply)).await };
@@ -214,19 +242,22 @@ impl Connection {
     }
 
     fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: &Admission) {
-        if let Phase::Connecting(connecting) = &mut self.phase {
-            connecting.token = Some(admission.token.clone());
-            self.grant(ctx, admission.method, admission.scopes.clone());
+        let Phase::Connecting(connecting) = &mut self.phase else { return };
+        connecting.token = admission.token.clone();
+        let (client, build) = (&connecting.params.client, &self.wiring.store.estate.boot.build_id);
+        let fits =
+            client.build_id.as_ref().is_some_and(|theirs| *theirs == **build || *theirs == DEVELOPMENT_BUILD);
+        // A page that was loaded before the gateway changed has to be loaded again.
+        if client.id == ClientId::ControlUi && is_own_page(&self.conn.peer) && !fits {
+            let refusal = ConnectRefusal::control_ui_build(build);
+            return self.refuse(ctx, refusal);
         }
+        self.grant(ctx, admission.method, admission.scopes.clone());
     }
 
-    fn grant(
-        &mut self,
-        ctx: &mut Ctx<ConnectionMsg>,
-        method: &'static str,
-        scopes: crabtree_protocol::Scopes,
-    ) {
-        let Phase::Connecting(connecting) = &self.phase else { return };
+    fn grant(&mut self, ctx: &mut Ctx<ConnectionMsg>, method: &'static str, scopes: Scopes) {
+        let Phase::Connecting(connecting) = &mut self.phase else { return };
+        connecting.granted = true;
         let params = connecting.params.clone();
         self.conn.admit(Grant {
             role: params.role().unwrap_or(Role::Operator),
@@ -248,16 +279,55 @@ impl Connection {
         let token = connecting.token.as_ref().map(|(token, at)| (token.as_str(), *at));
         let hello = self.wiring.hello(&self.conn, token);
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello));
-        let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
+        if self.conn.grant().is_some_and(is_tracked) {
+            let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
+        }
         for (frame, permit) in connecting.waiting {
             self.request(ctx, &frame, permit);
         }
     }
 
-    fn refuse(&mut self, refusal: ConnectRefusal) {
-        if let Phase::Connecting(connecting) = &self.phase {
-            let id = connecting.id.clone();
+    fn refuse(&mut self, ctx: &mut Ctx<ConnectionMsg>, refusal: ConnectRefusal) {
+        let Phase::Connecting(connecting) = &self.phase else { return };
+        let id = connecting.id.clone();
+        let wait = self.penalty(&connecting.params, &refusal);
+        if wait.is_zero() {
+            return self.answer_refusal(&id, refusal);
+        }
+        self._timeout = None;
+        let _timer = ctx.after(wait, ConnectionMsg::Due(Box::new(refusal)));
+        self.phase = Phase::Delayed { id, _timer };
+    }
+
+    fn due(&mut self, refusal: ConnectRefusal) {
+        if let Phase::Delayed { id, .. } = &self.phase {
+            let id = id.clone();
             self.answer_refusal(&id, refusal);
+        }
+    }
+
+    /// Counts what was wrong; returns how long the client waits to hear of it. What is missing does not count.
+    fn penalty(&self, params: &ConnectParams, refusal: &ConnectRefusal) -> Duration {
+        use SecretKind::{Bootstrap, Device, Shared};
+        let tried_shared = handshake::shared_attempts(params).next().is_some();
+        let kinds: &[SecretKind] = match refusal.refusal.as_ref().and_then(Refusal::detail_code) {
+            Some("AUTH_TOKEN_MISMATCH" | "AUTH_PASSWORD_MISMATCH") => &[Shared],
+            Some("AUTH_DEVICE_TOKEN_MISMATCH") if tried_shared => &[Device, Shared],
+            Some("AUTH_DEVICE_TOKEN_MISMATCH") => &[Device],
+            Some("AUTH_BOOTSTRAP_TOKEN_INVALID") if tried_shared => &[Bootstrap, Shared],
+            Some("AUTH_BOOTSTRAP_TOKEN_INVALID") => &[Bootstrap],
+            _ => return Duration::ZERO,
+        };
+        let estate = &self.wiring.store.estate;
+        let (config, now) = (estate.config.load(), estate.clock.uptime());
+        let (culprit, limits) = (Culprit::of(&self.conn.peer), &config.settings.gateway.auth.rate_limit);
+        let failed = |kind: &SecretKind| estate.auth_limiter.failed(&culprit, *kind, now, limits);
+        kinds.iter().map(failed).max().unwrap_or_default()
+    }
+
+    fn timed_out(&mut self) {
+        if !matches!(self.phase, Phase::Open) {
+            self.close(Close::silent());
         }
     }
 
@@ -289,6 +359,10 @@ impl Connection {
             }
         };
         let responder = Responder::new(self.conn.clone(), request.id, Some(permit));
+        if request.expected_profile_id.is_some() {
+            // There are no profiles, so it means another gateway.
+            return responder.refuse(Refusal::expected_profile_mismatch());
+        }
         let Some(grant) = self.conn.grant() else { return };
         match authorize(&request.method, grant.role, &grant.scopes) {
             Err(refusal) => self.unauthorized(responder, refusal),

@@ -2,10 +2,11 @@
 
 use crate::event::Event;
 use crate::outbox::{Item, Outbox};
+use crate::preauth::Place;
 use arc_swap::ArcSwap;
 use crabtree_protocol::{ConnId, ConnectParams, DeviceId, Role, Scope, Scopes, SessionKey};
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
@@ -25,9 +26,18 @@ pub struct Peer {
     pub origin: Option<String>,
     /// The `Host` header.
     pub host: Option<String>,
+    /// The `x-openclaw-scopes` header: the most it may be granted.
+    pub scope_cap: Option<Scopes>,
+    /// Its place among the sockets that have not authenticated.
+    pub place: Option<Arc<Place>>,
 }
 
 impl Peer {
+    /// A client that is no browser, and claims nothing.
+    pub fn new(ip: IpAddr) -> Self {
+        Self { ip, origin: None, host: None, scope_cap: None, place: None }
+    }
+
     /// Whether it is on this machine.
     pub fn is_loopback(&self) -> bool {
         self.ip.to_canonical().is_loopback()
@@ -89,6 +99,9 @@ impl Conn {
     /// Grants, once.
     pub fn admit(&self, grant: Grant) {
         let _ = self.grant.set(grant);
+        if let Some(place) = &self.peer.place {
+            place.leave();
+        }
     }
 
     /// Whether it subscribed to all sessions.
@@ -126,7 +139,7 @@ impl Conn {
 /// All live connections, and the roster of those that hear events.
 #[derive(Default)]
 pub struct Conns {
-    live: Mutex<HashMap<ConnId, Arc<Conn>>>,
+    live: Mutex<BTreeMap<ConnId, Arc<Conn>>>,
     roster: ArcSwap<Vec<Arc<Conn>>>,
     process: Arc<AtomicUsize>,
 }
@@ -170,9 +183,8 @@ impl Conns {
 
     /// Makes the roster from the table. Called by the broadcast actor alone.
     pub(crate) fn publish_roster(&self) -> usize {
-        let mut roster = self.all();
-        roster.retain(|c| c.grant().is_some());
-        roster.sort_by_key(|conn| conn.id);
+        let admitted = |conn: &&Arc<Conn>| conn.grant().is_some();
+        let roster: Vec<_> = self.live.lock().values().filter(admitted).cloned().collect();
         let size = roster.len();
         self.roster.store(Arc::new(roster));
         size

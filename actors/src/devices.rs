@@ -1,28 +1,32 @@
 //! **Owns** the paired devices and their tokens.
 //! **Hears** of devices that proved themselves; **tells** their connection what they are granted, operators
 //! who was paired, and the store every change before anybody else hears of it.
-//! **On crash** nothing is lost: it reads the store again. Connections that were waiting ask again.
+//! **On crash** no device is lost: it reads the store again. Connections that were waiting ask again; requests to
+//! pair that wait for an operator are made anew when their devices ask again, which they do.
 //!
 //! Device tokens are never stored. A token is a keyed hash of device, role and rotation, made with a key that
-//! only this gateway has; so it is the same at each hello, and the database holds nothing worth stealing.
+//! only this gateway has; so it is the same at each hello, and the database holds nothing worth stealing. In those of
+//! browsers the shared secret is mixed in: they die when it changes.
 
+use crate::auth_limiter::{Culprit, SecretKind};
 use crate::estate::{Estate, Part};
 use crate::event::{Audience, Event};
-use crate::handshake::{Claim, Shared};
+use crate::handshake::{self, Claim, Shared};
+use crate::origin::is_browser;
+use crate::pairing::{Pending, Ruling, described, rule, with};
+use crate::settings::AuthSecret;
 use crate::store::{self, DeviceRow, Store, StoreError, TokenRow, WriteOp};
 use crate::tree::*;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_protocol::refusal::{PairingReason, PairingRequired};
-use crabtree_protocol::{ClientId, ConnectParams, ConnectRefusal, Role, Scope, Scopes};
-use serde_json::json;
+use crabtree_protocol::{ClientId, ClientMode, ConnectParams, ConnectRefusal, Role, Scope, Scopes};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
-
-/// Requests to pair that are kept; more are refused without being remembered.
-const MAX_PENDING: usize = 100;
 
 /// A device that proved itself and asks to come in.
 pub struct Request {
@@ -30,8 +34,12 @@ pub struct Request {
     pub params: ConnectParams,
     /// What was made of it.
     pub claim: Claim,
-    /// Whether it connects directly over loopback.
+    /// Whether it may be approved in silence; see [`crate::pairing::is_trusted_local`].
     pub local: bool,
+    /// Its address, unless it is on this machine.
+    pub remote_ip: Option<IpAddr>,
+    /// Who its failures count for.
+    pub culprit: Culprit,
 }
 
 /// What a device is granted.
@@ -42,7 +50,7 @@ pub struct Admission {
     /// Its scopes.
     pub scopes: Scopes,
     /// Its token and when that was issued (ms).
-    pub token: (String, i64),
+    pub token: Option<(String, i64)>,
 }
 
 /// The answer to a request.
@@ -62,7 +70,9 @@ pub struct Devices {
     store: Store,
     devices: HashMap<String, DeviceRow>,
     tokens: HashMap<(String, Role), TokenRow>,
-    pending: HashMap<(String, String), String>,
+    pending: Pending,
+    /// Names the shared secret in force; tokens of browsers die with it.
+    generation: String,
     loaded: bool,
     early: Vec<(Arc<Request>, Reply<Verdict>)>,
 }
@@ -76,12 +86,14 @@ impl Behavior for Devices {
         let reader = store.clone();
         let read = async move { reader.read(|c| Ok((store::devices(c)?, store::tokens(c)?))).await };
         ctx.task(read, DevicesMsg::Loaded);
+        let estate = store.estate.clone();
         Ok(Self {
-            estate: store.estate.clone(),
+            generation: handshake::generation(&estate.auth, &estate.device_key),
+            estate,
             store,
             devices: HashMap::new(),
             tokens: HashMap::new(),
-            pending: HashMap::new(),
+            pending: Pending::default(),
             loaded: false,
             early: Vec::new(),
         })
@@ -93,7 +105,7 @@ impl Behavior for Devices {
             DevicesMsg::Admit(request, reply) if self.loaded => self.admit(ctx, &request, reply),
             DevicesMsg::Admit(request, reply) => self.early.push((request, reply)),
         }
-        ctx.publish_info(json!({ "paired": self.devices.len(), "pending": self.pending.len() }));
+        ctx.publish_info(json!({ "paired": self.devices.len(), "pending": self.pending.count() }));
         Ok(())
     }
 }
@@ -114,41 +126,27 @@ impl Devices {
 
     fn admit(&mut self, ctx: &mut Ctx<DevicesMsg>, request: &Request, reply: Reply<Verdict>) {
         let now = ctx.now_ms();
-        let changes = match self.decide(request, now) {
+        let Changes { admission, ops, durable } = match self.decide(request, now) {
             Ok(changes) => changes,
             Err(refusal) => return reply.send(Err(*refusal)),
         };
-        let Changes { method, scopes, device, token, news } = changes;
-        let admission = Admission { method, scopes, token: (self.derive(&token), token.created_at) };
-        let mut ops = vec![WriteOp::SeeDevice {
-            device_id: device.device_id.clone(),
-            at: now,
-            reason: Some("connect".into()),
-        }];
-        if news {
-            ops = vec![WriteOp::PutDevice(device.clone()), WriteOp::PutToken(token.clone())];
-            self.tell_paired(&device, now);
-        }
-        if let Some(role) = Role::from_name(&token.role) {
-            self.tokens.insert((device.device_id.clone(), role), token);
-        }
-        self.devices.insert(device.device_id.clone(), device);
         let store = self.store.clone();
         ctx.detached(async move {
             // A pairing is durable before the device hears of it; that it was seen may be lost.
-            if news {
-                for op in ops {
-                    if let Err(e) = store.write(op).await {
-                        tracing::error!(target: "crabtree::devices", "a pairing was not stored: {e}");
-                        return;
-                    }
-                }
+            let mut reply = Some((reply, admission));
+            if !durable && let Some((reply, admission)) = reply.take() {
                 reply.send(Ok(admission));
-            } else {
-                reply.send(Ok(admission));
-                for op in ops {
-                    let _ = store.write(op).await;
+            }
+            for op in ops {
+                if let Err(e) = store.write(op).await
+                    && durable
+                {
+                    tracing::error!(target: "crabtree::devices", "a pairing was not stored: {e}");
+                    return;
                 }
+            }
+            if let Some((reply, admission)) = reply {
+                reply.send(Ok(admission));
             }
         });
     }
@@ -162,80 +160,140 @@ impl Devices {
             _ => self.by_device_token(request, &id)?,
         };
         let known = self.devices.get(&id);
-        let fresh = DeviceRow {
-            public_key: device.public_key.clone(),
-            roles: Vec::new(),
-            scopes: Vec::new(),
-            created_at: now,
-            ..described(&request.params, &id)
-        };
-        if let Err(reason) = may_pair(request, known) {
+        let token = self.tokens.get(&(id.clone(), claim.role)).filter(|t| t.revoked_at.is_none());
+        let backend = handshake::is_backend(&request.params) && matches!(claim.shared, Shared::Granted(_));
+        if known.is_none() && backend && request.local {
+            // The gateway's own helpers need no pairing, and get no token.
+            let admission = Admission { method, scopes: claim.scopes.clone(), token: None };
+            return Ok(Changes { admission, ops: Vec::new(), durable: false });
+        }
+        let ruling = rule(&request.params, claim, request.local, known, token.is_some());
+        if let Ruling::Ask(reason) = ruling {
             return Err(Box::new(self.ask_to_pair(request, &id, reason, now)));
         }
-        let mut row = known.cloned().unwrap_or(fresh);
-        let role = claim.role.name().to_owned();
-        let token = self.tokens.get(&(id.clone(), claim.role));
-        let covered = token
-            .is_some_and(|t| t.revoked_at.is_none() && claim.scopes.is_subset_of(&Scopes::parse(&t.scopes)));
-        if let Some(token) = token.filter(|_| covered) {
-            let scopes = claim.scopes.clone();
-            return Ok(Changes { method, scopes, device: row, token: token.clone(), news: false });
+        let fresh = DeviceRow { created_at: now, ..DeviceRow::default() };
+        let before = known.cloned().unwrap_or(fresh);
+        let covers = |t: &&TokenRow| claim.scopes.is_subset_of(&Scopes::parse(&t.scopes));
+        let kept = token.filter(|_| ruling != Ruling::Approve).filter(covers).cloned();
+        let renewed = kept.is_none();
+        let token = kept.unwrap_or_else(|| self.new_token(&id, claim, now));
+        let mut row = DeviceRow { public_key: device.public_key.clone(), ..before };
+        if ruling != Ruling::Known || renewed {
+            let scopes = token.scopes.iter().fold(row.scopes, with);
+            row = DeviceRow {
+                public_key: row.public_key,
+                approved_via: row.approved_via.or(Some("silent".into())),
+                approved_at: if row.approved_at == 0 { now } else { row.approved_at },
+                created_at: row.created_at,
+                roles: with(row.roles, claim.role.name()),
+                scopes,
+                ..described(&request.params, &id)
+            };
         }
-        let mut scopes = token.map_or_else(Vec::new, |t| t.scopes.clone());
-        scopes.extend(
-            claim.scopes.as_list().iter().filter(|s| !scopes.contains(s)).cloned().collect::<Vec<_>>(),
-        );
-        let rotation = token.map_or(0, |t| t.rotation + 1);
-        row = DeviceRow {
-            public_key: row.public_key.clone(),
-            approved_via: row.approved_via.clone().or(Some("silent".into())),
-            approved_at: if row.approved_at == 0 { now } else { row.approved_at },
-            created_at: row.created_at,
-            roles: with(row.roles.clone(), &role),
-            scopes: scopes.iter().fold(row.scopes.clone(), |all, s| with(all, s)),
-            ..described(&request.params, &id)
-        };
-        let token = TokenRow {
-            device_id: id,
-            role,
-            scopes,
+        let ops = self.remember(ruling, renewed, &row, &token, now);
+        let hidden =
+            matches!(self.estate.auth, AuthSecret::None) && request.params.client.id == ClientId::ControlUi;
+        let shown = (!hidden).then(|| (self.derive(&token, &row), token.created_at));
+        let admission = Admission { method, scopes: claim.scopes.clone(), token: shown };
+        Ok(Changes { admission, ops, durable: renewed || ruling != Ruling::Known })
+    }
+
+    /// The row of a token that replaces whatever this device had for the role.
+    fn new_token(&self, id: &str, claim: &Claim, now: i64) -> TokenRow {
+        let last = self.tokens.get(&(id.to_owned(), claim.role));
+        let active = last.filter(|t| t.revoked_at.is_none());
+        let scopes = active.map_or_else(Vec::new, |t| t.scopes.clone());
+        let rotation = last.map_or(0, |t| t.rotation + 1);
+        TokenRow {
+            device_id: id.to_owned(),
+            role: claim.role.name().to_owned(),
+            scopes: claim.scopes.as_list().iter().fold(scopes, with),
             rotation,
             created_at: now,
             rotated_at: (rotation > 0).then_some(now),
             last_used_at: Some(now),
             revoked_at: None,
-        };
-        Ok(Changes { method, scopes: claim.scopes.clone(), device: row, token, news: true })
-    }
-
-    /// The shared secret was not right: a device token may stand for it.
-    fn by_device_token(&self, request: &Request, id: &str) -> Result<&'static str, Box<ConnectRefusal>> {
-        let claim = &request.claim;
-        let auth = request.params.auth.as_ref();
-        let offered = auth.and_then(|a| a.device_token.as_deref());
-        let sent = auth.and_then(|a| a.token.as_deref());
-        let token = self.tokens.get(&(id.to_owned(), claim.role)).filter(|t| t.revoked_at.is_none());
-        let right = [offered, sent].into_iter().flatten().find(|candidate| {
-            token.is_some_and(|t| bool::from(self.derive(t).as_bytes().ct_eq(candidate.as_bytes())))
-        });
-        match (right, token) {
-            (Some(_), Some(token)) if claim.scopes.is_subset_of(&Scopes::parse(&token.scopes)) => {
-                Ok("device-token")
-            }
-            (Some(_), _) => Err(Box::new(ConnectRefusal::scope_mismatch())),
-            (None, _) if offered.is_some() => Err(Box::new(ConnectRefusal::device_token_mismatch())),
-            (None, _) if claim.shared == Shared::Missing => {
-                Err(Box::new(ConnectRefusal::credential_missing(claim.credential, claim.hint)))
-            }
-            (None, _) => {
-                Err(Box::new(ConnectRefusal::credential_mismatch(claim.credential, claim.hint, true)))
-            }
         }
     }
 
-    fn derive(&self, token: &TokenRow) -> String {
+    /// Takes the new rows over, tells operators, and returns what is to be written.
+    fn remember(
+        &mut self,
+        ruling: Ruling,
+        renewed: bool,
+        device: &DeviceRow,
+        token: &TokenRow,
+        now: i64,
+    ) -> Vec<WriteOp> {
+        let id = device.device_id.clone();
+        let mut ops = Vec::new();
+        if ruling == Ruling::Known && !renewed {
+            ops.push(WriteOp::SeeDevice { device_id: id.clone(), at: now, reason: Some("connect".into()) });
+        } else {
+            ops.push(WriteOp::PutDevice(device.clone()));
+        }
+        if renewed {
+            ops.push(WriteOp::PutToken(token.clone()));
+            if let Some(request_id) = self.pending.withdraw(&id) {
+                self.tell_resolved(&request_id, &id, "rejected", now);
+            }
+            self.tell_resolved(&Uuid::new_v4().to_string(), &id, "approved", now);
+        }
+        if let Some(role) = Role::from_name(&token.role) {
+            self.tokens.insert((id.clone(), role), token.clone());
+        }
+        self.devices.insert(id, device.clone());
+        ops
+    }
+
+    /// The shared secret was not right: a device token may stand for it. Failures are counted by the connection.
+    fn by_device_token(&self, request: &Request, id: &str) -> Result<&'static str, Box<ConnectRefusal>> {
+        let claim = &request.claim;
+        let auth = request.params.auth.as_ref();
+        let sent = |text: Option<&String>| text.filter(|t| !t.is_empty()).cloned();
+        let offered = sent(auth.and_then(|a| a.device_token.as_ref()));
+        let shared = sent(auth.and_then(|a| a.token.as_ref()));
+        let setup = sent(auth.and_then(|a| a.bootstrap_token.as_ref()));
+        if let Some(left) = self.locked(request, SecretKind::Device).filter(|_| offered.is_some()) {
+            return Err(Box::new(left));
+        }
+        let token = self.tokens.get(&(id.to_owned(), claim.role)).filter(|t| t.revoked_at.is_none());
+        let (device, token) = (self.devices.get(id), token);
+        let mine = device.zip(token).map(|(device, token)| (self.derive(token, device), token));
+        let right = mine.filter(|(derived, _)| {
+            let mut candidates = offered.iter().chain(&shared);
+            candidates.any(|candidate| bool::from(derived.as_bytes().ct_eq(candidate.as_bytes())))
+        });
+        Err(Box::new(match right {
+            Some((_, token)) if claim.scopes.is_subset_of(&Scopes::parse(&token.scopes)) => {
+                self.estate.auth_limiter.passed(&request.culprit, SecretKind::Device);
+                return Ok("device-token");
+            }
+            Some(_) => ConnectRefusal::scope_mismatch(),
+            None if offered.is_some() => ConnectRefusal::device_token_mismatch(),
+            None if setup.is_some() => self
+                .locked(request, SecretKind::Bootstrap)
+                .unwrap_or_else(ConnectRefusal::bootstrap_token_invalid),
+            None => handshake::refuse_shared(claim, shared.is_some()),
+        }))
+    }
+
+    fn locked(&self, request: &Request, kind: SecretKind) -> Option<ConnectRefusal> {
+        let limits = &self.estate.config.load().settings.gateway.auth.rate_limit;
+        let now = self.estate.clock.uptime();
+        let left = self.estate.auth_limiter.locked(&request.culprit, kind, now, limits)?;
+        Some(ConnectRefusal::rate_limited(left.as_millis().max(1) as u64))
+    }
+
+    fn derive(&self, token: &TokenRow, device: &DeviceRow) -> String {
+        let client = device.client_id.as_deref().and_then(ClientId::from_name);
+        let mode = device.client_mode.as_deref().and_then(ClientMode::from_name);
+        let browser = client.zip(mode).is_some_and(|(client, mode)| is_browser(client, mode));
+        let bound = if browser && token.role == Role::Operator.name() { &*self.generation } else { "" };
         let mut hasher = blake3::Hasher::new_keyed(&self.estate.device_key);
-        for part in ["device-token", &token.device_id, &token.role, &token.rotation.to_string()] {
+        let rotation = token.rotation.to_string();
+        let parts = ["device-token", &token.device_id, &token.role, &rotation, bound];
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
         BASE64_URL_SAFE_NO_PAD.encode(hasher.finalize().as_bytes())
@@ -249,29 +307,42 @@ impl Devices {
         now: i64,
     ) -> ConnectRefusal {
         let claim = &request.claim;
-        let asked = format!("{}|{}", claim.role.name(), claim.scopes.as_list().join(","));
-        let known = self.devices.get(id);
-        let key = (id.to_owned(), asked);
-        let is_new = !self.pending.contains_key(&key);
-        if is_new && self.pending.len() >= MAX_PENDING {
-            self.pending.clear();
+        let asked = self.pending.ask(id, claim.role, claim.scopes.as_list(), now);
+        let request_id = &asked.request.request_id;
+        if let Some(old) = &asked.superseded {
+            self.tell_resolved(old, id, "rejected", now);
         }
-        let request_id = self.pending.entry(key).or_insert_with(|| Uuid::new_v4().to_string()).clone();
-        if is_new {
-            let news = json!({
-                "requestId": request_id, "deviceId": id, "role": claim.role.name(),
-                "roles": [claim.role.name()], "scopes": claim.scopes.as_list(),
-                "platform": request.params.client.platform.as_str(),
-                "clientId": request.params.client.id.name(), "clientMode": request.params.client.mode.name(),
-                "silent": false, "isRepair": known.is_some(), "ts": now,
-            });
-            let audience = Audience::Scope(Scope::Pairing);
+        if asked.is_new {
+            let described = described(&request.params, id);
+            let mut news = Map::new();
+            let mut put = |name: &str, value: Value| {
+                if !value.is_null() {
+                    news.insert(name.to_owned(), value);
+                }
+            };
+            put("requestId", json!(request_id));
+            put("deviceId", json!(id));
+            put("publicKey", json!(claim.device.as_ref().map(|device| &device.public_key)));
+            put("displayName", json!(described.display_name));
+            put("platform", json!(described.platform));
+            put("deviceFamily", json!(described.device_family));
+            put("clientId", json!(described.client_id));
+            put("clientMode", json!(described.client_mode));
+            put("role", json!(claim.role.name()));
+            put("roles", json!(asked.request.roles));
+            put("scopes", json!(asked.request.scopes));
+            put("remoteIp", json!(request.remote_ip));
+            put("silent", json!(request.local && reason == PairingReason::NotPaired));
+            put("isRepair", json!(self.devices.contains_key(id)));
+            put("ts", json!(now));
             let name = crabtree_protocol::Event::DevicePairRequested;
-            self.estate.conns.publish(Event::new(name, audience, &news));
+            let audience = Audience::Scope(Scope::Pairing);
+            self.estate.conns.publish(Event::new(name, audience, &Value::Object(news)));
         }
+        let known = self.devices.get(id);
         ConnectRefusal::pairing_required(&PairingRequired {
             reason,
-            request_id: &request_id,
+            request_id,
             wait_then_retry: request.params.client.id == ClientId::ControlUi,
             device_id: id,
             requested_role: claim.role.name(),
@@ -281,66 +352,17 @@ impl Devices {
         })
     }
 
-    fn tell_paired(&self, device: &DeviceRow, now: i64) {
-        let news = json!({
-            "requestId": Uuid::new_v4(), "deviceId": device.device_id, "decision": "approved", "ts": now,
-        });
+    fn tell_resolved(&self, request_id: &str, device_id: &str, decision: &str, now: i64) {
+        let news = json!({ "requestId": request_id, "deviceId": device_id, "decision": decision, "ts": now });
         let name = crabtree_protocol::Event::DevicePairResolved;
         self.estate.conns.publish(Event::new(name, Audience::Scope(Scope::Pairing), &news));
     }
 }
 
+/// What an admission leaves behind.
 struct Changes {
-    method: &'static str,
-    scopes: Scopes,
-    device: DeviceRow,
-    token: TokenRow,
-    /// Whether a device or token is new or changed.
-    news: bool,
-}
-
-/// Direct loopback clients are paired in silence; what needs an operator says why.
-fn may_pair(request: &Request, known: Option<&DeviceRow>) -> Result<(), PairingReason> {
-    let claim = &request.claim;
-    let role = claim.role.name();
-    let Some(known) = known else {
-        let silent = request.local && (claim.role == Role::Operator || claim.scopes.is_empty());
-        return if silent { Ok(()) } else { Err(PairingReason::NotPaired) };
-    };
-    let described = described(&request.params, &known.device_id);
-    if described.platform != known.platform || described.device_family != known.device_family {
-        return Err(PairingReason::MetadataUpgrade);
-    }
-    if !known.roles.iter().any(|r| r == role) {
-        let silent = request.local && claim.role == Role::Operator;
-        return if silent { Ok(()) } else { Err(PairingReason::RoleUpgrade) };
-    }
-    if claim.scopes.is_subset_of(&Scopes::parse(&known.scopes))
-        || (request.local && claim.role == Role::Operator)
-    {
-        Ok(())
-    } else {
-        Err(PairingReason::ScopeUpgrade)
-    }
-}
-
-fn described(params: &ConnectParams, id: &str) -> DeviceRow {
-    let client = &params.client;
-    let normal = |text: &str| crabtree_protocol::proof::normalized(text);
-    DeviceRow {
-        device_id: id.to_owned(),
-        display_name: client.display_name.as_ref().map(ToString::to_string),
-        platform: Some(normal(&client.platform)),
-        device_family: client.device_family.as_deref().map(normal),
-        client_id: Some(client.id.name().into()),
-        client_mode: Some(client.mode.name().into()),
-        ..DeviceRow::default()
-    }
-}
-
-fn with(mut list: Vec<String>, item: &str) -> Vec<String> {
-    if !list.iter().any(|i| i == item) {
-        list.push(item.to_owned());
-    }
-    list
+    admission: Admission,
+    ops: Vec<WriteOp>,
+    /// Whether it must be stored before anybody hears of it.
+    durable: bool,
 }

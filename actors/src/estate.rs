@@ -5,9 +5,11 @@
 //! goes on where its predecessor stopped.
 
 use crate::agents::Catalog;
+use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
 use crate::log_ring::LogRing;
+use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
@@ -18,6 +20,7 @@ use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::StateVersion;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -122,6 +125,10 @@ pub struct Estate {
     pub boot: Boot,
     /// The live connections.
     pub conns: Conns,
+    /// Sockets that have not authenticated.
+    pub preauth: PreAuth,
+    /// Failures to authenticate.
+    pub auth_limiter: AuthLimiter,
     /// The configuration in force.
     pub config: ArcSwap<Loaded>,
     /// Who is there.
@@ -149,6 +156,8 @@ pub struct Estate {
     pub auth: AuthSecret,
     /// Key from which device tokens are derived.
     pub device_key: [u8; 32],
+    /// Restarts of actors in the life of the process.
+    pub restarts: AtomicU64,
     /// The tree, once it is planted.
     pub root: OnceLock<Arc<Node>>,
     /// Set when a shutdown has begun: nothing new is accepted.
@@ -181,6 +190,8 @@ impl Estate {
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
+            preauth: PreAuth::default(),
+            auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),
             db: ArcSwapOption::empty(),
             ready: Ready::default(),
@@ -192,6 +203,7 @@ impl Estate {
             kill_points: KillPoints::default(),
             auth: args.auth,
             device_key: args.device_key,
+            restarts: AtomicU64::new(0),
             root: OnceLock::new(),
             draining: watch::Sender::new(false),
         })

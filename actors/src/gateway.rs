@@ -1,4 +1,4 @@
-//! **Owns** the tree: its table is [`table`], one screen.
+//! **Owns** the tree: its table is `table`, one screen.
 //! **Hears** that the configuration changed; **tells** the children whose arguments changed to start anew.
 //! **On crash** the process exits with 70 and leaves the restart to the service manager. It holds no domain
 //! state, so there is little that could make it crash.
@@ -20,6 +20,7 @@ use crabtree_protocol::Scope;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// How often the root looks whether `health`, which watches everybody else, is stuck itself.
@@ -201,8 +202,14 @@ fn observer(estate: &Arc<Estate>) -> Observer {
             }
             _ => tracing::debug!(target: "crabtree::tree", path, state, restarts = change.restarts, "actor"),
         }
-        // After `shutdown` clients hear nothing more.
-        let Some(estate) = estate.upgrade().filter(|estate| !estate.is_draining()) else { return };
+        let Some(estate) = estate.upgrade() else { return };
+        if change.state == NodeState::Running && change.restarts > 0 {
+            estate.restarts.fetch_add(1, Relaxed);
+        }
+        if estate.is_draining() {
+            // After `shutdown` clients hear nothing more.
+            return;
+        }
         let mut news = json!({
             "path": path, "state": state, "restarts": change.restarts, "ts": estate.clock.now_ms(),
         });

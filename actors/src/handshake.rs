@@ -1,12 +1,16 @@
 //! The decisions of a handshake, pure: what a `connect` is granted, or how it is refused. The order is the
-//! recorded one: protocol, role, origin, shared secret, device identity, device proof, then the verdict.
+//! recorded one (handshake.md, section 2): worker, protocol, role, copilot, origin, shared secret, missing device,
+//! device proof, and last the verdict on what was shown, which the devices actor gives.
 
 use crate::conns::Peer;
+use crate::origin;
 use crate::settings::AuthSecret;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_protocol::proof::{VerifiedDevice, verify_device};
 use crabtree_protocol::refusal::{Credential, Hint};
 use crabtree_protocol::{ClientId, ClientMode, ConnectParams, ConnectRefusal, Role, Scopes};
-use subtle::ConstantTimeEq;
+use std::time::Duration;
 
 /// What the shared secret of a `connect` is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,19 @@ pub enum Shared {
     Missing,
     /// It is wrong.
     Mismatch,
+    /// It was not looked at: the client is locked out for so long.
+    Locked(Duration),
+}
+
+/// What a `connect` is measured against.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// The shared secret.
+    pub auth: &'a AuthSecret,
+    /// `gateway.controlUi.allowedOrigins`.
+    pub allowed_origins: &'a [String],
+    /// How long the client is locked out, if it is.
+    pub locked: Option<Duration>,
 }
 
 /// A `connect` that may go on: what is left is whether its device is known.
@@ -40,44 +57,52 @@ pub struct Claim {
 pub fn judge(
     params: &ConnectParams,
     peer: &Peer,
-    auth: &AuthSecret,
+    rules: Rules<'_>,
     nonce: &str,
     now_ms: i64,
 ) -> Result<Claim, ConnectRefusal> {
-    if params.is_worker() {
-        return Err(ConnectRefusal::worker());
-    }
     let role = params.check()?;
     if params.copilot_lacks_caps() {
         return Err(ConnectRefusal::copilot_capabilities());
     }
-    check_origin(params, peer)?;
-    let shared = shared(auth, params);
+    origin::check(params, peer, rules.allowed_origins)?;
     let credential =
-        if matches!(auth, AuthSecret::Password(_)) { Credential::Password } else { Credential::Token };
-    let hint = Hint::of(params.client.id, params.client.mode, peer.is_loopback());
-    let requested = params.requested_scopes();
-    let Some(proof) = &params.device else {
-        let scopes = without_device(params, role, shared, peer, credential, hint)?;
-        return Ok(Claim { role, scopes, shared, device: None, credential, hint });
+        if matches!(rules.auth, AuthSecret::Password(_)) { Credential::Password } else { Credential::Token };
+    let mut claim = Claim {
+        role,
+        scopes: params.requested_scopes(),
+        shared: shared(rules, params),
+        device: None,
+        credential,
+        hint: Hint::of(params.client.id, params.client.mode, peer.is_loopback()),
     };
-    let device = verify_device(proof, params, nonce, now_ms.max(0) as u64)?;
-    Ok(Claim { role, scopes: requested, shared, device: Some(device), credential, hint })
+    match &params.device {
+        None => without_device(params, peer, &mut claim)?,
+        Some(proof) => claim.device = Some(verify_device(proof, params, nonce, now_ms.max(0) as u64)?),
+    }
+    if let Some(cap) = &peer.scope_cap {
+        claim.scopes = claim.scopes.capped(cap);
+    }
+    Ok(claim)
 }
 
-/// Compares in constant time. The secret may be in either field, whatever the mode.
-fn shared(auth: &AuthSecret, params: &ConnectParams) -> Shared {
-    let (secret, method) = match auth {
+/// Token and password as sent; either may hold the shared secret, whatever the mode. Blank ones count as absent.
+pub fn shared_attempts(params: &ConnectParams) -> impl Iterator<Item = &String> {
+    params.auth.iter().flat_map(|a| [&a.token, &a.password]).flatten().filter(|s| !s.is_empty())
+}
+
+fn shared(rules: Rules<'_>, params: &ConnectParams) -> Shared {
+    let method = match rules.auth {
         AuthSecret::None => return Shared::Granted("none"),
-        AuthSecret::Token(secret) => (secret, "token"),
-        AuthSecret::Password(secret) => (secret, "password"),
+        AuthSecret::Token(_) => "token",
+        AuthSecret::Password(_) => "password",
     };
-    let sent = params.auth.iter().flat_map(|a| [&a.token, &a.password]).flatten().filter(|s| !s.is_empty());
+    if let Some(left) = rules.locked {
+        return Shared::Locked(left);
+    }
     let mut verdict = Shared::Missing;
-    for candidate in sent {
-        // Hashing first makes the comparison independent of the lengths.
-        let (a, b) = (blake3::hash(candidate.as_bytes()), blake3::hash(secret.expose().as_bytes()));
-        if bool::from(a.as_bytes().ct_eq(b.as_bytes())) {
+    for candidate in shared_attempts(params) {
+        if rules.auth.admits(candidate) {
             return Shared::Granted(method);
         }
         verdict = Shared::Mismatch;
@@ -85,49 +110,58 @@ fn shared(auth: &AuthSecret, params: &ConnectParams) -> Shared {
     verdict
 }
 
-/// Who may connect without a device, and with which scopes (the recorded table).
-fn without_device(
-    params: &ConnectParams,
-    role: Role,
-    shared: Shared,
-    peer: &Peer,
-    credential: Credential,
-    hint: Hint,
-) -> Result<Scopes, ConnectRefusal> {
-    match shared {
-        Shared::Mismatch => return Err(ConnectRefusal::credential_mismatch(credential, hint, false)),
-        Shared::Missing if credential == Credential::Password => {
-            return Err(ConnectRefusal::credential_missing(credential, hint));
+/// Names the shared secret in force without telling it: changes when it does.
+pub fn generation(auth: &AuthSecret, key: &[u8; 32]) -> String {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    match auth {
+        AuthSecret::None => hasher.update(b"none"),
+        AuthSecret::Token(secret) => hasher.update(b"token:").update(secret.expose().as_bytes()),
+        AuthSecret::Password(secret) => hasher.update(b"password:").update(secret.expose().as_bytes()),
+    };
+    BASE64_URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..16])
+}
+
+/// The refusal of a shared secret that was not right. `retry_device`: the client may try again with its device's
+/// token, which it did not send.
+pub fn refuse_shared(claim: &Claim, retry_device: bool) -> ConnectRefusal {
+    match claim.shared {
+        Shared::Locked(left) => ConnectRefusal::rate_limited(left.as_millis().max(1) as u64),
+        Shared::Mismatch => ConnectRefusal::credential_mismatch(claim.credential, claim.hint, retry_device),
+        Shared::Granted(_) | Shared::Missing => {
+            ConnectRefusal::credential_missing(claim.credential, claim.hint)
         }
-        Shared::Missing => return Err(ConnectRefusal::device_required()),
-        Shared::Granted(_) => {}
     }
-    if role == Role::Node {
-        return Err(ConnectRefusal::device_required());
-    }
+}
+
+/// Who may connect without a device, and with which scopes (the recorded table).
+fn without_device(params: &ConnectParams, peer: &Peer, claim: &mut Claim) -> Result<(), ConnectRefusal> {
     if params.is_operator_ui() {
         return Err(ConnectRefusal::ui_device_required());
     }
-    let client = (params.client.id, params.client.mode);
-    let keeps = match client {
-        (ClientId::GatewayClient, ClientMode::Backend) => true,
-        (ClientId::Cli, ClientMode::Cli) => peer.origin.is_none(),
-        _ => false,
+    let backend = is_backend(params);
+    let may = match claim.shared {
+        // Without any secret only the gateway's own helpers are believed.
+        Shared::Granted("none") => backend,
+        Shared::Granted(_) => true,
+        Shared::Missing => false,
+        Shared::Mismatch | Shared::Locked(_) if shared_attempts(params).next().is_some() => {
+            return Err(refuse_shared(claim, false));
+        }
+        Shared::Mismatch | Shared::Locked(_) => false,
     };
-    Ok(if keeps && peer.is_loopback() { params.requested_scopes() } else { Scopes::none() })
+    if claim.role == Role::Node || !may {
+        return Err(ConnectRefusal::device_required());
+    }
+    let cli = (params.client.id, params.client.mode) == (ClientId::Cli, ClientMode::Cli);
+    if !((backend || cli) && peer.is_loopback() && peer.origin.is_none()) {
+        claim.scopes = Scopes::none();
+    }
+    Ok(())
 }
 
-/// A browser says where its page is from; that must be this machine, or this gateway.
-fn check_origin(params: &ConnectParams, peer: &Peer) -> Result<(), ConnectRefusal> {
-    let browser = params.client.id == ClientId::ControlUi || params.client.mode == ClientMode::Webchat;
-    let Some(origin) = &peer.origin else {
-        return if browser { Err(ConnectRefusal::origin(true)) } else { Ok(()) };
-    };
-    let host = origin.split_once("://").map_or("", |(_, host)| host).trim_end_matches('/');
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let local = matches!(name, "localhost" | "127.0.0.1" | "[::1]") && peer.is_loopback();
-    let same = !host.is_empty() && peer.host.as_deref() == Some(host) && local;
-    if local || same { Ok(()) } else { Err(ConnectRefusal::origin(host.is_empty())) }
+/// A helper program of the gateway's own machine.
+pub fn is_backend(params: &ConnectParams) -> bool {
+    (params.client.id, params.client.mode) == (ClientId::GatewayClient, ClientMode::Backend)
 }
 
 #[cfg(test)]
@@ -146,13 +180,15 @@ mod tests {
     }
 
     fn peer(origin: Option<&str>) -> Peer {
-        Peer { ip: [127, 0, 0, 1].into(), origin: origin.map(Into::into), host: Some("127.0.0.1:1".into()) }
+        let peer = Peer::new([127, 0, 0, 1].into());
+        Peer { origin: origin.map(Into::into), host: Some("127.0.0.1:1".into()), ..peer }
     }
 
     fn verdict(client: (&str, &str), auth: Value, origin: Option<&str>) -> Result<Vec<String>, String> {
         let client = json!({ "id": client.0, "mode": client.1, "version": "1", "platform": "linux" });
         let secret = AuthSecret::Token(Secret::new("right"));
-        judge(&connect(client, auth), &peer(origin), &secret, "n", 0)
+        let rules = Rules { auth: &secret, allowed_origins: &[], locked: None };
+        judge(&connect(client, auth), &peer(origin), rules, "n", 0)
             .map(|claim| claim.scopes.as_list().to_vec())
             .map_err(|r| r.refusal.map_or(r.close.reason, |r| r.message))
     }
@@ -166,6 +202,12 @@ mod tests {
         assert_eq!(verdict(("cli", "probe"), good.clone(), None), Ok(vec![]));
         assert_eq!(verdict(("cli", "cli"), good.clone(), Some("http://localhost:5173")), Ok(vec![]));
         assert_eq!(verdict(("gateway-client", "backend"), json!({ "password": "right" }), None), read);
+        assert_eq!(
+            verdict(("gateway-client", "backend"), good.clone(), Some("http://localhost:1")),
+            Ok(vec![])
+        );
+        let wrong = verdict(("openclaw-tui", "ui"), json!({ "token": "wrong" }), None).unwrap_err();
+        assert!(wrong.starts_with("control ui requires device identity"), "{wrong}");
         assert!(verdict(("openclaw-tui", "ui"), good, None).is_err());
     }
 
@@ -175,6 +217,33 @@ mod tests {
         assert!(wrong.starts_with("unauthorized: gateway token mismatch (use this gateway's"), "{wrong}");
         let none = verdict(("cli", "cli"), json!({}), None).unwrap_err();
         assert_eq!(none, "device identity required");
+    }
+
+    #[test]
+    fn without_any_secret_only_backends_need_no_device() {
+        let rules = Rules { auth: &AuthSecret::None, allowed_origins: &[], locked: None };
+        let judged = |id: &str, mode: &str| {
+            let client = json!({ "id": id, "mode": mode, "version": "1", "platform": "linux" });
+            judge(&connect(client, json!({ "token": "any" })), &peer(None), rules, "n", 0)
+                .map(|claim| claim.scopes.as_list().len())
+                .map_err(|r| r.close.reason)
+        };
+        assert_eq!(judged("gateway-client", "backend"), Ok(1));
+        assert_eq!(judged("cli", "cli"), Err("device identity required".into()));
+    }
+
+    #[test]
+    fn who_is_locked_out_is_told_for_how_long_and_a_header_caps_scopes() {
+        let secret = AuthSecret::Token(Secret::new("right"));
+        let client = json!({ "id": "cli", "mode": "cli", "version": "1", "platform": "linux" });
+        let locked = Some(Duration::from_millis(3_978));
+        let rules = Rules { auth: &secret, allowed_origins: &[], locked };
+        let good = connect(client, json!({ "token": "right" }));
+        let refused = judge(&good, &peer(None), rules, "n", 0).unwrap_err().refusal.unwrap();
+        assert_eq!((refused.retryable, refused.retry_after_ms), (Some(true), Some(3_978)));
+        let peer = Peer { scope_cap: Some(Scopes::none()), ..peer(None) };
+        let claim = judge(&good, &peer, Rules { locked: None, ..rules }, "n", 0).unwrap();
+        assert!(claim.scopes.is_empty());
     }
 
     #[test]

@@ -17,6 +17,8 @@ use std::time::Duration;
 const WATCH: Duration = Duration::from_secs(1);
 /// How often health is told to everybody (as recorded), in looks.
 const LOOKS_PER_EVENT: u32 = 60;
+/// How often the inputs are counted, in looks.
+const LOOKS_PER_COUNT: u32 = 5;
 /// A stuck actor is named at its bound and killed at this multiple of it.
 const KILL_AT: u32 = 2;
 /// Nodes named in one health payload.
@@ -48,6 +50,8 @@ pub enum HealthMsg {
     Look,
     /// What the store counts.
     Counted(Option<Counts>),
+    /// It is time for the event, and this is what the store counts.
+    Due(Option<Counts>),
 }
 
 /// See the module.
@@ -80,7 +84,8 @@ impl Behavior for Health {
     fn handle(&mut self, ctx: &mut Ctx<HealthMsg>, msg: HealthMsg) -> Result<(), Fault> {
         match msg {
             HealthMsg::Look => self.look(ctx),
-            HealthMsg::Counted(counts) => {
+            HealthMsg::Counted(counts) => self.counts = counts.unwrap_or(self.counts),
+            HealthMsg::Due(counts) => {
                 self.counts = counts.unwrap_or(self.counts);
                 self.publish(ctx.now_ms());
             }
@@ -102,14 +107,28 @@ impl Health {
         let news = findings.names() != self.findings.names();
         self.findings = findings;
         self.looks += 1;
-        if self.looks % LOOKS_PER_EVENT == 1 {
+        let due = self.looks % LOOKS_PER_EVENT == 1;
+        if due || self.looks % LOOKS_PER_COUNT == 1 {
             let store = self.store.clone();
-            ctx.task(async move { store.read(store::counts).await.ok() }, HealthMsg::Counted);
-        } else if news {
+            let counted = async move { store.read(store::counts).await.ok() };
+            ctx.task(counted, if due { HealthMsg::Due } else { HealthMsg::Counted });
+        }
+        if news && !due {
             self.publish(ctx.now_ms());
         }
+        self.publish_info(ctx);
+    }
+
+    /// What the metrics and `system.actors` show.
+    fn publish_info(&self, ctx: &Ctx<HealthMsg>) {
         let (parked, stuck) = self.findings.names();
-        ctx.publish_info(json!({ "actors": self.findings.total, "parked": parked, "stuck": stuck }));
+        let Counts { queued, running, dead, .. } = self.counts;
+        ctx.publish_info(json!({
+            "actors": self.findings.total,
+            "parked": parked,
+            "stuck": stuck,
+            "inputs": { "queued": queued, "running": running, "dead": dead },
+        }));
     }
 
     /// Publishes the snapshot, and the event with it: when something changed, and each minute.

@@ -5,6 +5,7 @@
 //! lost when it crashes.
 
 pub mod agents;
+pub mod auth_limiter;
 pub mod broadcast;
 pub mod config;
 pub mod connection;
@@ -18,7 +19,10 @@ pub mod handshake;
 pub mod health;
 pub mod log_ring;
 pub mod methods;
+pub mod origin;
 pub mod outbox;
+pub mod pairing;
+pub mod preauth;
 pub mod presence;
 pub mod responder;
 pub mod scheduler;

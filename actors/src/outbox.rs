@@ -81,10 +81,6 @@ impl Outbox {
 
     /// Queues a published event.
     pub fn event(&self, event: Arc<Event>) {
-        if event.droppable && self.is_full(event.body.max_len()) {
-            self.skipped.fetch_add(1, Relaxed);
-            return;
-        }
         let skip = self.skipped.swap(0, Relaxed);
         self.push(Item::Event { event, skip });
     }
@@ -133,9 +129,15 @@ impl Outbox {
             return;
         }
         let bytes = item.bytes();
-        if self.is_full(bytes) && self.buffered() > 0 {
-            self.cut(Close::slow_consumer());
-            return;
+        if self.is_full(bytes) {
+            match item {
+                Item::Event { event, skip } if event.droppable => {
+                    self.skipped.fetch_add(skip + 1, Relaxed);
+                    return;
+                }
+                _ if self.buffered() > 0 => return self.cut(Close::slow_consumer()),
+                _ => {}
+            }
         }
         self.buffered.fetch_add(bytes, Relaxed);
         self.process.fetch_add(bytes, Relaxed);

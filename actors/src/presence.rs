@@ -102,9 +102,9 @@ impl PresenceSnapshot {
 
 /// What presence hears.
 pub enum PresenceMsg {
-    /// A connection had its hello.
+    /// A tracked connection had its hello.
     Arrived(ConnId),
-    /// A connection has ended.
+    /// A tracked connection has ended.
     Left(ConnId),
     /// Time to forget who left long ago.
     Sweep,
@@ -209,7 +209,7 @@ impl Entry {
 }
 
 /// Command lines, backends and probes come and go too fast to be shown (as recorded).
-fn is_tracked(grant: &Grant) -> bool {
+pub fn is_tracked(grant: &Grant) -> bool {
     !matches!(grant.params.client.mode, ClientMode::Cli | ClientMode::Backend | ClientMode::Probe)
 }
 

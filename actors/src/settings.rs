@@ -1,9 +1,11 @@
 //! The configuration as the tree sees it. Key names are OpenClaw's own, so that an existing file reads as it is; a
 //! key nobody reads is kept in the document and reported, never refused.
 
+mod access;
 mod document;
 mod secret;
 
+pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,14 @@ pub struct GatewaySettings {
     pub chaos: ChaosSettings,
     /// How long a socket may take to authenticate.
     pub handshake_timeout_ms: u64,
+    /// How often a socket is pinged; one that left a ping unanswered is dropped.
+    pub ping_interval_ms: u64,
+    /// Sockets of one address that may be open without having authenticated.
+    pub max_preauth_connections_per_ip: usize,
+    /// The Control UI in a browser.
+    pub control_ui: ControlUiSettings,
+    /// Nodes and their pairing.
+    pub nodes: NodesSettings,
 }
 
 impl Default for GatewaySettings {
@@ -67,7 +77,11 @@ impl Default for GatewaySettings {
             mode: None,
             auth: AuthSettings::default(),
             chaos: ChaosSettings::default(),
-            handshake_timeout_ms: 15_000,
+            handshake_timeout_ms: crabtree_protocol::frame::HANDSHAKE_TIMEOUT_MS,
+            ping_interval_ms: crabtree_protocol::frame::PING_INTERVAL_MS,
+            max_preauth_connections_per_ip: 32,
+            control_ui: ControlUiSettings::default(),
+            nodes: NodesSettings::default(),
         }
     }
 }
@@ -97,6 +111,8 @@ pub struct AuthSettings {
     pub token: Option<SecretInput>,
     /// The password.
     pub password: Option<SecretInput>,
+    /// What follows failures.
+    pub rate_limit: RateLimitSettings,
 }
 
 /// What clients present.

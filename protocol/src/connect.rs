@@ -302,6 +302,16 @@ impl ConnectParams {
         role || self.client.id == ClientId::Worker || self.client.mode == ClientMode::Worker
     }
 
+    /// Whether a frame claims to be a worker's `connect`; that is asked before its form is looked at.
+    pub fn claims_worker(text: &str) -> bool {
+        let Ok(frame) = serde_json::from_str::<Value>(text) else { return false };
+        let (params, named) = (&frame["params"], |value: &Value, name: &str| value.as_str() == Some(name));
+        named(&frame["method"], "connect")
+            && (named(&params["role"], "worker")
+                || named(&params["client"]["id"], ClientId::Worker.name())
+                || named(&params["client"]["mode"], ClientMode::Worker.name()))
+    }
+
     /// Checks that the client's range covers our protocol, or the older one for nodes and probes.
     pub fn check_protocol(&self) -> Result<(), ConnectRefusal> {
         let (min, max) = (self.min_protocol.get(), self.max_protocol.get());

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod connect;
+pub mod empty;
 pub mod event;
 pub mod frame;
 pub mod hello;
@@ -24,6 +25,7 @@ pub mod session_key;
 pub mod value;
 
 pub use connect::{ClientId, ClientMode, ConnectParams};
+pub use empty::Empty;
 pub use event::Event;
 pub use frame::{Close, EventBody, FrameError, RequestFrame, StateVersion};
 pub use ids::{ConnId, DeviceId, RunId};

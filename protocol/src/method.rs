@@ -1,9 +1,11 @@
 //! The METHODS table: every method the gateway answers, with the role and scope it asks for, and
 //! the types of its parameters and result. Adding a method costs one row here; a match on
-//! [`Method`] then does not compile until somebody answers it.
+//! [`Method`] then does not compile until somebody answers it. What is answered with its empty state stands in
+//! another table, see [`crate::empty`].
 
 use serde_json::Value;
 
+use crate::empty::{Empty, EmptyParams};
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
@@ -82,46 +84,59 @@ macro_rules! methods {
     ($($(#[$meta:meta])* $variant:ident $name:literal $role:ident $rule:expr, $listing:ident, $params:ty => $result:ty;)+) => {
         /// A method of the gateway.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Method { $($(#[$meta])* $variant,)+ }
+        pub enum Method {
+            $($(#[$meta])* $variant,)+
+            /// One of those that are answered with their empty state; not part of [`Method::ALL`].
+            Empty(Empty),
+        }
 
         impl Method {
-            /// Every method, in the order they are advertised.
+            /// Every real method, in the order they are advertised.
             pub const ALL: &'static [Method] = &[$(Method::$variant,)+];
 
             /// The method of a name on the wire.
             pub fn from_name(name: &str) -> Option<Method> {
-                match name { $($name => Some(Method::$variant),)+ _ => None }
+                match name {
+                    $($name => Some(Method::$variant),)+
+                    _ => Empty::from_name(name).map(Method::Empty),
+                }
             }
 
             /// The name on the wire.
             pub const fn name(self) -> &'static str {
-                match self { $(Method::$variant => $name,)+ }
+                match self { $(Method::$variant => $name,)+ Method::Empty(empty) => empty.name() }
             }
 
             /// Who may call it.
             pub const fn role(self) -> MethodRole {
-                match self { $(Method::$variant => MethodRole::$role,)+ }
+                match self { $(Method::$variant => MethodRole::$role,)+ Method::Empty(_) => MethodRole::Operator }
             }
 
             /// The scope an operator needs.
             pub const fn scope(self) -> ScopeRule {
                 use Scope::*;
                 use ScopeRule::{Dynamic, None as NoScope, One};
-                match self { $(Method::$variant => $rule,)+ }
+                match self { $(Method::$variant => $rule,)+ Method::Empty(empty) => One(empty.scope()) }
             }
 
             const fn listing(self) -> Listing {
-                match self { $(Method::$variant => Listing::$listing,)+ }
+                match self { $(Method::$variant => Listing::$listing,)+ Method::Empty(_) => Listing::Hidden }
             }
 
             /// The schemas of its parameters and of its result.
             pub fn schemas(self) -> (Value, Value) {
-                match self { $(Method::$variant => (schema::inbound::<$params>(), schema::outbound::<$result>()),)+ }
+                match self {
+                    $(Method::$variant => (schema::inbound::<$params>(), schema::outbound::<$result>()),)+
+                    Method::Empty(_) => (schema::inbound::<EmptyParams>(), schema::outbound::<Value>()),
+                }
             }
 
             /// What is wrong with parameters, in the words of a refusal; for tests and tools.
             pub fn complaints(self, params: &Value) -> Option<String> {
-                match self { $(Method::$variant => schema::complaints::<$params>(params),)+ }
+                match self {
+                    $(Method::$variant => schema::complaints::<$params>(params),)+
+                    Method::Empty(_) => schema::complaints::<EmptyParams>(params),
+                }
             }
         }
     };
@@ -180,12 +195,20 @@ methods! {
     SessionsList "sessions.list" Operator One(Read), Listed, params::sessions::ListParams => params::sessions::SessionsList;
     /// One session's row, or null.
     SessionsDescribe "sessions.describe" Operator One(Read), Listed, params::sessions::DescribeParams => params::sessions::Described;
+    /// The messages of a session; only the latest page yet, so not advertised.
+    SessionsGet "sessions.get" Operator One(Read), Hidden, params::sessions::GetParams => params::sessions::Got;
     /// Subscribes to changes of all sessions.
     SessionsSubscribe "sessions.subscribe" Operator One(Read), Listed, params::sessions::SubscribeParams => params::sessions::Subscribed;
     /// Subscribes to the messages of one session.
     SessionsMessagesSubscribe "sessions.messages.subscribe" Operator One(Read), Listed, params::sessions::MessagesSubscribeParams => params::sessions::MessagesSubscribed;
     /// Ends such a subscription.
     SessionsMessagesUnsubscribe "sessions.messages.unsubscribe" Operator One(Read), Listed, params::sessions::MessagesUnsubscribeParams => params::sessions::MessagesSubscribed;
+    /// The paired devices; nothing that can be done about them yet, so not advertised.
+    DevicePairList "device.pair.list" Operator One(Pairing), Hidden, params::core::NoParams => Value;
+    /// Tokens and costs by day; of all agents together yet, so not advertised.
+    UsageCost "usage.cost" Operator One(Read), Hidden, params::core::UsageCostParams => Value;
+    /// Who the caller is; there are no profiles, so it is refused as recorded.
+    UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
     /// The configuration, secrets redacted.
     ConfigGet "config.get" Operator One(Read), Listed, params::core::Empty => Value;
     /// The end of the log.
@@ -311,6 +334,9 @@ mod tests {
         let names: Vec<_> = Method::advertised_names(false).collect();
         assert!(!names.contains(&"connect") && !names.contains(&"system.chaos"));
         assert!(Method::advertised_names(true).any(|name| name == "system.chaos"));
-        assert_eq!(names.len(), Method::ALL.len() - 2);
+        let hidden = Method::ALL.iter().filter(|method| !method.advertised_with(true));
+        let hidden: Vec<_> = hidden.map(|method| method.name()).collect();
+        assert_eq!(hidden, ["connect", "sessions.get", "device.pair.list", "usage.cost", "users.self"]);
+        assert_eq!(names.len(), Method::ALL.len() - hidden.len() - 1);
     }
 }

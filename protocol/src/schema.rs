@@ -103,7 +103,7 @@ pub fn outbound<R: JsonSchema>() -> Value {
 }
 
 /// An optional property may be absent, but not `null`: takes `null` out of what `Option` adds to
-/// a schema. Where `null` is meant ([`crate::value::Maybe`]) the schema says `nullable`.
+/// a schema, and says of an object without properties that it has none. Where `null` is meant ([`crate::value::Maybe`]) the schema says `nullable`.
 #[derive(Clone)]
 struct OptionalIsNotNull;
 
@@ -113,6 +113,10 @@ impl Transform for OptionalIsNotNull {
         let Some(object) = schema.as_object_mut() else { return };
         let required: Vec<Value> =
             object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+            // Else a validator does not name what it finds in an object that takes nothing.
+            object.entry("properties").or_insert_with(|| json!({}));
+        }
         let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) else { return };
         for (name, property) in properties {
             let optional = !required.iter().any(|required| required == name);

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use super::{ConfigError, Environment, token};
 
 /// OpenClaw's own variables and the keys they set.
-const OPENCLAW_VARIABLES: [(&str, &[&str]); 4] = [
+const OPENCLAW_VARIABLES: [(&str, &[&str]); 5] = [
     ("OPENCLAW_GATEWAY_PORT", &["gateway", "port"]),
     ("OPENCLAW_GATEWAY_TOKEN", &["gateway", "auth", "token"]),
     ("OPENCLAW_GATEWAY_PASSWORD", &["gateway", "auth", "password"]),
     ("OPENCLAW_LOG_LEVEL", &["logging", "level"]),
+    ("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP", &["gateway", "maxPreauthConnectionsPerIp"]),
 ];
 
 /// Where a configuration comes from.

@@ -6,7 +6,7 @@ mod token;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -106,7 +106,8 @@ fn tighten(path: &Path, mode: u32) -> std::io::Result<Vec<String>> {
     Ok(vec![format!("{} was open to others (mode {found:03o}); it is {mode:03o} now", path.display())])
 }
 
-/// The addresses to listen on. Without a shared secret the gateway stays on this machine.
+/// The addresses to listen on; both kinds of loopback where loopback is meant. Without a shared secret the gateway
+/// stays on this machine.
 pub fn listen_addresses(loaded: &Loaded, secret: &AuthSecret) -> Result<Vec<SocketAddr>, ConfigError> {
     let gateway = &loaded.settings.gateway;
     let address = SocketAddr::new(bind_address(gateway)?, gateway.port);
@@ -116,7 +117,9 @@ pub fn listen_addresses(loaded: &Loaded, secret: &AuthSecret) -> Result<Vec<Sock
              gateway.auth.mode to \"token\", or gateway.bind to \"loopback\""
         )));
     }
-    Ok(vec![address])
+    let also = (address.ip() == Ipv4Addr::LOCALHOST)
+        .then(|| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), gateway.port));
+    Ok([address].into_iter().chain(also).collect())
 }
 
 fn bind_address(gateway: &GatewaySettings) -> Result<IpAddr, ConfigError> {

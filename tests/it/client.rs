@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -107,6 +108,11 @@ impl Client {
     /// The same in a binary message.
     pub async fn send_binary(&mut self, bytes: impl Into<Vec<u8>>) {
         let _ = self.ws.send(Message::binary(bytes.into())).await;
+    }
+
+    /// Bytes that are no message of this library's making.
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        self.ws.get_mut().write_all(bytes).await.unwrap();
     }
 
     /// Reads and keeps every frame, responses among them, until one is the `last`.

@@ -2,7 +2,7 @@
 //! then made to panic.
 
 use crate::client::{Client, Intro, is_chat_end};
-use crate::gateway::Embedded;
+use crate::gateway::{Embedded, Process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::{broadcast, mpsc};
@@ -172,4 +172,28 @@ async fn every_part_is_restarted_and_crashed_under_fifty_watchers() {
     assert_eq!(history["totalMessages"], 2 * runs.len());
     // The gateway still lets people in.
     Client::admin(gateway.addr).await.call("health", json!({})).await;
+}
+
+/// The store cannot be done without: when it cannot be kept up, the process asks for a new life.
+#[tokio::test]
+async fn a_store_that_keeps_crashing_ends_the_process_with_70() {
+    let state = tempfile::tempdir().unwrap();
+    let mut gateway = Process::start(state.path()).await;
+    let mut admin = Client::admin(gateway.addr).await;
+    let panic = json!({ "path": "gateway/store", "fault": "panic" });
+    // Past five restarts in a minute; a blow that meets nobody is struck again.
+    for _ in 0..2_000 {
+        let id = admin.send("system.chaos", panic.clone()).await;
+        while !admin.responses.iter().any(|r| r["id"] == *id) {
+            match admin.frame().await {
+                Some(frame) => admin.responses.push(frame),
+                None => {
+                    assert_eq!(gateway.ended().code(), Some(70));
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the process is still there");
 }

@@ -2,7 +2,10 @@
 
 use crate::client::{Client, Intro, TOKEN, connect_params};
 use crate::gateway::{Embedded, http};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 /// accepts: C1, C2, C7, C10, D1, D2, H2
 #[tokio::test]
@@ -18,12 +21,9 @@ async fn hello_says_who_answers_and_what_it_can() {
     assert_eq!(hello["snapshot"]["presence"][0]["mode"], "gateway");
     assert_eq!(hello["snapshot"]["health"]["ok"], true);
     assert_eq!(hello["snapshot"]["sessionDefaults"]["mainSessionKey"], "agent:main:main");
-    assert_eq!(
-        hello["auth"],
-        json!({
-            "method": "token", "role": "operator", "scopes": ["operator.admin"],
-        })
-    );
+    let auth = &hello["auth"];
+    assert_eq!((&auth["method"], &auth["role"]), (&json!("token"), &json!("operator")));
+    assert_eq!((&auth["scopes"], &auth["deviceToken"]), (&json!(["operator.admin"]), &Value::Null));
     assert_eq!(hello["policy"]["tickIntervalMs"], 30_000);
 }
 
@@ -125,4 +125,15 @@ async fn shutdown_is_announced_and_closes_with_1012() {
         (last["event"].as_str(), last["payload"]["reason"].as_str()),
         (Some("shutdown"), Some("gateway stopping"))
     );
+}
+
+#[tokio::test]
+async fn a_close_of_the_client_is_answered() {
+    let gateway = Embedded::start().await;
+    let (mut ws, _) = tokio_tungstenite::connect_async(format!("ws://{}", gateway.addr)).await.unwrap();
+    assert!(ws.next().await.unwrap().unwrap().to_text().unwrap().contains("connect.challenge"));
+    let goodbye = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };
+    ws.close(Some(goodbye.clone())).await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap(), Message::Close(Some(goodbye)));
+    assert!(ws.next().await.is_none());
 }

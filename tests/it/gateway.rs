@@ -17,6 +17,8 @@ pub struct Embedded {
     pub gateway: Gateway,
     pub addr: SocketAddr,
     pub state: TempDir,
+    /// What `logs.tail` reads.
+    pub log: Arc<LogRing>,
 }
 
 impl Embedded {
@@ -26,6 +28,11 @@ impl Embedded {
 
     /// With this content of its configuration file.
     pub async fn with(config: Value) -> Self {
+        Self::with_auth(config, AuthSecret::Token(Secret::new(TOKEN))).await
+    }
+
+    /// The same, asking for this secret.
+    pub async fn with_auth(config: Value, auth: AuthSecret) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
         let sources = crabtree::config::Sources {
@@ -35,19 +42,20 @@ impl Embedded {
             flags: json!({}),
         };
         let loaded = crabtree::config::load(&sources).unwrap();
+        let log = Arc::new(LogRing::default());
         let gateway = Gateway::start(Options {
             loaded,
             reload: Arc::new(move || Ok(crabtree::config::load(&sources)?)),
-            token: AuthSecret::Token(Secret::new(TOKEN)),
+            token: auth,
             device_key: [7; 32],
-            log_ring: Arc::new(LogRing::default()),
+            log_ring: log.clone(),
             listen: vec![([127, 0, 0, 1], 0).into()],
         })
         .await
         .unwrap();
         gateway.ready().await;
         let addr = gateway.local_addr();
-        Self { gateway, addr, state }
+        Self { gateway, addr, state, log }
     }
 }
 

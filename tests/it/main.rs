@@ -5,10 +5,14 @@
 mod client;
 mod gateway;
 
+mod chat;
 mod config;
 mod durability;
-mod chat;
 mod faults;
 mod first_breath;
+mod liveness;
 mod methods;
+mod owner;
+mod pages;
+mod plain_http;
 mod wire;

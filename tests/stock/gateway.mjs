@@ -68,7 +68,7 @@ export class Gateway {
     this.ended = new Promise((done) => this.child.once("exit", (code, signal) => done(signal ?? code)));
     this.child.once("error", (error) => console.log(`cannot start ${this.binary}: ${error.message}`));
     await until("the gateway is ready", READY_S, async () => {
-      if (this.child.exitCode !== null) throw new Error(`the gateway ended:\n${this.log()}`);
+      if (this.child.exitCode !== null || this.child.signalCode) throw new Error(`the gateway ended:\n${this.log()}`);
       const answer = await fetch(`http://127.0.0.1:${this.port}/ready`).catch(() => null);
       return answer?.ok;
     });

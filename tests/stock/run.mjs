@@ -1,8 +1,11 @@
 // Runs all checks: node run.mjs BINARY WORK_DIR (see the script `run`).
-import { summary } from "./checks.mjs";
+import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
+import { checkPages } from "./pages.mjs";
+import { checkStdio } from "./stdio.mjs";
+import { checkTui } from "./tui.mjs";
 
 const [binary, work] = process.argv.slice(2);
 const stock = process.env.CRABTREE_STOCK_DIR;
@@ -10,6 +13,18 @@ const stock = process.env.CRABTREE_STOCK_DIR;
 process.on("exit", stopAll);
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => process.exit(1));
 
-await checkGatewayClient({ binary, work, stock });
-await checkCli({ binary, work, stock });
+const suites = {
+  "gateway-client": checkGatewayClient,
+  cli: checkCli,
+  pages: checkPages,
+  tui: checkTui,
+  stdio: checkStdio,
+};
+for (const [name, suite] of Object.entries(suites)) {
+  try {
+    await suite({ binary, work, stock });
+  } catch (error) {
+    await check(`${name}: the checks can be made`, () => Promise.reject(error));
+  }
+}
 process.exit(summary() ? 0 : 1);

@@ -87,15 +87,15 @@ impl Catalog {
         self.primary.split_once('/').unwrap_or(("crabtree", &self.primary))
     }
 
-    /// Answer of `agents.list`.
-    pub fn agents_list(&self) -> Value {
+    /// Answer of `agents.list`; `workspace` is where agents work unless the configuration says otherwise.
+    pub fn agents_list(&self, workspace: &str) -> Value {
         let agents: Vec<Value> = self
             .agents
             .iter()
             .map(|agent| {
                 let mut row = json!({
                     "id": agent.id,
-                    "workspace": self.workspace,
+                    "workspace": self.workspace.as_deref().unwrap_or(workspace),
                     "workspaceGit": false,
                     "agentRuntime": agent_runtime(),
                     "thinkingLevels": [{ "id": "off", "label": "off" }],

@@ -1,5 +1,6 @@
 //! Talking: `agent`, `chat.*` and `wake` all enter a session by the same door.
 
+use super::commands::{self, Command};
 use super::{Call, store_refusal};
 use crate::agents::CONTEXT_TOKENS;
 use crate::connection::ConnectionMsg;
@@ -55,7 +56,7 @@ impl Said {
             session_key: key.to_string(),
             run_id: self.run_id,
             kind: self.kind.into(),
-            digest: blake3::hash(self.text.as_bytes()).to_hex().to_string(),
+            digest: blake3::hash(format!("{key}\n{}", self.text).as_bytes()).to_hex().to_string(),
             text: self.text,
             body,
             created_at: now,
@@ -75,7 +76,7 @@ fn submit(call: Call<'_>, key: SessionKey, said: Said) {
     let _ = call.wiring.sessions.send(SessionsMsg::To(key, SessionMsg::Submit(Box::new(submission))));
 }
 
-fn sender(responder: &Responder) -> Value {
+pub(super) fn sender(responder: &Responder) -> Value {
     let client = responder.conn().grant().map(|g| (g.params.client.id.name(), g.params.client.mode.name()));
     let (id, mode) = client.unwrap_or_default();
     json!({ "senderIsOwner": true, "transport": { "clients": [{ "id": id, "mode": mode }] } })
@@ -87,14 +88,18 @@ pub(super) fn agent(call: Call<'_>) {
     let catalog = call.estate().catalog.load();
     let agent = params.agent_id.as_deref().unwrap_or(&catalog.default_agent().id).to_owned();
     if catalog.agent(&agent).is_none() {
-        return call.responder.refuse(Refusal::unknown_agent_id(&agent));
+        return call.responder.refuse(Refusal::unknown_agent(&agent));
     }
     if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
         return call.responder.refuse(no_attachments());
     }
     let key = match params.session_key.as_deref().filter(|key| !key.is_empty()) {
         Some(key) => SessionKey::canonical(key, &agent),
-        None => Ok(SessionKey::explicit(&agent, &run_id)),
+        None => {
+            // As recorded: who names a session by its id alone gets the one whose key ends in that id.
+            let id = params.session_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&run_id);
+            SessionKey::canonical(SessionKey::explicit(&agent, id).as_str(), &agent)
+        }
     };
     let key = match key {
         Ok(key) => key,
@@ -109,7 +114,7 @@ pub(super) fn agent(call: Call<'_>) {
     submit(call, key, Said { kind: "agent", run_id, text, model, timeout_ms });
 }
 
-pub(super) fn send(call: Call<'_>) {
+pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<SendParams>() else { return };
     if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
         return call.responder.refuse(no_attachments());
@@ -117,12 +122,18 @@ pub(super) fn send(call: Call<'_>) {
     if params.message.trim().is_empty() {
         return call.responder.refuse(Refusal::message_required());
     }
-    let key = match call.key(&params.session_key) {
+    let key = match call.key_of(&params.session_key, params.agent_id.as_deref()) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
-    if matches!(params.message.trim().to_ascii_lowercase().as_str(), "/stop" | "stop") {
-        return stop(&call.wiring.clone(), call.responder, key, None, "stop");
+    match commands::parse(&params.message) {
+        Some(Command::Stop) => return stop(&call.wiring.clone(), call.responder, key, None, "stop"),
+        Some(command) if call.estate().catalog.load().agent(key.agent_id()).is_some() => {
+            let of = (key, params.idempotency_key.into_string());
+            return commands::answer(ctx, call, command, of, params.message);
+        }
+        // What is left is for the agent, or refused because there is none.
+        _ => {}
     }
     let said = Said {
         kind: "chat.send",
@@ -140,7 +151,7 @@ fn no_attachments() -> Refusal {
 
 pub(super) fn abort(call: Call<'_>) {
     let Some((params, call)) = call.parse::<AbortParams>() else { return };
-    match call.key(&params.session_key) {
+    match call.key_of(&params.session_key, params.agent_id.as_deref()) {
         Ok(key) => {
             let run_id = params.run_id.map(|id| RunId::from(id.as_str()));
             stop(&call.wiring.clone(), call.responder, key, run_id, "rpc");
@@ -205,20 +216,24 @@ pub(super) fn wait(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let (store, responder) = (call.wiring.store.clone(), call.responder);
     ctx.detached(async move {
         // Asked for before the store is read, so that no settling passes unseen between the two.
-        let outcome = store.estate.waiters.outcome(run_id.clone());
+        let mut awaited = store.estate.waiters.outcome(&run_id);
         let id = run_id.clone();
         let row = store.read(move |c| store::input_by_run(c, id.as_str())).await;
         let settled = row.ok().flatten().and_then(|row| row.outcome);
         let settled = settled.and_then(|o| serde_json::from_value::<Outcome>(o).ok());
         let outcome = match settled {
             Some(outcome) => Some(outcome),
-            None => tokio::time::timeout(limit, outcome).await.ok().and_then(Result::ok),
+            None => match tokio::time::timeout(limit, awaited.settled()).await {
+                Ok(Some(outcome)) => Some(outcome),
+                // Its session is parked: the responder is dropped and says that it was not answered.
+                Ok(None) => return,
+                Err(_) => None,
+            },
         };
         match outcome {
             Some(outcome) => responder.ok(&outcome.waited(&run_id)),
             None => responder.ok(&json!({ "runId": run_id, "status": "timeout" })),
         }
-        store.estate.waiters.forget_closed(&run_id);
     });
 }
 
@@ -230,7 +245,7 @@ struct Past {
 
 pub(super) fn history(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<HistoryParams>() else { return };
-    let key = match call.key(&params.session_key) {
+    let key = match call.key_of(&params.session_key, params.agent_id.as_deref()) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
@@ -302,12 +317,14 @@ fn history_page(
     if let Some(turn) = active {
         let turn = turn.lock();
         answer["inFlightRun"] =
-            json!({ "runId": turn.run_id, "text": turn.text, "startedAt": turn.started_at, "events": [] });
+            json!({ "runId": turn.run_id, "text": turn.told(), "startedAt": turn.started_at, "events": [] });
     }
     answer
 }
 
 fn pending_input(row: &InputRow) -> Value {
+    let mut meta = row.body.get("sender").filter(|s| s.is_object()).cloned().unwrap_or_else(|| json!({}));
+    meta["id"] = json!(format!("pending:{}", row.id));
     json!({
         "id": row.id,
         "acceptedAt": row.created_at,
@@ -317,7 +334,7 @@ fn pending_input(row: &InputRow) -> Value {
             "role": "user",
             "content": row.text,
             "timestamp": row.created_at,
-            "__openclaw": { "id": format!("pending:{}", row.id) },
+            "__openclaw": meta,
         },
     })
 }

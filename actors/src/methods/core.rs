@@ -1,6 +1,6 @@
 //! The gateway itself: health, status, presence, configuration, log.
 
-use super::{Call, store_refusal};
+use super::{ANSWER_LIMIT, Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::scheduler::SchedulerMsg;
@@ -28,7 +28,8 @@ pub(super) fn status(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let (store, scheduler, responder) =
         (call.wiring.store.clone(), call.wiring.scheduler.clone(), call.responder);
     ctx.detached(async move {
-        let waiting = scheduler.ask(SchedulerMsg::Waiting).await;
+        // While the scheduler is down there is nothing to show of it; the rest is as it is.
+        let waiting = scheduler.ask_within(ANSWER_LIMIT, SchedulerMsg::Waiting).await.unwrap_or_default();
         let counts = store.read(store::counts).await;
         responder.settle(
             counts.map_err(|e| store_refusal(&e)).map(|counts| status_of(&store.estate, counts, &waiting)),

@@ -1,7 +1,8 @@
 //! hello-ok: what a client learns when it is let in.
 
-use crate::conns::Conn;
+use crate::conns::{Conn, Grant};
 use crate::gateway::Wiring;
+use crate::handshake::generation;
 use crate::settings::AuthSecret;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -9,6 +10,7 @@ use crabtree_protocol::hello::{
     HelloAuth, HelloOk, ServerInfo, SessionDefaults, Snapshot, Suspension, empty_list,
 };
 use crabtree_protocol::{Role, Scope, SessionKey};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 impl Wiring {
@@ -58,7 +60,9 @@ impl Wiring {
             method: grant.method,
             role: grant.role,
             scopes: grant.scopes.clone(),
-            recovery_scope: token.filter(|_| grant.role == Role::Operator).map(|(t, _)| recovery_scope(t)),
+            recovery_scope: (grant.role == Role::Operator)
+                .then(|| recovery_scope(grant, token.map(|(t, _)| t), &estate.auth, &estate.device_key))
+                .flatten(),
             recovery_migration_allowed: token.filter(|_| grant.role == Role::Operator).map(|_| true),
             device_token: token.map(|(t, _)| t.to_owned()),
             issued_at_ms: token.map(|(_, at)| at.max(0) as u64),
@@ -68,8 +72,15 @@ impl Wiring {
     }
 }
 
-/// `auth.recoveryScope` of a connection with a device token, as recorded: the SHA-256 of a JSON array.
-fn recovery_scope(token: &str) -> String {
-    let named = serde_json::json!(["device-token", token]).to_string();
-    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(named.as_bytes()))
+/// `auth.recoveryScope`, as recorded: the SHA-256 of a JSON array that tells what the connection authenticated
+/// with. A client that shows nothing has none.
+fn recovery_scope(grant: &Grant, token: Option<&str>, auth: &AuthSecret, key: &[u8; 32]) -> Option<String> {
+    let device = grant.device.as_ref().map(ToString::to_string);
+    let named = match (token, auth, device) {
+        (Some(token), ..) => json!(["device-token", token]),
+        (None, AuthSecret::None, None) => return None,
+        (None, AuthSecret::None, Some(device)) => json!(["device", device]),
+        (None, _, device) => json!(["shared-auth", generation(auth, key), device.unwrap_or_default()]),
+    };
+    Some(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(named.to_string().as_bytes())))
 }

@@ -4,8 +4,11 @@
 mod actors;
 mod agents;
 mod chat;
+mod commands;
 mod core;
+mod empty;
 mod hello;
+mod pages;
 mod sessions;
 
 pub use chat::waker;
@@ -21,6 +24,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+
+/// How long a method waits for an actor that is down before it answers without it.
+const ANSWER_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A request that may be answered.
 pub struct Call<'a> {
@@ -52,7 +58,13 @@ impl<'a> Call<'a> {
 
     /// The session a client means.
     fn key(&self, raw: &str) -> Result<SessionKey, Refusal> {
-        SessionKey::canonical(raw, &self.estate().catalog.load().default_agent().id)
+        self.key_of(raw, None)
+    }
+
+    /// The same; a bare key belongs to the agent that is named beside it.
+    fn key_of(&self, raw: &str, agent_id: Option<&str>) -> Result<SessionKey, Refusal> {
+        let catalog = self.estate().catalog.load();
+        SessionKey::canonical(raw, agent_id.unwrap_or(&catalog.default_agent().id))
     }
 }
 
@@ -78,20 +90,25 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::AgentsList => agents::list(call),
         Method::AgentIdentityGet => agents::identity(call),
         Method::ModelsList => agents::models(call),
-        Method::CommandsList => agents::commands(call),
+        Method::CommandsList => agents::list_commands(call),
         Method::Agent => chat::agent(call),
         Method::AgentWait => chat::wait(ctx, call),
         Method::ChatStartup | Method::ChatHistory => chat::history(ctx, call),
-        Method::ChatSend => chat::send(call),
+        Method::ChatSend => chat::send(ctx, call),
         Method::ChatAbort => chat::abort(call),
         Method::ChatMetadata => agents::metadata(call),
         Method::SessionsList => sessions::list(ctx, call),
         Method::SessionsDescribe => sessions::describe(ctx, call),
+        Method::SessionsGet => pages::session_messages(ctx, call),
         Method::SessionsSubscribe => sessions::subscribe(ctx, call),
         Method::SessionsMessagesSubscribe => sessions::subscribe_messages(ctx, call),
         Method::SessionsMessagesUnsubscribe => sessions::unsubscribe_messages(ctx, call),
         Method::ConfigGet => core::config_get(call),
         Method::LogsTail => core::logs_tail(call),
+        Method::DevicePairList => pages::devices(ctx, call),
+        Method::UsageCost => pages::usage_cost(ctx, call),
+        Method::UsersSelf => pages::users_self(call),
+        Method::Empty(empty) => empty::answer(empty, call),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sessions as lists and rows, read from the store; and who hears of them.
 
-use super::{Call, store_refusal};
+use super::{ANSWER_LIMIT, Call, store_refusal};
 use crate::agents::CONTEXT_TOKENS;
 use crate::broadcast::{BroadcastMsg, Topic};
 use crate::connection::ConnectionMsg;
@@ -183,10 +183,13 @@ fn ask<F: Future<Output = ()> + Send + 'static>(
     ctx.detached(async move {
         let conn = responder.conn().clone();
         let put = |reply| BroadcastMsg::Subscribe(conn.clone(), topic.clone(), reply);
-        if broadcast.ask(put).await {
-            then(responder).await;
-        } else {
-            responder.refuse(Refusal::invalid_request("too many subscriptions on this connection"));
+        match broadcast.ask_within(ANSWER_LIMIT, put).await {
+            Some(true) => then(responder).await,
+            Some(false) => {
+                responder.refuse(Refusal::invalid_request("too many subscriptions on this connection"));
+            }
+            // Nobody is there: the responder says so.
+            None => {}
         }
     });
 }

@@ -11,6 +11,7 @@ mod session;
 mod turn;
 
 pub use outcome::{Outcome, Status};
+pub(crate) use rows::{changed_event, message_event};
 pub use rows::{message_row, session_row};
 pub use session::{MAX_BACKLOG, SessionMsg, Submission};
 pub use turn::{Ledgers, Turn};
@@ -23,7 +24,7 @@ use crabtree_protocol::{RunId, SessionKey};
 use parking_lot::Mutex;
 use serde_json::json;
 use session::{Session, SessionArgs};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -32,34 +33,31 @@ const MAX_PENDING: usize = 64;
 
 /// Who waits for which run's outcome. Part of the Estate.
 #[derive(Default)]
-pub struct Waiters(Mutex<HashMap<RunId, Waiting>>);
+pub struct Waiters(Mutex<BTreeMap<RunId, Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    finals: Vec<Responder>,
+    finals: Vec<(SessionKey, Responder)>,
     outcomes: Vec<oneshot::Sender<Outcome>>,
 }
 
 impl Waiters {
     /// The second response of the method `agent` follows when the run is settled.
-    pub fn add_final(&self, run_id: RunId, responder: Responder) {
-        self.0.lock().entry(run_id).or_default().finals.push(responder);
+    pub fn add_final(&self, run_id: RunId, key: SessionKey, responder: Responder) {
+        self.0.lock().entry(run_id).or_default().finals.push((key, responder));
     }
 
     /// The outcome, once it is settled. Whoever asks reads the store as well: it may be settled already.
-    pub fn outcome(&self, run_id: RunId) -> oneshot::Receiver<Outcome> {
-        let (tx, rx) = oneshot::channel();
-        let mut waiting = self.0.lock();
-        let waiting = waiting.entry(run_id).or_default();
-        waiting.outcomes.retain(|other| !other.is_closed());
-        waiting.outcomes.push(tx);
-        rx
+    pub fn outcome(&self, run_id: &RunId) -> Awaited<'_> {
+        let (tx, outcome) = oneshot::channel();
+        self.0.lock().entry(run_id.clone()).or_default().outcomes.push(tx);
+        Awaited { waiters: self, run_id: run_id.clone(), outcome }
     }
 
     /// Tells everybody who waits.
     pub fn resolve(&self, run_id: &RunId, outcome: &Outcome) {
         let Some(waiting) = self.0.lock().remove(run_id) else { return };
-        for responder in waiting.finals {
+        for (_, responder) in waiting.finals {
             match outcome.agent_final(run_id) {
                 Ok(payload) => responder.ok(&payload),
                 Err(failed) => responder.refuse_with(failed.0, &failed.1),
@@ -70,13 +68,23 @@ impl Waiters {
         }
     }
 
-    /// There will be no outcome for now: whoever waits is told to try again.
-    pub fn give_up(&self, run_id: &RunId) {
-        drop(self.0.lock().remove(run_id));
+    /// There will be no outcomes of a session for now: whoever waits for one, of the runs that have begun or
+    /// wait to begin, is told to try again.
+    pub fn give_up(&self, key: &SessionKey, begun: &[RunId]) {
+        let mut waiting = self.0.lock();
+        let mut given_up: Vec<_> = begun.iter().filter_map(|run_id| waiting.remove(run_id)).collect();
+        let theirs = waiting.extract_if(.., |_, w| w.finals.iter().any(|(of, _)| of == key));
+        given_up.extend(theirs.map(|(_, waiting)| waiting));
+        drop(waiting);
+        drop(given_up);
     }
 
-    /// Forgets waiters who have left without having been told.
-    pub fn forget_closed(&self, run_id: &RunId) {
+    /// How many runs somebody waits for.
+    pub fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    fn forget_closed(&self, run_id: &RunId) {
         let mut all = self.0.lock();
         if let Some(waiting) = all.get_mut(run_id) {
             waiting.outcomes.retain(|other| !other.is_closed());
@@ -84,6 +92,27 @@ impl Waiters {
                 all.remove(run_id);
             }
         }
+    }
+}
+
+/// Somebody waiting for a run; forgotten when dropped.
+pub struct Awaited<'a> {
+    waiters: &'a Waiters,
+    run_id: RunId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Awaited<'_> {
+    /// The outcome; `None` if there will be none for now.
+    pub async fn settled(&mut self) -> Option<Outcome> {
+        (&mut self.outcome).await.ok()
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.outcome.close();
+        self.waiters.forget_closed(&self.run_id);
     }
 }
 
@@ -99,7 +128,7 @@ pub enum SessionsMsg {
 pub struct Sessions {
     store: Store,
     estate: Arc<Estate>,
-    pending: HashMap<SessionKey, Vec<SessionMsg>>,
+    pending: BTreeMap<SessionKey, Vec<SessionMsg>>,
 }
 
 impl Behavior for Sessions {
@@ -110,7 +139,7 @@ impl Behavior for Sessions {
     fn start(ctx: &mut Ctx<SessionsMsg>, store: Store) -> Result<Self, Fault> {
         let reader = store.clone();
         ctx.task(async move { reader.read(store::keys_with_backlog).await }, SessionsMsg::Unsettled);
-        Ok(Self { estate: store.estate.clone(), store, pending: HashMap::new() })
+        Ok(Self { estate: store.estate.clone(), store, pending: BTreeMap::new() })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<SessionsMsg>, msg: SessionsMsg) -> Result<(), Fault> {
@@ -149,9 +178,9 @@ impl Behavior for Sessions {
         if fate == NodeState::Parked {
             self.pending.remove(child.name().as_ref());
             let key = SessionKey::canonical(child.name(), "main").map_err(|r| Fault::new(r.message))?;
-            for turn in self.estate.ledgers.of(&key) {
-                self.estate.waiters.give_up(&turn.lock().run_id);
-            }
+            let begun: Vec<_> =
+                self.estate.ledgers.of(&key).iter().map(|turn| turn.lock().run_id.clone()).collect();
+            self.estate.waiters.give_up(&key, &begun);
         }
         Ok(())
     }
@@ -159,10 +188,16 @@ impl Behavior for Sessions {
 
 impl Sessions {
     fn forward(&mut self, ctx: &mut Ctx<SessionsMsg>, key: SessionKey, msg: SessionMsg) {
-        let Err(msg) = self.estate.session_slot(&key).send(msg) else { return };
-        let parked = self.ensure(ctx, &key) == NodeState::Parked;
+        // Behind what waits for it already: the session may be up, and not have been told of them yet.
+        let waiting = self.pending.contains_key(&key);
+        let Err(msg) = (if waiting { Err(msg) } else { self.estate.session_slot(&key).send(msg) }) else {
+            return;
+        };
+        if self.ensure(ctx, &key) == NodeState::Parked {
+            return;
+        }
         let waiting = self.pending.entry(key).or_default();
-        if !parked && waiting.len() < MAX_PENDING {
+        if waiting.len() < MAX_PENDING {
             waiting.push(msg);
         }
     }

@@ -45,6 +45,9 @@ pub struct Outcome {
     pub usage: Usage,
     /// The session's id.
     pub session_id: String,
+    /// The session's key.
+    #[serde(default)]
+    pub session_key: String,
 }
 
 impl Outcome {
@@ -99,7 +102,7 @@ impl Outcome {
                 "runId": run_id,
                 "status": "ok",
                 "summary": "completed",
-                "result": self.result(&self.text, false),
+                "result": self.result(self.visible(), false),
             })),
             Status::Aborted => Ok(json!({
                 "runId": run_id, "status": "timeout", "summary": "aborted", "stopReason": self.stop_reason,
@@ -123,6 +126,11 @@ impl Outcome {
         (Refusal::failed(summary), payload)
     }
 
+    /// The text as clients see it; the transcript keeps it as it was written.
+    fn visible(&self) -> &str {
+        self.text.trim_end()
+    }
+
     fn result(&self, text: &str, is_error: bool) -> Value {
         let mut payload = json!({ "text": text, "mediaUrl": null });
         if is_error {
@@ -135,6 +143,7 @@ impl Outcome {
                 "durationMs": self.ended_at - self.started_at,
                 "agentMeta": {
                     "sessionId": self.session_id,
+                    "sessionFile": self.session_key,
                     "provider": self.provider,
                     "model": self.model,
                     "contextTokens": CONTEXT_TOKENS,
@@ -176,13 +185,16 @@ impl Outcome {
         if self.text.is_empty() {
             json!({ "disposition": "empty" })
         } else {
-            json!({ "disposition": "visible", "text": self.text })
+            json!({ "disposition": "visible", "text": self.visible() })
         }
     }
 
     /// The answer of `agent.wait` for a settled run.
     pub fn waited(&self, run_id: &RunId) -> Value {
-        let mut answer = json!({ "runId": run_id, "endedAt": self.ended_at, "startedAt": self.started_at });
+        let mut answer = json!({ "runId": run_id, "endedAt": self.ended_at });
+        if self.status != Status::Aborted {
+            answer["startedAt"] = json!(self.started_at);
+        }
         match self.status {
             Status::Ok => {
                 answer["status"] = json!("ok");
@@ -191,7 +203,9 @@ impl Outcome {
             }
             Status::Aborted => {
                 answer["status"] = json!("error");
-                answer["error"] = json!("aborted");
+                if !self.model.is_empty() {
+                    answer["error"] = json!("aborted");
+                }
                 answer["stopReason"] = json!(self.stop_reason);
             }
             Status::Timeout => {

@@ -77,6 +77,8 @@ pub enum RunNews {
     Ended(RunEnd),
     /// Everything so far, for a reborn session.
     Report {
+        /// Provider and name of the model, if its work has begun.
+        model: Option<(String, String)>,
         /// All of the text.
         text: String,
         /// The end, if it has come.
@@ -87,6 +89,7 @@ pub enum RunNews {
 /// See the module.
 pub struct Run {
     args: RunArgs,
+    model: Option<(String, String)>,
     text: String,
     ended: Option<RunEnd>,
 }
@@ -104,13 +107,14 @@ impl Behavior for Run {
             async move { tokio::time::timeout(timeout, work).await.unwrap_or(RunEnd::TimedOut) },
             RunMsg::Over,
         );
-        Ok(Self { args, text: String::new(), ended: None })
+        Ok(Self { args, model: None, text: String::new(), ended: None })
     }
 
     fn handle(&mut self, _: &mut Ctx<RunMsg>, msg: RunMsg) -> Result<(), Fault> {
         let news = match msg {
             RunMsg::Started => {
                 let (provider, model) = self.args.model.split_once('/').unwrap_or(("", &self.args.model));
+                self.model = Some((provider.into(), model.into()));
                 RunNews::Started { provider: provider.into(), model: model.into() }
             }
             RunMsg::Wrote(text) => {
@@ -121,7 +125,11 @@ impl Behavior for Run {
                 self.ended = Some(end.clone());
                 RunNews::Ended(end)
             }
-            RunMsg::Report => RunNews::Report { text: self.text.clone(), ended: self.ended.clone() },
+            RunMsg::Report => RunNews::Report {
+                model: self.model.clone(),
+                text: self.text.clone(),
+                ended: self.ended.clone(),
+            },
         };
         // A session that is down asks for a report when it is back.
         let _ = self.args.session.send(SessionMsg::FromRun(self.args.run_id.clone(), news));
@@ -163,6 +171,7 @@ async fn conversation(args: &RunArgs) -> Result<Vec<Said>, store::StoreError> {
     let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
     let history = args.store.read(move |c| store::history(c, key.as_str(), page)).await?;
     let earlier = history.rows.iter().filter(|row| row.run_id.as_deref() != Some(args.run_id.as_str()));
+    let earlier = earlier.filter(|row| row.message["excludeFromContext"] != true);
     let said = earlier.filter_map(|row| {
         let by = match row.kind.as_str() {
             "user" => Speaker::User,

@@ -16,9 +16,12 @@ use super::run::{RunMsg, RunNews};
 use super::turn::Turn;
 use crate::estate::Estate;
 use crate::event::Event;
-use crate::store::{self, InputRow, InputState, MessageRow, SessionRecord, Store, StoreError, Written};
+use crate::store::{
+    self, InputRow, InputState, MessageRow, SessionRecord, Store, StoreError, WriteOp, Written,
+};
 use crate::tree::*;
 use crabtree_protocol::{RunId, SessionKey};
+use intake::Arrival;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{HashSet, VecDeque};
@@ -58,7 +61,7 @@ pub enum SessionMsg {
 pub struct Known {
     record: Option<SessionRecord>,
     backlog: Vec<InputRow>,
-    told: Vec<InputRow>,
+    told: Vec<(InputRow, Vec<MessageRow>)>,
 }
 
 /// What a session is started with.
@@ -97,10 +100,15 @@ pub struct Session {
     early: Vec<SessionMsg>,
     backlog: VecDeque<InputRow>,
     active: Option<Active>,
+    /// What came in, in order; the first of it is held back while a write is under way.
+    arrivals: VecDeque<Arrival>,
+    /// Whether the input that is on its way into the store, if there is one, will be run at once.
+    accepting: Option<bool>,
     /// An input is on its way into the store to be run at once, or its attempt is being counted.
     beginning: bool,
     settling: HashSet<RunId>,
     aborts: Vec<Abort>,
+    shown: Option<(usize, Option<RunId>)>,
 }
 
 impl Behavior for Session {
@@ -112,7 +120,14 @@ impl Behavior for Session {
         let (store, key) = (args.store.clone(), args.key.clone());
         let runs: Vec<RunId> =
             args.estate.ledgers.of(&key).iter().map(|turn| turn.lock().run_id.clone()).collect();
-        let read = async move { Box::new(store.read(move |c| known(c, &key, &runs)).await) };
+        let reborn = ctx.node().generation() > 1;
+        let read = async move {
+            // What the last incarnation has sent to the store is committed before the rows are read.
+            if reborn && let Err(e) = store.write(WriteOp::Fence).await {
+                return Box::new(Err(e));
+            }
+            Box::new(store.read(move |c| known(c, &key, &runs)).await)
+        };
         ctx.task(read, SessionMsg::Loaded);
         Ok(Self {
             args,
@@ -121,9 +136,12 @@ impl Behavior for Session {
             early: Vec::new(),
             backlog: VecDeque::new(),
             active: None,
+            arrivals: VecDeque::new(),
+            accepting: None,
             beginning: false,
             settling: HashSet::new(),
             aborts: Vec::new(),
+            shown: None,
         })
     }
 
@@ -131,8 +149,10 @@ impl Behavior for Session {
         match msg {
             SessionMsg::Loaded(known) => self.loaded(ctx, (*known).map_err(Fault::new)?)?,
             early if !self.loaded => self.early.push(early),
-            SessionMsg::Submit(submission) => self.submit(ctx, *submission),
-            SessionMsg::Abort { run_id, reason, done } => self.abort(ctx, run_id, reason, done),
+            SessionMsg::Submit(submission) => self.submit(*submission),
+            SessionMsg::Abort { run_id, reason, done } => {
+                self.arrivals.push_back(Arrival::Stop { run_id, reason, done });
+            }
             SessionMsg::FromRun(run_id, news) => self.news_of_run(ctx, &run_id, news),
             SessionMsg::Pace(run_id) => self.pace(ctx, &run_id),
             SessionMsg::Accepted(submission, begin, written) => {
@@ -141,10 +161,9 @@ impl Behavior for Session {
             SessionMsg::Began(written) => self.began(ctx, *written)?,
             SessionMsg::Settled(run_id, written) => self.settled(ctx, run_id, *written)?,
         }
+        self.take_in(ctx);
         self.next(ctx);
-        ctx.publish_info(json!({
-            "backlog": self.backlog.len(), "activeRun": self.active.as_ref().map(|a| &a.row.run_id),
-        }));
+        self.show(ctx);
         Ok(())
     }
 
@@ -171,7 +190,9 @@ fn known(c: &store::Connection, key: &SessionKey, runs: &[RunId]) -> Result<Know
     let backlog = store::backlog(c, key.as_str())?;
     let mut told = Vec::new();
     for run in runs.iter().filter(|run| !backlog.iter().any(|row| row.run_id == run.as_str())) {
-        told.extend(store::input_by_run(c, run.as_str())?);
+        if let Some(row) = store::input_by_run(c, run.as_str())? {
+            told.push((row, store::messages_by_run(c, run.as_str())?));
+        }
     }
     Ok(Known { record: store::session(c, key.as_str())?, backlog, told })
 }
@@ -179,6 +200,16 @@ fn known(c: &store::Connection, key: &SessionKey, runs: &[RunId]) -> Result<Know
 impl Session {
     fn estate(&self) -> &Estate {
         &self.args.estate
+    }
+
+    /// Publishes its figures, when they are different from last time.
+    fn show(&mut self, ctx: &Ctx<SessionMsg>) {
+        let run_id = self.active.as_ref().map(|a| a.turn.lock().run_id.clone());
+        let figures = (self.backlog.len(), run_id);
+        if self.shown.as_ref() != Some(&figures) {
+            ctx.publish_info(json!({ "backlog": figures.0, "activeRun": figures.1 }));
+            self.shown = Some(figures);
+        }
     }
 
     /// Whether the next attempt may begin: the outcome of the last one is durable.
@@ -210,8 +241,8 @@ impl Session {
     fn loaded(&mut self, ctx: &mut Ctx<SessionMsg>, known: Known) -> Result<(), Fault> {
         self.record = known.record;
         self.loaded = true;
-        for row in known.told.into_iter().filter(|row| row.state.is_final()) {
-            self.tell_end(ctx, &row, &[]);
+        for (row, written) in known.told.into_iter().filter(|(row, _)| row.state.is_final()) {
+            self.tell_end(ctx, &row, &written);
         }
         for row in known.backlog {
             if row.state != InputState::Running {
@@ -225,10 +256,19 @@ impl Session {
                 None => self.backlog.push_front(row),
             }
         }
+        self.end_strays(ctx);
         for msg in std::mem::take(&mut self.early) {
             self.handle(ctx, msg)?;
         }
         Ok(())
+    }
+
+    /// Ends runs whose outcome was settled while nobody was here to end them.
+    fn end_strays(&self, ctx: &mut Ctx<SessionMsg>) {
+        let adopted = self.active.as_ref().map(|active| active.turn.lock().child.clone());
+        for child in ctx.node().children().iter().filter(|child| Some(child.name()) != adopted.as_ref()) {
+            ctx.stop_child(child.name());
+        }
     }
 
     fn adopt(&mut self, row: InputRow, turn: Arc<Mutex<Turn>>) {

@@ -8,12 +8,12 @@ use crate::tree::Slot;
 use crabtree_protocol::{Event as Name, RunId, SessionKey};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The running turns of all sessions.
 #[derive(Default)]
-pub struct Ledgers(Mutex<HashMap<RunId, Arc<Mutex<Turn>>>>);
+pub struct Ledgers(Mutex<BTreeMap<RunId, Arc<Mutex<Turn>>>>);
 
 impl Ledgers {
     /// The turn of a run.
@@ -74,6 +74,8 @@ pub struct Turn {
     pub model: Option<(String, String)>,
     /// Name of the actor that runs it, among the session's children.
     pub child: Arc<str>,
+    /// Whether the transcript row of what was asked has been told.
+    pub asked: bool,
     seq: u64,
     told: usize,
 }
@@ -92,6 +94,7 @@ impl Turn {
             started_at: now,
             model: None,
             child,
+            asked: false,
             seq: 0,
             told: 0,
         }
@@ -106,7 +109,7 @@ impl Turn {
     }
 
     fn agent(&self, stream: &str, data: Value, now: i64) -> Event {
-        let payload = json!({
+        let mut payload = json!({
             "runId": self.run_id,
             "sessionKey": self.key,
             "sessionId": self.session_id,
@@ -115,8 +118,10 @@ impl Turn {
             "data": data,
             "seq": self.seq,
             "ts": now,
-            "isHeartbeat": false,
         });
+        if self.by_chat {
+            payload["isHeartbeat"] = json!(false);
+        }
         Event::new(Name::Agent, Audience::Turn(self.key.clone()), &payload)
     }
 
@@ -139,15 +144,16 @@ impl Turn {
 
     /// The text that has not been told yet, if there is any.
     pub fn flush(&mut self, now: i64) -> Vec<Event> {
-        if self.told >= self.text.len() {
+        let seen = self.visible().len();
+        if self.told >= seen {
             return Vec::new();
         }
         self.seq += 1;
-        let delta = &self.text[self.told..];
+        let delta = &self.text[self.told..seen];
         let item = format!("{}:1", self.run_id);
-        let agent = json!({ "text": self.text, "delta": delta, "itemId": item });
+        let agent = json!({ "text": self.visible(), "delta": delta, "itemId": item });
         let chat = json!({ "state": "delta", "deltaText": delta, "message": self.message(now) });
-        self.told = self.text.len();
+        self.told = seen;
         vec![self.agent("assistant", agent, now).droppable(), self.chat(chat).droppable()]
     }
 
@@ -164,8 +170,27 @@ impl Turn {
         vec![self.chat(chat)]
     }
 
+    /// Takes over what its run reports; text that was told and is not the run's is taken back.
+    pub fn report(&mut self, model: Option<(String, String)>, text: String, now: i64) -> Vec<Event> {
+        let stands = text.get(..self.told).is_some_and(|told| self.text.starts_with(told));
+        let events = if stands { Vec::new() } else { self.restart(now) };
+        (self.model, self.text) = (model.or(self.model.take()), text);
+        events
+    }
+
+    /// The text as clients see it: white space at its end waits for the word that follows.
+    fn visible(&self) -> &str {
+        self.text.trim_end()
+    }
+
+    /// What of the text the clients have been told.
+    pub fn told(&self) -> &str {
+        self.text.get(..self.told).unwrap_or_default()
+    }
+
     fn message(&self, now: i64) -> Value {
-        json!({ "role": "assistant", "content": [{ "type": "text", "text": self.text }], "timestamp": now })
+        let text = self.visible();
+        json!({ "role": "assistant", "content": [{ "type": "text", "text": text }], "timestamp": now })
     }
 
     /// Everything that is told when the outcome is settled, in the recorded order.
@@ -207,6 +232,8 @@ impl Turn {
 
     fn end_aborted(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
         self.text.clone_from(&outcome.text);
+        // What had not begun when it was aborted has no execution to settle.
+        let began = self.seq > 0;
         self.seq += 1;
         let mut aborted = json!({ "state": "aborted", "stopReason": outcome.stop_reason });
         if !self.text.is_empty() {
@@ -221,6 +248,9 @@ impl Turn {
             }),
             now,
         ));
+        if !began {
+            return events;
+        }
         events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
         events.push(self.lifecycle(
             json!({
@@ -238,17 +268,20 @@ impl Turn {
         let mut events = self.flush(now);
         events.push(self.lifecycle(json!({ "phase": "finishing", "error": text }), now));
         events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
-        events.push(self.lifecycle(
-            json!({
-                "phase": "error", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-                "error": text, "aborted": false, "executionSettled": true,
-            }),
-            now,
-        ));
+        let mut error = json!({
+            "phase": "error", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
+            "error": text, "aborted": false, "executionSettled": true,
+        });
         let mut last = json!({ "state": "error", "errorMessage": text });
         if outcome.status == Status::Timeout {
+            let how = json!({
+                "timeoutPhase": "provider", "providerStarted": true, "livenessState": "paused",
+                "terminalReply": outcome.reply(), "terminalReceipt": outcome.receipt(Some(&self.run_id)),
+            });
+            merge(&mut error, how);
             last["errorKind"] = json!("timeout");
         }
+        events.push(self.lifecycle(error, now));
         events.push(self.chat(last));
         events
     }

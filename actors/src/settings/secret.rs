@@ -1,6 +1,7 @@
 //! Secrets: values that cannot be printed, and the ways a configuration may write them.
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 
 /// A secret value. It has neither `Debug` nor `Display`, so it cannot end up in a log line by accident.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,6 +28,16 @@ pub enum AuthSecret {
     Password(Secret),
     /// No shared secret is asked for.
     None,
+}
+
+impl AuthSecret {
+    /// Whether `candidate` is the secret, or none is asked for. Compared in constant time; hashing first
+    /// makes that independent of the lengths.
+    pub fn admits(&self, candidate: &str) -> bool {
+        let (Self::Token(secret) | Self::Password(secret)) = self else { return true };
+        let (a, b) = (blake3::hash(candidate.as_bytes()), blake3::hash(secret.expose().as_bytes()));
+        bool::from(a.as_bytes().ct_eq(b.as_bytes()))
+    }
 }
 
 /// A secret as a configuration may write it: in plain text, as `"${NAME}"`, or as a reference.

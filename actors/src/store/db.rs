@@ -246,6 +246,7 @@ impl Db {
 
 fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
     match op {
+        WriteOp::Fence => Ok(WriteReply::Done),
         WriteOp::AcceptInput { input, begin, user_message, session } => {
             inputs::accept(conn, input, *begin, user_message.as_ref(), session)
         }

@@ -34,7 +34,9 @@ pub(super) fn accept(
     session: &SessionUpdate,
 ) -> Result<WriteReply, StoreError> {
     if let Some(row) = input_by_source(conn, &input.source, &input.source_id)? {
-        let message = find_message(conn, user_message)?;
+        // A key that was used in another session has no message in this one.
+        let here = user_message.filter(|_| row.session_key == input.session_key);
+        let message = find_message(conn, here)?;
         return Ok(WriteReply::Accepted { row, fresh: false, message });
     }
     let row = insert(conn, input, begin)?;

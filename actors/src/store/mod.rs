@@ -13,6 +13,7 @@ mod rows;
 mod schema;
 mod sessions;
 mod transcript;
+mod usage;
 
 pub use db::{Db, KILL_POINTS, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
@@ -24,6 +25,7 @@ pub use transcript::{
     HistoryPage, HistoryResult, SearchHit, history, history_after, last_message_preview, message,
     messages_by_run, search, text_of,
 };
+pub use usage::{DAY_MS, DayUsage, usage_by_day};
 
 use crate::estate::{Estate, Part};
 use crate::tree::*;

@@ -279,6 +279,8 @@ pub struct TokenRow {
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "the big ones are the common ones; each is moved once")]
 pub enum WriteOp {
+    /// Nothing: answered when everything sent before it is committed → [`WriteReply::Done`].
+    Fence,
     /// Make an input durable, with its session (created on first use) → [`WriteReply::Accepted`].
     AcceptInput {
         /// The input.

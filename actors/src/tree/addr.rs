@@ -4,8 +4,8 @@ use super::host::Envelope;
 use arc_swap::ArcSwapOption;
 use ractor::ActorRef;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use tokio::sync::{oneshot, watch};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// What is measured of a mailbox. Shared by all incarnations of an actor; read by the tree's snapshot.
@@ -117,7 +117,9 @@ impl<M: Send + 'static> Addr<M> {
 
 struct SlotInner<M: Send + 'static> {
     addr: ArcSwapOption<Addr<M>>,
-    generation: watch::Sender<u64>,
+    generation: AtomicU64,
+    // Not a `watch`: it wakes its waiters in random order, and whoever asked first is to be first again.
+    filled: Notify,
     retry_after_ms: AtomicU64,
 }
 
@@ -134,7 +136,8 @@ impl<M: Send + 'static> Default for Slot<M> {
     fn default() -> Self {
         Self(Arc::new(SlotInner {
             addr: ArcSwapOption::empty(),
-            generation: watch::Sender::new(0),
+            generation: AtomicU64::new(0),
+            filled: Notify::new(),
             retry_after_ms: AtomicU64::new(100),
         }))
     }
@@ -151,7 +154,7 @@ impl<M: Send + 'static> Slot<M> {
 
     /// The generation that fills the slot, or the last one that did. 0 before the first start.
     pub fn generation(&self) -> u64 {
-        *self.0.generation.borrow()
+        self.0.generation.load(Acquire)
     }
 
     /// Whether an incarnation is in place.
@@ -161,9 +164,14 @@ impl<M: Send + 'static> Slot<M> {
 
     /// Resolves when a generation other than `seen` fills the slot.
     pub async fn newer_than(&self, seen: u64) {
-        let mut watch = self.0.generation.subscribe();
-        // The sender lives in `self.0`, so waiting cannot fail.
-        let _ = watch.wait_for(|g| *g != seen).await;
+        loop {
+            // Made before the look, so that it hears of what happens after it.
+            let filled = self.0.filled.notified();
+            if self.generation() != seen {
+                return;
+            }
+            filled.await;
+        }
     }
 
     /// Asks until an incarnation answers: a question lost with a crash is put again to the next one.
@@ -186,6 +194,15 @@ impl<M: Send + 'static> Slot<M> {
         }
     }
 
+    /// Asks like [`Slot::ask`], but gives up after `limit`.
+    pub async fn ask_within<T: Send + 'static>(
+        &self,
+        limit: std::time::Duration,
+        question: impl FnMut(Reply<T>) -> M,
+    ) -> Option<T> {
+        tokio::time::timeout(limit, self.ask(question)).await.ok()
+    }
+
     /// Milliseconds after which a refused sender should try again.
     pub fn retry_after_ms(&self) -> u64 {
         self.0.retry_after_ms.load(Relaxed)
@@ -201,13 +218,14 @@ pub(super) trait SlotControl: Send + Sync {
 impl<M: Send + 'static> Slot<M> {
     pub(super) fn fill(&self, addr: Addr<M>, generation: u64) {
         self.0.addr.store(Some(Arc::new(addr)));
-        self.0.generation.send_replace(generation);
+        self.0.generation.store(generation, Release);
+        self.0.filled.notify_waiters();
     }
 }
 
 impl<M: Send + 'static> SlotControl for Slot<M> {
     fn empty(&self, generation: u64) {
-        if *self.0.generation.borrow() == generation {
+        if self.generation() == generation {
             self.0.addr.store(None);
         }
     }

@@ -238,6 +238,11 @@ pub(super) fn kill(node: &Arc<Node>, order: Order) {
 fn place_order(node: &Arc<Node>, order: Order) -> Option<(u64, Phase)> {
     let mut life = node.life.lock();
     let (phase, generation) = (life.phase, life.generation);
+    let lives = matches!(phase, Phase::Running | Phase::Starting | Phase::Exited);
+    if lives && life.order == Some(Order::Stop) && order != Order::Stop {
+        // Who was told to end for good is not wanted back.
+        return None;
+    }
     match phase {
         Phase::Running | Phase::Starting => {
             life.order = Some(order);
@@ -289,10 +294,10 @@ pub(super) fn is_alive(node: &Node) -> bool {
 pub(super) fn handle(parent: &Arc<Node>, hint: Supervise, stopping: bool) -> News {
     let (name, generation) = match &hint {
         Supervise::Command(name, order) => {
-            if let Some(child) = parent.child(name).filter(|_| !stopping) {
-                stop(&child, *order);
-            }
-            return News::Nothing;
+            return match parent.child(name).filter(|_| !stopping) {
+                Some(child) => command(child, *order),
+                None => News::Nothing,
+            };
         }
         Supervise::Started { child, generation }
         | Supervise::Exited { child, generation }
@@ -324,6 +329,19 @@ pub(super) fn handle(parent: &Arc<Node>, hint: Supervise, stopping: bool) -> New
         }
         _ => News::Nothing,
     }
+}
+
+/// Carries out a command. Who is parked while it waits for its restart has no end left to tell of: the
+/// behavior hears of it here.
+fn command(child: Arc<Node>, order: Order) -> News {
+    let before = child.state().0;
+    stop(&child, order);
+    let fate = child.state().0;
+    if before != NodeState::Restarting || fate != NodeState::Parked {
+        return News::Nothing;
+    }
+    let exit = child.last_exit().unwrap_or_else(|| Exit::new(ExitKind::Killed, "killed"));
+    News::Exited { child, exit, fate }
 }
 
 /// The child has ended: decides, and carries the decision out.

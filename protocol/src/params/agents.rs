@@ -192,6 +192,8 @@ record! {
         thinking_default: String,
         /// Whether it can be used now.
         available: bool,
+        /// Whether it runs inside the gateway (ours).
+        local: bool,
     }
 }
 

@@ -50,6 +50,17 @@ pub struct StatusParams {
     pub include_cli_projection: Option<bool>,
 }
 
+/// Parameters of `usage.cost`; only the number of days is looked at.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageCostParams {
+    /// How many days, up to today; [`DEFAULT_USAGE_DAYS`] when absent.
+    pub days: Option<Int<1, 366>>,
+}
+
+/// Days of `usage.cost` when `days` is absent.
+pub const DEFAULT_USAGE_DAYS: u64 = 30;
+
 /// Parameters of `system-event`: a line of text for the agent, and who is there.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -195,6 +195,8 @@ record! {
         fork_source: Value,
         /// Whether automations use it.
         has_automation: bool,
+        /// `main`, `group` or `queue` (ours).
+        mode: String,
     }
 }
 
@@ -293,6 +295,7 @@ impl SessionRow {
             forked_from_parent: None,
             fork_source: None,
             has_automation: None,
+            mode: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chat::ModelDefaults;
+use super::messages::MessageRow;
 use super::record;
 pub use super::session_row::{SessionRow, SessionStatus};
 use crate::session_key::SessionKey;
@@ -161,6 +162,26 @@ pub struct DescribeParams {
     pub include_derived_titles: Option<bool>,
     /// Whether to add `lastMessagePreview`.
     pub include_last_message: Option<bool>,
+}
+
+/// Parameters of `sessions.get`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GetParams {
+    /// The session.
+    pub key: Text,
+    /// The agent.
+    pub agent_id: Option<Text>,
+    /// At most so many messages, the newest; 200 when absent.
+    pub limit: Option<Int<1, 1000>>,
+}
+
+record! {
+    /// Result of `sessions.get`.
+    pub struct Got {
+        /// The rows, oldest first.
+        messages: Vec<MessageRow>,
+    }
 }
 
 record! {

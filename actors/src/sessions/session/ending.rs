@@ -1,5 +1,6 @@
 //! The end of a turn: aborted, given up or answered, it is settled once, and told when it is durable.
 
+use super::intake::{as_new, user_message};
 use super::{Abort, Session, SessionMsg};
 use crate::agents::Usage;
 use crate::sessions::outcome::{Outcome, Status};
@@ -80,7 +81,11 @@ impl Session {
         if !self.settling.insert(run_id.clone()) {
             return;
         }
-        let messages = outcome.assistant_message(&run_id).map(|message| NewMessage {
+        // An attempt that was lost before its turn began has left a row that nobody was told of.
+        let asked = self.estate().ledgers.get(&run_id).is_none_or(|turn| turn.lock().asked);
+        let untold = (row.attempts > 0 && !asked)
+            .then(|| user_message(&as_new(row), &row.body.get("sender").cloned().unwrap_or_default()));
+        let answer = outcome.assistant_message(&run_id).map(|message| NewMessage {
             id: Uuid::new_v4().to_string(),
             session_key: self.args.key.to_string(),
             session_id: String::new(),
@@ -96,7 +101,7 @@ impl Session {
             input_id: row.id.clone(),
             state,
             outcome: serde_json::to_value(&outcome).expect("an outcome is plain data"),
-            messages: messages.into_iter().collect(),
+            messages: untold.into_iter().chain(answer).collect(),
             session: Some(SessionUpdate {
                 at: outcome.ended_at,
                 status: Some(Some(outcome.session_status().into())),
@@ -155,12 +160,15 @@ impl Session {
         }
         if let Some(turn) = self.estate().ledgers.get(&run_id) {
             self.estate().ledgers.close(&run_id);
+            let (asked, answer): (Vec<_>, Vec<_>) = messages.iter().partition(|m| m.kind == "user");
+            let asked = asked.into_iter().filter(|_| !turn.lock().asked);
+            asked.for_each(|message| self.tell_message(message, now));
             if outcome.status == Status::Ok {
-                messages.iter().for_each(|message| self.tell_message(message, now));
+                answer.iter().for_each(|message| self.tell_message(message, now));
             }
             self.publish(turn.lock().end(&outcome, now));
             if outcome.status != Status::Ok {
-                messages.iter().for_each(|message| self.tell_message(message, now));
+                answer.iter().for_each(|message| self.tell_message(message, now));
             }
             self.tell_change(json!({ "reason": "agent.input.settled" }), now);
             let phase = if outcome.status == Status::Error { "error" } else { "end" };
@@ -190,5 +198,6 @@ pub(super) fn outcome(
         model,
         usage,
         session_id: turn.session_id.clone(),
+        session_key: turn.key.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use super::{Session, SessionMsg};
 use crate::responder::Responder;
 use crate::sessions::outcome::{Outcome, Status};
 use crate::store::{InputRow, InputState, NewInput, NewMessage, SessionUpdate, WriteOp, WriteReply, Written};
-use crate::tree::{Ctx, Fault};
+use crate::tree::{Ctx, Fault, Reply};
 use crabtree_protocol::params::core::Ok as Done;
 use crabtree_protocol::{Refusal, RunId, SessionKey};
 use serde_json::{Value, json};
@@ -31,16 +31,46 @@ impl Submission {
     }
 }
 
+/// Something that came in and is taken in its turn.
+pub(super) enum Arrival {
+    /// To be made durable.
+    Said(Box<Submission>),
+    /// [`SessionMsg::Abort`]: it stops what was said before it, and nothing that is said after it.
+    Stop { run_id: Option<RunId>, reason: &'static str, done: Reply<Vec<RunId>> },
+}
+
 impl Session {
-    pub(super) fn submit(&mut self, ctx: &mut Ctx<SessionMsg>, submission: Submission) {
+    pub(super) fn submit(&mut self, submission: Submission) {
         if self.estate().is_draining() {
             let kind = submission.input.kind.clone();
             return submission.refuse(Refusal::draining(&kind, "accepting"));
         }
-        if self.backlog.len() >= MAX_BACKLOG {
+        let waiting = self.arrivals.len() + usize::from(self.accepting == Some(false));
+        if self.backlog.len() + waiting >= MAX_BACKLOG {
             return submission.refuse(Refusal::backlog_full(MAX_BACKLOG));
         }
+        self.arrivals.push_back(Arrival::Said(Box::new(submission)));
+    }
+
+    /// Takes in what has arrived. One write at a time: two that are sent again, because the store died
+    /// with them, could change places.
+    pub(super) fn take_in(&mut self, ctx: &mut Ctx<SessionMsg>) {
+        while self.loaded && self.accepting.is_none() {
+            // An attempt that is being counted cannot be stopped yet.
+            if self.beginning && matches!(self.arrivals.front(), Some(Arrival::Stop { .. })) {
+                return;
+            }
+            match self.arrivals.pop_front() {
+                Some(Arrival::Said(submission)) => self.accept(ctx, *submission),
+                Some(Arrival::Stop { run_id, reason, done }) => self.abort(ctx, run_id, reason, done),
+                None => return,
+            }
+        }
+    }
+
+    fn accept(&mut self, ctx: &mut Ctx<SessionMsg>, submission: Submission) {
         let begin = self.is_idle() && self.backlog.is_empty();
+        self.accepting = Some(begin);
         self.beginning |= begin;
         let now = ctx.now_ms();
         let run_id = submission.input.run_id.clone();
@@ -73,6 +103,7 @@ impl Session {
         begin: bool,
         written: Written,
     ) -> Result<(), Fault> {
+        self.accepting = None;
         if begin {
             self.beginning = false;
         }
@@ -114,7 +145,7 @@ impl Session {
             ack["sessionKey"] = json!(key);
         }
         responder.ack(&ack);
-        self.estate().waiters.add_final(run_id, responder);
+        self.estate().waiters.add_final(run_id, key.clone(), responder);
     }
 }
 

@@ -40,10 +40,11 @@ impl Session {
     pub(super) fn began(&mut self, ctx: &mut Ctx<SessionMsg>, written: Written) -> Result<(), Fault> {
         self.beginning = false;
         match written {
-            Ok(WriteReply::Began { row, .. }) if row.state.is_final() => Ok(()),
+            Ok(WriteReply::Began { row, .. }) if row.state.is_final() => {
+                self.tell_end(ctx, &row, &[]);
+                Ok(())
+            }
             Ok(WriteReply::Began { row, message }) => {
-                // The row is written with the first attempt; later ones have told it already.
-                let message = message.filter(|_| row.attempts == 1);
                 self.run(ctx, row, message);
                 Ok(())
             }
@@ -99,7 +100,9 @@ impl Session {
             self.publish(turn.phase("preparing_workspace", now));
             self.publish(turn.phase("preparing_context", now));
         }
-        if let Some(message) = message {
+        // An earlier attempt may have told it.
+        if let Some(message) = message.filter(|_| !turn.asked) {
+            turn.asked = true;
             self.tell_message(message, now);
         }
         let started_at = turn.started_at;
@@ -137,11 +140,14 @@ impl Session {
                     self.pace(ctx, run_id);
                 }
             }
+            // What came before the report is part of it.
             RunNews::Delta(_) => {}
-            RunNews::Ended(end) => self.ended(ctx, end),
-            RunNews::Report { text, ended } => {
+            RunNews::Ended(end) if active.in_step => self.ended(ctx, end),
+            RunNews::Ended(_) => {}
+            RunNews::Report { model, text, ended } => {
                 active.in_step = true;
-                active.turn.lock().text = text;
+                let events = active.turn.lock().report(model, text, now);
+                self.publish(events);
                 match ended {
                     Some(end) => self.ended(ctx, end),
                     None => self.pace(ctx, run_id),

@@ -1,0 +1,57 @@
+//! What was seen, in an order that a seed must repeat: random ids are replaced by the number of their first
+//! appearance.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Characters kept of a line; all of it is hashed.
+const LINE_CHARS: usize = 1_000;
+
+#[derive(Default)]
+pub struct Trace {
+    ids: HashMap<[u8; 36], usize>,
+    hasher: DefaultHasher,
+    pub lines: Vec<String>,
+}
+
+impl Trace {
+    pub fn note(&mut self, at_ms: i64, who: &str, text: &str) {
+        let plain = self.numbered(text);
+        (at_ms, who, &plain).hash(&mut self.hasher);
+        let end = plain.floor_char_boundary(LINE_CHARS);
+        self.lines.push(format!("{at_ms} {who} {}", &plain[..end]));
+    }
+
+    pub fn hash(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    fn numbered(&mut self, text: &str) -> String {
+        let bytes = text.as_bytes();
+        let mut plain = String::with_capacity(text.len());
+        let (mut from, mut at) = (0, 0);
+        while at + 36 <= bytes.len() {
+            let Some(id) = uuid_at(&bytes[at..]) else {
+                at += 1;
+                continue;
+            };
+            let next = self.ids.len();
+            let number = *self.ids.entry(id).or_insert(next);
+            plain.push_str(&text[from..at]);
+            plain.push_str(&format!("<id {number}>"));
+            at += 36;
+            from = at;
+        }
+        plain.push_str(&text[from..]);
+        plain
+    }
+}
+
+fn uuid_at(bytes: &[u8]) -> Option<[u8; 36]> {
+    if bytes[8] != b'-' || bytes[13] != b'-' || bytes[18] != b'-' || bytes[23] != b'-' {
+        return None;
+    }
+    let id: [u8; 36] = bytes[..36].try_into().ok()?;
+    let hex = |(at, b): (usize, &u8)| matches!(at, 8 | 13 | 18 | 23) || b.is_ascii_hexdigit();
+    id.iter().enumerate().all(hex).then_some(id)
+}

@@ -1,0 +1,496 @@
+//! The load generator: measures a gateway from outside, over loopback, and prints one line of JSON and one for
+//! people. It starts the binary it measures in a fresh state directory and ends it afterwards.
+//!
+//!     cargo run --release --example load -- health --server target/release/crabtree
+//!
+//! Everything a request needs is encoded beforehand and an answer is only looked at where it says what it is,
+//! so that the figures are the server's rather than the client's.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use crabtree_protocol::client::encode_request;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+/// The token of the gateway that is started.
+const TOKEN: &str = "a-token-for-measurements-only";
+/// A gateway that has not let anybody in after this long has failed.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// No answer takes longer than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two attempts to connect to a gateway that starts.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(1);
+/// How long the gateway is left alone before its memory is read.
+const IDLE: Duration = Duration::from_secs(5);
+/// Ticks a second of the times in /proc; the same on every Linux of today.
+const CLOCK_TICKS: u64 = 100;
+
+/// Bytes of the payloads that the server for comparison answers with.
+const BARE_HELLO: usize = 2_000;
+const BARE_HEALTH: usize = 700;
+
+type Ws = WebSocketStream<TcpStream>;
+
+#[derive(Parser)]
+#[command(about = "Measures a gateway")]
+struct Cli {
+    /// The binary to start and measure
+    #[arg(long, global = true, default_value = "target/release/crabtree")]
+    server: PathBuf,
+    /// Measure the gateway that runs at this address instead
+    #[arg(long, global = true)]
+    address: Option<SocketAddr>,
+    /// Its token
+    #[arg(long, global = true, default_value = TOKEN)]
+    token: String,
+    /// Measure a server that does nothing but speak WebSocket, for comparison
+    #[arg(long, global = true)]
+    bare: bool,
+    /// How long to measure
+    #[arg(long, global = true, default_value_t = 10)]
+    seconds: u64,
+    /// Threads of the client
+    #[arg(long, global = true, default_value_t = 2)]
+    threads: usize,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// From the start of the process to the first accepted connect, with an empty state directory
+    Start {
+        #[arg(long, default_value_t = 11)]
+        runs: usize,
+    },
+    /// Resident memory five seconds after the start
+    Rss,
+    /// Connect, challenge, connect, hello, close
+    Handshakes {
+        #[arg(long, default_value_t = 16)]
+        workers: usize,
+        /// Connections that are open meanwhile and do nothing
+        #[arg(long, default_value_t = 0)]
+        idle: usize,
+    },
+    /// The method `health`, pipelined
+    Health {
+        #[arg(long, default_value_t = 8)]
+        connections: usize,
+        /// Requests each has in flight
+        #[arg(long, default_value_t = 32)]
+        in_flight: u64,
+    },
+    /// Events of streaming turns, as many watchers hear them
+    Fanout {
+        #[arg(long, default_value_t = 200)]
+        watchers: usize,
+        #[arg(long, default_value_t = 16)]
+        sessions: usize,
+    },
+    /// Be that server
+    #[command(hide = true)]
+    Bare { port: u16 },
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(cli.threads).enable_all().build()?;
+    let (line, words) = runtime.block_on(async {
+        match cli.what {
+            What::Start { runs } => start(&cli, runs).await,
+            What::Rss => rss(&cli).await,
+            What::Handshakes { workers, idle } => handshakes(&cli, workers, idle).await,
+            What::Health { connections, in_flight } => health(&cli, connections, in_flight).await,
+            What::Fanout { watchers, sessions } => fanout(&cli, watchers, sessions).await,
+            What::Bare { port } => bare(port).await,
+        }
+    })?;
+    eprintln!("{words}");
+    println!("{line}");
+    Ok(())
+}
+
+// ---- what is measured ----
+
+async fn start(cli: &Cli, runs: usize) -> Result<(Value, String)> {
+    let mut times = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        let begun = Instant::now();
+        let _gateway = Gateway::start(cli).await?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let (Some(min), Some(max)) = (times.first(), times.last()) else { bail!("no runs") };
+    let median = times[times.len() / 2];
+    let line = json!({ "measure": "start", "runs": runs, "minMs": round(*min), "medianMs": round(median),
+        "maxMs": round(*max) });
+    Ok((
+        line,
+        format!("start: {median:.0} ms to the first accepted connect ({min:.0} to {max:.0} in {runs} runs)"),
+    ))
+}
+
+async fn rss(cli: &Cli) -> Result<(Value, String)> {
+    let gateway = Gateway::start(cli).await?;
+    tokio::time::sleep(IDLE).await;
+    let (all, own) = (gateway.memory("VmRSS")?, gateway.memory("RssAnon")?);
+    let line = json!({ "measure": "rss", "idleMb": round(all), "anonymousMb": round(own) });
+    Ok((line, format!("idle: {all:.1} MB resident, {own:.1} MB of it anonymous")))
+}
+
+async fn handshakes(cli: &Cli, workers: usize, idle: usize) -> Result<(Value, String)> {
+    let target = Target::of(cli).await?;
+    let mut others = Vec::with_capacity(idle);
+    for _ in 0..idle {
+        others.push(hello(target.addr, &target.connect).await?);
+    }
+    let meter = Meter::start(&target);
+    let ends = Instant::now() + Duration::from_secs(cli.seconds);
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers {
+        let (addr, connect) = (target.addr, target.connect.clone());
+        tasks.spawn(async move {
+            let mut count = 0;
+            while Instant::now() < ends {
+                let mut ws = hello(addr, &connect).await?;
+                ws.close(None).await?;
+                while let Some(Ok(_)) = ws.next().await {}
+                count += 1;
+            }
+            anyhow::Ok(count)
+        });
+    }
+    meter.report("handshakes", sum(tasks).await?, json!({ "workers": workers, "idle": idle }))
+}
+
+async fn health(cli: &Cli, connections: usize, in_flight: u64) -> Result<(Value, String)> {
+    let target = Target::of(cli).await?;
+    let mut sockets = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        sockets.push(hello(target.addr, &target.connect).await?);
+    }
+    let meter = Meter::start(&target);
+    let ends = Instant::now() + Duration::from_secs(cli.seconds);
+    let mut tasks = JoinSet::new();
+    for ws in sockets {
+        tasks.spawn(pipeline(ws, ends, in_flight));
+    }
+    meter.report("health", sum(tasks).await?, json!({ "connections": connections, "inFlight": in_flight }))
+}
+
+/// Keeps `in_flight` calls going until `ends`; counts the answers.
+async fn pipeline(mut ws: Ws, ends: Instant, in_flight: u64) -> Result<u64> {
+    let (mut sent, mut answered) = (0_u64, 0_u64);
+    loop {
+        if Instant::now() < ends {
+            while sent - answered < in_flight {
+                sent += 1;
+                let frame = format!(r#"{{"type":"req","id":"{sent}","method":"health"}}"#);
+                ws.feed(Message::text(frame)).await?;
+            }
+            ws.flush().await?;
+        } else if sent == answered {
+            return Ok(answered);
+        }
+        let mut next = Some(frame(&mut ws).await?);
+        while let Some(text) = next {
+            if is_response(&text) {
+                answered += 1;
+                let expected = format!(r#"{{"type":"res","id":"{answered}","ok":true"#);
+                ensure!(text.starts_with(&expected), "answer {answered} is {}", text.as_str());
+            }
+            next = frame(&mut ws).now_or_never().transpose()?;
+        }
+    }
+}
+
+async fn fanout(cli: &Cli, watchers: usize, sessions: usize) -> Result<(Value, String)> {
+    let target = Target::of(cli).await?;
+    let heard = Arc::new(AtomicU64::new(0));
+    let mut listening = JoinSet::new();
+    for _ in 0..watchers {
+        let mut ws = hello(target.addr, &target.connect).await?;
+        let heard = heard.clone();
+        listening.spawn(async move {
+            while let Some(Ok(message)) = ws.next().await {
+                if message.to_text().is_ok_and(is_turn_event) {
+                    heard.fetch_add(1, Relaxed);
+                }
+            }
+        });
+    }
+    let meter = Meter::start(&target);
+    let ends = Instant::now() + Duration::from_secs(cli.seconds);
+    let mut talking = JoinSet::new();
+    for session in 0..sessions {
+        let ws = hello(target.addr, &target.connect).await?;
+        talking.spawn(turns(ws, session, ends));
+    }
+    let turns = sum(talking).await?;
+    listening.abort_all();
+    meter.report("fanout", heard.load(Relaxed), json!({ "watchers": watchers, "turns": turns }))
+}
+
+/// One turn after the other in a session of its own, until `ends`; counts them.
+async fn turns(mut ws: Ws, session: usize, ends: Instant) -> Result<u64> {
+    let words = "and so on ".repeat(50);
+    for turn in 1.. {
+        let key = format!("load-{session}-{turn}");
+        let params =
+            json!({ "sessionKey": format!("load-{session}"), "message": words, "idempotencyKey": key });
+        let request = encode_request("t", "chat.send", Some(params.to_string().as_bytes()));
+        ws.send(Message::Text(Utf8Bytes::try_from(request)?)).await?;
+        loop {
+            let text = frame(&mut ws).await?;
+            ensure!(!text.starts_with(r#"{"type":"res","id":"t","ok":false"#), "{}", text.as_str());
+            if is_turn_event(&text) && text.contains(&key) && text.contains(r#""state":"final""#) {
+                break;
+            }
+        }
+        if Instant::now() >= ends {
+            return Ok(turn);
+        }
+    }
+    Ok(0)
+}
+
+async fn sum(mut tasks: JoinSet<Result<u64>>) -> Result<u64> {
+    let mut sum = 0;
+    while let Some(count) = tasks.join_next().await {
+        sum += count??;
+    }
+    Ok(sum)
+}
+
+// ---- the client ----
+
+/// Opens a socket and goes through the handshake.
+async fn hello(addr: SocketAddr, connect: &Utf8Bytes) -> Result<Ws> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
+    let url = format!("ws://{addr}/");
+    let (mut ws, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
+    let challenge = frame(&mut ws).await?;
+    ensure!(challenge.contains("connect.challenge"), "not a challenge: {}", challenge.as_str());
+    ws.send(Message::Text(connect.clone())).await?;
+    let hello = frame(&mut ws).await?;
+    ensure!(hello.starts_with(r#"{"type":"res","id":"c","ok":true"#), "refused: {}", hello.as_str());
+    Ok(ws)
+}
+
+/// The next frame.
+async fn frame(ws: &mut Ws) -> Result<Utf8Bytes> {
+    loop {
+        match ws.next().await.context("the socket has ended")?? {
+            Message::Text(text) => return Ok(text),
+            Message::Close(close) => bail!("closed: {close:?}"),
+            _ => {}
+        }
+    }
+}
+
+fn is_response(text: &str) -> bool {
+    text.starts_with(r#"{"type":"res""#)
+}
+
+fn is_turn_event(text: &str) -> bool {
+    [r#"{"type":"event","event":"chat""#, r#"{"type":"event","event":"agent""#]
+        .iter()
+        .any(|head| text.starts_with(head))
+}
+
+/// The request every connection begins with.
+fn connect_request(token: &str) -> Utf8Bytes {
+    let params = json!({
+        "minProtocol": 4,
+        "maxProtocol": 4,
+        "client": { "id": "gateway-client", "mode": "backend", "version": "0", "platform": "linux" },
+        "caps": [],
+        "role": "operator",
+        "scopes": ["operator.read", "operator.write"],
+        "auth": { "token": token },
+    });
+    encode_request("c", "connect", Some(params.to_string().as_bytes())).try_into().expect("JSON is UTF-8")
+}
+
+// ---- the server ----
+
+/// What is measured: a gateway of our own, or a running one.
+struct Target {
+    addr: SocketAddr,
+    connect: Utf8Bytes,
+    gateway: Option<Gateway>,
+}
+
+impl Target {
+    async fn of(cli: &Cli) -> Result<Self> {
+        let connect = connect_request(&cli.token);
+        if let Some(addr) = cli.address {
+            return Ok(Self { addr, connect, gateway: None });
+        }
+        let gateway = Gateway::start(cli).await?;
+        Ok(Self { addr: gateway.addr, connect: connect_request(TOKEN), gateway: Some(gateway) })
+    }
+}
+
+/// A started gateway; it ends with this value.
+struct Gateway {
+    process: Child,
+    addr: SocketAddr,
+    _state: TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Gateway {
+    /// Starts it and returns when it has let a client in.
+    async fn start(cli: &Cli) -> Result<Self> {
+        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let (state, port) = (tempfile::tempdir()?, addr.port().to_string());
+        let binary = if cli.bare { std::env::current_exe()? } else { cli.server.clone() };
+        let mut command = Command::new(&binary);
+        if cli.bare {
+            command.args(["bare", &port]);
+        } else {
+            command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN).arg("--state-dir").arg(state.path());
+            command.args(["run", "--bind", "loopback", "--log-level", "warn", "--port", &port]);
+        }
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut gateway = Self { process, addr, _state: state };
+        let (connect, begun) = (connect_request(TOKEN), Instant::now());
+        loop {
+            let refused = match tokio::time::timeout(PATIENCE, hello(addr, &connect)).await? {
+                Ok(_) => return Ok(gateway),
+                Err(refused) => refused,
+            };
+            if let Some(status) = gateway.process.try_wait()? {
+                bail!("the gateway ended with {status}");
+            }
+            ensure!(begun.elapsed() < START_TIMEOUT, "the gateway lets nobody in: {refused}");
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
+        }
+    }
+
+    fn proc(&self, file: &str) -> Result<String> {
+        Ok(fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
+    }
+
+    /// A figure of /proc/PID/status, in MB.
+    fn memory(&self, name: &str) -> Result<f64> {
+        let status = self.proc("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+        Ok(kib.context("an unexpected /proc/PID/status")? * 1024.0 / 1e6)
+    }
+
+    /// Processor time it has used, in milliseconds.
+    fn cpu_ms(&self) -> Result<u64> {
+        let stat = self.proc("stat")?;
+        let (_, after_name) = stat.rsplit_once(')').context("an unexpected /proc/PID/stat")?;
+        let used = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(used.sum::<Result<u64, _>>()? * 1000 / CLOCK_TICKS)
+    }
+}
+
+/// The server for comparison: it lets everybody in, and answers whatever is asked with as many bytes as a
+/// gateway does.
+async fn bare(port: u16) -> Result<(Value, String)> {
+    let door = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    loop {
+        let (stream, _) = door.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(async move {
+            let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
+            let mut ws = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
+            // It ends with the socket; what is flushed is the answer to a close.
+            let _ = echo(&mut ws).await;
+            ws.flush().await
+        });
+    }
+}
+
+async fn echo(ws: &mut Ws) -> Result<()> {
+    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"","ts":0}}"#;
+    ws.send(Message::text(challenge)).await?;
+    let (hello, health) = ("h".repeat(BARE_HELLO), "h".repeat(BARE_HEALTH));
+    loop {
+        let mut next = Some(frame(ws).await?);
+        while let Some(text) = next {
+            let id = text.split('"').nth(7).unwrap_or_default();
+            let payload = if id == "c" { &hello } else { &health };
+            let answer = format!(r#"{{"type":"res","id":"{id}","ok":true,"payload":"{payload}"}}"#);
+            ws.feed(Message::text(answer)).await?;
+            next = frame(ws).now_or_never().transpose()?;
+        }
+        ws.flush().await?;
+    }
+}
+
+/// Time and processor time of a measurement.
+struct Meter<'a> {
+    target: &'a Target,
+    begun: Instant,
+    cpu_ms: u64,
+}
+
+impl<'a> Meter<'a> {
+    fn start(target: &'a Target) -> Self {
+        Self { target, begun: Instant::now(), cpu_ms: cpu_ms(target) }
+    }
+
+    fn report(&self, measure: &str, count: u64, more: Value) -> Result<(Value, String)> {
+        let (seconds, used) = (self.begun.elapsed().as_secs_f64(), cpu_ms(self.target) - self.cpu_ms);
+        ensure!(count > 0, "nothing was counted");
+        let rate = (count as f64 / seconds).round();
+        let mut line = Map::from_iter([
+            ("measure".to_owned(), json!(measure)),
+            ("perSecond".to_owned(), json!(rate as u64)),
+            ("count".to_owned(), json!(count)),
+            ("seconds".to_owned(), json!(round(seconds))),
+        ]);
+        let mut words = format!("{measure}: {rate} a second");
+        if let Some(gateway) = &self.target.gateway {
+            let each = used as f64 * 1e3 / count as f64;
+            let (cpu, rss) = (round(each), round(gateway.memory("VmRSS")?));
+            line.extend([("serverCpuUs".to_owned(), json!(cpu)), ("serverRssMb".to_owned(), json!(rss))]);
+            words += &format!(", {each:.1} us of the server's processor time each, {rss} MB resident");
+        }
+        if let Value::Object(more) = more {
+            line.extend(more);
+        }
+        Ok((Value::Object(line), words))
+    }
+}
+
+fn cpu_ms(target: &Target) -> u64 {
+    target.gateway.as_ref().and_then(|gateway| gateway.cpu_ms().ok()).unwrap_or(0)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}

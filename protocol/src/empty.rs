@@ -1,0 +1,205 @@
+//! The EMPTY table: methods that stock clients call whether they are advertised or not, of things this gateway
+//! does not have (yet). Each is answered with the truthful empty state, in the recorded shape, for its recorded
+//! scope; none is advertised. A row goes when its method becomes real.
+//!
+//! Strings that begin with `@` are filled in by whoever answers, see [`fill`].
+
+use crate::Scope;
+use Scope::{Admin, Approvals, Pairing, Questions, Read, Write};
+use serde_json::{Map, Value};
+
+/// A method that is answered with its empty state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Empty(u8);
+
+/// Name, scope, answer.
+const TABLE: &[(&str, Scope, &str)] = &[
+    ("approval.history", Approvals, r#"{"items":[]}"#),
+    ("artifacts.list", Read, r#"{"artifacts":[]}"#),
+    ("audit.activity.list", Read, r#"{"events":[]}"#),
+    ("board.get", Read, r#"{"sessionKey":"@sessionKey","revision":0,"tabs":[],"widgets":[]}"#),
+    (
+        "channels.pairing.list",
+        Pairing,
+        r#"{"accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":3,"ttlMs":3600000}}"#,
+    ),
+    (
+        "channels.status",
+        Read,
+        r#"{"ts":"@now","channelOrder":[],"channelLabels":{},"channelDetailLabels":{},"channelSystemImages":{},
+            "channelMeta":[],"channels":{},"channelAccounts":{},"channelDefaultAccountId":{},"statusIssues":[]}"#,
+    ),
+    ("controlUi.sessionPullRequests.subscribe", Read, r#"{"subscribed":false}"#),
+    (
+        "cron.list",
+        Read,
+        r#"{"jobs":[],"snapshotRevision":"empty","total":0,"offset":"@offset","limit":"@limit","hasMore":false,"nextOffset":null}"#,
+    ),
+    (
+        "cron.runs",
+        Read,
+        r#"{"entries":[],"total":0,"offset":"@offset","limit":"@limit","hasMore":false,"nextOffset":null}"#,
+    ),
+    ("cron.status", Read, r#"{"enabled":false,"triggersEnabled":false,"jobs":0,"nextWakeAtMs":null}"#),
+    ("diagnostics.lanes", Read, r#"{"ts":"@now","lanes":[]}"#),
+    (
+        "diagnostics.stability",
+        Read,
+        r#"{"generatedAt":"@iso","capacity":0,"count":0,"dropped":0,"events":[],"summary":{"byType":{}}}"#,
+    ),
+    (
+        "doctor.memory.status",
+        Read,
+        r#"{"agentId":"@agentId","provider":"none","embedding":{"ok":false,"checked":false,"error":"this gateway has no memory search"}}"#,
+    ),
+    (
+        "environments.list",
+        Read,
+        r#"{"environments":[{"id":"gateway","type":"local","label":"Gateway local","status":"available","platform":"@platform",
+            "sessionHost":true,"trust":"persistent","capabilities":["agent.run","sessions"]}]}"#,
+    ),
+    ("exec.approval.grants.list", Approvals, r#"{"grants":[]}"#),
+    ("exec.approval.list", Approvals, "[]"),
+    // The hash is the SHA-256 of nothing, which is what the file is made of.
+    (
+        "exec.approvals.get",
+        Admin,
+        r#"{"path":"@approvals","exists":false,"hash":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "file":{"version":1,"defaults":{},"agents":{}},
+            "resolvedDefaults":{"security":"deny","ask":"off","askFallback":"deny","autoAllowSkills":false}}"#,
+    ),
+    ("hooks.status", Read, r#"{"workspaceDir":"@workspace","managedHooksDir":"@hooks","hooks":[]}"#),
+    ("memory.search", Read, r#"{"agentId":"@agentId","provider":"none","searchMode":"none","results":[]}"#),
+    ("mentions.list", Read, r#"{"gatewayInstanceId":"@bootId","revision":0,"items":[]}"#),
+    ("models.authStatus", Read, r#"{"ts":"@now","providers":[],"providerCapabilities":[]}"#),
+    ("node.list", Read, r#"{"ts":"@now","nodes":[]}"#),
+    ("node.pair.list", Pairing, r#"{"pending":[],"paired":[]}"#),
+    ("openclaw.approval.list", Approvals, "[]"),
+    ("openclaw.chat.history", Admin, r#"{"turns":[]}"#),
+    ("plugin.approval.list", Approvals, "[]"),
+    ("plugins.controlUi.list", Read, r#"{"revision":"empty","plugins":[],"diagnostics":[]}"#),
+    ("plugins.list", Read, r#"{"plugins":[],"diagnostics":[],"mutationAllowed":false,"generation":0}"#),
+    ("portal.list", Read, r#"{"portals":[]}"#),
+    ("progressCard.get", Read, r#"{"card":null}"#),
+    ("projects.list", Read, r#"{"projects":[],"recents":[]}"#),
+    ("question.list", Questions, r#"{"questions":[]}"#),
+    ("secrets.store.list", Admin, r#"{"entries":[]}"#),
+    ("session.discussion.info", Read, r#"{"state":"none"}"#),
+    ("sessions.branches.list", Read, r#"{"branches":[]}"#),
+    ("sessions.catalog.list", Read, r#"{"catalogs":[]}"#),
+    ("sessions.companion.state", Read, r#"{"exchanges":[]}"#),
+    ("sessions.groups.defaults", Write, r#"{"defaults":[]}"#),
+    ("sessions.groups.list", Read, r#"{"groups":[],"sectionOrder":[]}"#),
+    ("sessions.observer.visibility", Read, r#"{"ok":true}"#),
+    (
+        "skills.status",
+        Read,
+        r#"{"workspaceDir":"@workspace","managedSkillsDir":"@skills","agentId":"@agentId","skills":[]}"#,
+    ),
+    (
+        "talk.catalog",
+        Read,
+        r#"{"modes":[],"transports":[],"brains":[],"speech":{"providers":[]},"transcription":{"ready":false,"providers":[]},
+            "realtime":{"ready":false,"providers":[]}}"#,
+    ),
+    ("taskSuggestions.list", Read, r#"{"suggestions":[]}"#),
+    ("tasks.list", Read, r#"{"tasks":[]}"#),
+    // The client brings its themes; only others come from a gateway.
+    (
+        "themes.list",
+        Read,
+        r#"{"current":{"id":"claw","mode":"system","scope":"profile","overrides":{}},
+            "theme":{"id":"claw","name":"Claw","source":"builtin","modes":["light","dark"]},"themes":[]}"#,
+    ),
+    ("tools.catalog", Read, r#"{"agentId":"@agentId","profiles":[],"groups":[]}"#),
+    (
+        "tts.status",
+        Read,
+        r#"{"enabled":false,"auto":"off","provider":"","persona":null,"personas":[],"fallbackProvider":null,
+            "fallbackProviders":[],"providerStates":[]}"#,
+    ),
+    ("update.status", Admin, r#"{"sentinel":null,"updateAvailable":null}"#),
+    ("usage.status", Read, r#"{"updatedAt":"@now","providers":[]}"#),
+    ("users.list", Read, r#"{"profiles":[]}"#),
+    ("users.prefs.get", Read, r#"{"status":"ok","entries":{}}"#),
+    ("worktrees.list", Read, r#"{"worktrees":[]}"#),
+];
+
+impl Empty {
+    /// All of them, by name.
+    pub fn all() -> impl Iterator<Item = Empty> {
+        (0..TABLE.len() as u8).map(Empty)
+    }
+
+    /// The method of a name on the wire.
+    pub fn from_name(name: &str) -> Option<Empty> {
+        TABLE.binary_search_by_key(&name, |row| row.0).ok().map(|at| Empty(at as u8))
+    }
+
+    const fn row(self) -> &'static (&'static str, Scope, &'static str) {
+        &TABLE[self.0 as usize]
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The scope an operator needs.
+    pub const fn scope(self) -> Scope {
+        self.row().1
+    }
+
+    /// The answer; `value` gives what a name behind `@` stands for.
+    pub fn answer(self, value: impl Fn(&str) -> Value) -> Value {
+        let mut answer = serde_json::from_str(self.row().2).expect("a test reads every row");
+        fill(&mut answer, &value);
+        answer
+    }
+}
+
+/// Replaces every string `@name` by the value of the name.
+fn fill(answer: &mut Value, value: &impl Fn(&str) -> Value) {
+    match answer {
+        Value::String(text) => {
+            if let Some(name) = text.strip_prefix('@') {
+                *answer = value(name);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, value)),
+        Value::Object(members) => members.values_mut().for_each(|member| fill(member, value)),
+        _ => {}
+    }
+}
+
+/// What an empty method looks at of its parameters: only that they are an object, or nothing.
+pub type EmptyParams = Option<Map<String, Value>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Method;
+    use serde_json::json;
+
+    #[test]
+    fn rows_are_sorted_readable_and_of_no_real_method() {
+        let names: Vec<_> = Empty::all().map(Empty::name).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        for empty in Empty::all() {
+            assert_eq!(Empty::from_name(empty.name()), Some(empty));
+            assert_eq!(Method::from_name(empty.name()), Some(Method::Empty(empty)));
+            assert!(!Method::Empty(empty).advertised_with(true));
+            assert!(Method::ALL.iter().all(|method| method.name() != empty.name()));
+            let answer = empty.answer(|_| Value::Null);
+            assert!(answer.is_object() || answer == json!([]), "{}", empty.name());
+        }
+        assert_eq!(Empty::from_name("chat.send"), None);
+    }
+
+    #[test]
+    fn names_are_filled_in_wherever_they_stand() {
+        let mut answer = json!({ "a": "@x", "b": ["@y", { "c": "@x" }], "d": "x@", "e": 1 });
+        fill(&mut answer, &|name| json!(format!("<{name}>")));
+        assert_eq!(answer, json!({ "a": "<x>", "b": ["<y>", { "c": "<x>" }], "d": "x@", "e": 1 }));
+    }
+}

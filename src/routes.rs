@@ -1,0 +1,191 @@
+//! Plain HTTP on the one port: probes, the summary of row J4, and the metrics. Everything is read from
+//! published snapshots; no actor is asked, so the answers come while anything hangs.
+
+use crate::metrics;
+use crabtree_actors::estate::Estate;
+use crabtree_actors::gateway::Wiring;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use warp::http::{Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+/// On every plain answer: nobody may frame it, guess its type, or learn where a link was followed from.
+const SECURITY: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(self), geolocation=()"),
+];
+
+/// The plain answers to a client at `addr`.
+pub fn routes(
+    addr: SocketAddr,
+    wiring: Arc<Wiring>,
+) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).map(
+        move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
+            let asked = Asked { addr, method, query, headers };
+            secured(asked.answer(path.as_str(), &wiring))
+        },
+    )
+}
+
+/// A plain request.
+struct Asked {
+    addr: SocketAddr,
+    method: Method,
+    query: String,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    fn answer(&self, path: &str, wiring: &Wiring) -> Response {
+        let estate = &wiring.store.estate;
+        match path {
+            "/health" | "/healthz" | "/ready" | "/readyz" | "/metrics" if !self.reads() => not_allowed(),
+            "/health" if self.wants("view", "summary") => {
+                self.guarded(estate, || json(StatusCode::OK, &summary(estate)))
+            }
+            "/health" | "/healthz" => json(StatusCode::OK, &json!({ "ok": true, "status": "live" })),
+            "/ready" | "/readyz" => ready(estate),
+            "/metrics" => self.guarded(estate, || exposition(metrics::render(estate))),
+            _ => text(StatusCode::NOT_FOUND, "Not Found"),
+        }
+    }
+
+    fn reads(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    fn wants(&self, name: &str, value: &str) -> bool {
+        self.query.split('&').any(|pair| pair.split_once('=') == Some((name, value)))
+    }
+
+    /// What only this machine and those who know the secret may see.
+    fn guarded(&self, estate: &Estate, answer: impl FnOnce() -> Response) -> Response {
+        if self.is_local() || self.bearer().is_some_and(|token| estate.auth.admits(token)) {
+            answer()
+        } else {
+            let error = json!({ "message": "Unauthorized", "type": "unauthorized" });
+            json(StatusCode::UNAUTHORIZED, &json!({ "error": error }))
+        }
+    }
+
+    /// From this machine, under a name that no web page can borrow. What a proxy forwards does not come here.
+    fn is_local(&self) -> bool {
+        let named = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        self.addr.ip().to_canonical().is_loopback() && named.is_none_or(is_loopback_name)
+    }
+
+    fn bearer(&self) -> Option<&str> {
+        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+}
+
+/// Whether a `Host` header names this machine: a page elsewhere can have its own name resolve to it.
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let address = name.parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn ready(estate: &Estate) -> Response {
+    let failing: Vec<&str> = if estate.is_draining() {
+        vec!["gateway-draining"]
+    } else if estate.ready.is_complete() {
+        Vec::new()
+    } else {
+        vec!["startup-sidecars"]
+    };
+    let ready = failing.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(
+        status,
+        &json!({
+            "ready": ready,
+            "failing": failing,
+            "waitingFor": estate.ready.missing(),
+            "uptimeMs": estate.clock.uptime().as_millis() as u64,
+        }),
+    )
+}
+
+/// `/health?view=summary`: the figures of row J4. There are no channels and tools yet, and they say so.
+fn summary(estate: &Estate) -> Value {
+    let whole = estate.health.load().ok && estate.ready.is_complete() && !estate.is_draining();
+    let figures = metrics::Figures::of(estate);
+    json!({
+        "status": if whole { "healthy" } else { "degraded" },
+        "uptime_seconds": estate.clock.uptime().as_secs(),
+        "connected_channels": [],
+        "active_sessions": figures.sessions,
+        "queued_messages": figures.queued,
+        "registered_tools": 0,
+        "memory_usage_mb": metrics::resident_bytes().map(|bytes| bytes / (1024 * 1024)),
+    })
+}
+
+fn json(status: StatusCode, body: &Value) -> Response {
+    let kind = "application/json; charset=utf-8";
+    let mut response = of_kind(kind, status, body.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn exposition(body: String) -> Response {
+    let mut response = of_kind("text/plain; version=0.0.4; charset=utf-8", StatusCode::OK, body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response {
+    of_kind("text/plain; charset=utf-8", status, body.to_owned())
+}
+
+fn of_kind(kind: &'static str, status: StatusCode, body: String) -> Response {
+    let mut response = warp::reply::with_status(body, status).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn not_allowed() -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn secured(mut response: Response) -> Response {
+    for (name, value) in SECURITY {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for host in ["localhost", "LOCALHOST:1", "127.0.0.1:18789", "127.8.8.8", "[::1]:80", "[::1]"] {
+            assert!(is_loopback_name(host), "{host}");
+        }
+        for host in
+            ["", "evil.example", "localhost.evil.example:80", "10.0.0.1:1", "[fe80::1]:1", "127.0.0.1.nip.io"]
+        {
+            assert!(!is_loopback_name(host), "{host}");
+        }
+    }
+}

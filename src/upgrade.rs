@@ -1,0 +1,163 @@
+//! Who may open a WebSocket: what is checked on the head of its request, before anything is said on it.
+
+use bytes::Bytes;
+use crabtree_actors::auth_limiter::{Culprit, SecretKind};
+use crabtree_actors::conns::Peer;
+use crabtree_actors::estate::Estate;
+use crabtree_protocol::Scopes;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The most scopes a connection may be granted, set by whoever stands before the client.
+const SCOPES_HEADER: &str = "x-openclaw-scopes";
+/// The scheme of a token in `Authorization`.
+const BEARER: &[u8] = b"bearer ";
+/// Headers of every plain answer, as recorded.
+const SECURITY_HEADERS: [(&str, &str); 3] = [
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("permissions-policy", "camera=(), microphone=(self), geolocation=()"),
+];
+
+/// Whether a request says whom it is forwarded for. Nobody is trusted to say that yet, and a client that is
+/// behind a proxy must not pass for one on this machine.
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().map(HeaderName::as_str).any(|name| {
+        matches!(name, "forwarded" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("tailscale-")
+    })
+}
+
+/// The answer to a forwarded request; `upgrade` closes the connection and needs no page's headers.
+pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
+    let message = "Proxy client attribution is required. Configure gateway.trustedProxies narrowly and make the \
+                   proxy overwrite or safely rebuild forwarded client headers.";
+    let body = json!({ "error": { "message": message, "type": "proxy_attribution_required" } });
+    let mut response = error(StatusCode::FORBIDDEN, &body);
+    if !upgrade {
+        response.headers_mut().remove(header::CONNECTION);
+        for (name, value) in SECURITY_HEADERS {
+            let name = HeaderName::from_static(name);
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// Takes the client's place among those that have not authenticated, and looks at what it brings. `Err` is the
+/// answer when it may not come in.
+pub async fn admit(
+    headers: &HeaderMap,
+    ip: IpAddr,
+    estate: &Estate,
+) -> Result<Peer, Box<Response<Full<Bytes>>>> {
+    if estate.is_draining() {
+        return Err(text("Gateway websocket admission closed"));
+    }
+    if is_forwarded(headers) {
+        return Err(Box::new(unattributed(true)));
+    }
+    let limit = estate.config.load().settings.gateway.max_preauth_connections_per_ip;
+    let Some(place) = estate.preauth.take(ip, limit) else {
+        return Err(text("Too many unauthenticated sockets"));
+    };
+    let peer = Peer { place: Some(place), ..peer(headers, ip) };
+    bearer(headers, &peer, estate).await?;
+    Ok(peer)
+}
+
+fn peer(headers: &HeaderMap, ip: IpAddr) -> Peer {
+    let named = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let cap = headers.get(SCOPES_HEADER).map(|value| {
+        let list = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        let list: Vec<String> = list.filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
+        Scopes::parse(&list)
+    });
+    Peer { origin: named(header::ORIGIN), host: named(header::HOST), scope_cap: cap, ..Peer::new(ip) }
+}
+
+/// A Bearer token decides nothing: `connect` does. But one that is wrong is refused at once (ours, row C1), and
+/// counts like a wrong `connect`, since it tells as much.
+async fn bearer(headers: &HeaderMap, peer: &Peer, estate: &Estate) -> Result<(), Box<Response<Full<Bytes>>>> {
+    let sent = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let (scheme, sent) = sent.split_at_checked(BEARER.len()).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(BEARER) {
+        return Ok(());
+    }
+    let sent = String::from_utf8_lossy(sent);
+    let (culprit, limits) =
+        (Culprit::of(peer), estate.config.load().settings.gateway.auth.rate_limit.clone());
+    let now = estate.clock.uptime();
+    if let Some(left) = estate.auth_limiter.locked(&culprit, SecretKind::Shared, now, &limits) {
+        return Err(Box::new(locked_out(left)));
+    }
+    if sent.trim().is_empty() || estate.auth.admits(sent.trim()) {
+        return Ok(());
+    }
+    tokio::time::sleep(estate.auth_limiter.failed(&culprit, SecretKind::Shared, now, &limits)).await;
+    let body = json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } });
+    Err(Box::new(error(StatusCode::UNAUTHORIZED, &body)))
+}
+
+fn locked_out(left: Duration) -> Response<Full<Bytes>> {
+    let message = "Too many failed authentication attempts. Please try again later.";
+    let mut response = error(
+        StatusCode::TOO_MANY_REQUESTS,
+        &json!({ "error": { "message": message, "type": "rate_limited" } }),
+    );
+    let seconds = HeaderValue::from(left.as_secs() + 1);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+fn error(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    closing(status, "application/json; charset=utf-8", body.to_string())
+}
+
+fn text(text: &'static str) -> Box<Response<Full<Bytes>>> {
+    Box::new(closing(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", text.to_owned()))
+}
+
+fn closing(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn whatever_a_proxy_adds_is_noticed() {
+        for name in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "tailscale-user-login"]
+        {
+            assert!(is_forwarded(&headers(&[("host", "h"), (name, "")])), "{name}");
+        }
+        assert!(!is_forwarded(&headers(&[("host", "h"), ("origin", "o"), ("x-openclaw-scopes", "")])));
+    }
+
+    #[test]
+    fn the_scopes_header_caps_and_an_empty_one_takes_everything() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let cap = |list: &[_]| peer(&headers(list), ip).scope_cap.map(|s| s.as_list().to_vec());
+        assert_eq!(cap(&[]), None);
+        assert_eq!(cap(&[(SCOPES_HEADER, "")]), Some(vec![]));
+        let two = vec!["operator.read".to_owned(), "operator.write".to_owned()];
+        assert_eq!(cap(&[(SCOPES_HEADER, " operator.read,operator.write ,")]), Some(two));
+    }
+}
