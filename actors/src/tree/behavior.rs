@@ -2,7 +2,8 @@
 
 use super::addr::{Addr, Reply};
 use super::host::System;
-use super::node::{Exit, ExitKind, Node, NodeState};
+use super::lifecycle::{Exit, ExitKind, NodeState};
+use super::node::Node;
 use super::policy::ShutdownOrder;
 use super::supervise::{self, ChildSpec, Duplicate, Order};
 use futures_util::FutureExt;

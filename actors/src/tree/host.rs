@@ -2,7 +2,8 @@
 
 use super::addr::Addr;
 use super::behavior::{Behavior, Ctx, Fault, Stopping, panic_text};
-use super::node::{Chaos, Control, Exit, ExitKind, Node};
+use super::lifecycle::{Chaos, Exit, ExitKind};
+use super::node::{Control, Node};
 use super::policy::ShutdownOrder;
 use super::supervise::{self, News, Supervise};
 use ractor::{Actor, ActorProcessingErr, ActorRef};

@@ -5,6 +5,7 @@
 //! | `behavior` | [`Behavior`], the trait every actor implements, and [`Ctx`], what it may do |
 //! | `host` | the one ractor actor that runs every behavior and measures it |
 //! | `addr` | [`Addr`], the restart-proof [`Slot`], and [`Reply`], the port a question ends in |
+//! | `lifecycle` | the words for what happens to an actor: states, exits, faults |
 //! | `node` | [`Node`]: what is known of an actor, kept outside of it, so that it outlives a crash |
 //! | `policy` | restart, backoff and intensity as pure data and one pure decision |
 //! | `supervise` | the supervisor: starts, exits, timers, parking, ordered shutdown |
@@ -19,6 +20,7 @@ mod addr;
 mod behavior;
 mod clock;
 mod host;
+mod lifecycle;
 mod node;
 mod policy;
 mod supervise;
@@ -26,6 +28,7 @@ mod supervise;
 pub use addr::{Addr, Gauge, Reply, Slot};
 pub use behavior::{Behavior, Ctx, Fault, Stopping, Timer};
 pub use clock::Clock;
-pub use node::{Chaos, Exit, ExitKind, Lifecycle, Node, NodeState, Observer};
+pub use lifecycle::{Chaos, Exit, ExitKind, Lifecycle, NodeState, Observer};
+pub use node::Node;
 pub use policy::{Backoff, Intensity, Restart, ShutdownOrder};
 pub use supervise::{ChildSpec, Duplicate, Order, fell, grow, shutdown};

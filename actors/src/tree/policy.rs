@@ -1,6 +1,6 @@
 //! Restart policy: pure data and one pure decision.
 
-use super::node::ExitKind;
+use super::lifecycle::ExitKind;
 use super::supervise::Order;
 use std::collections::VecDeque;
 use std::time::Duration;
