@@ -147,7 +147,7 @@ impl Socket {
     /// Writes a batch with one flush. False when the socket is done.
     async fn write(&mut self, batch: &mut Vec<Item>) -> bool {
         let mut frames = Vec::with_capacity(batch.len());
-        let bytes: usize = batch.drain(..).map(|item| self.spool.take(item, &mut frames)).sum();
+        let bytes = self.spool.take_batch(batch.drain(..), &mut frames);
         if let Some(Outgoing::Close(close)) = frames.last() {
             self.farewell = Some(close.clone());
         }

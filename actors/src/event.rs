@@ -4,6 +4,7 @@ use crate::conns::Conn;
 use crabtree_protocol::frame::{EventBody, StateVersion, event_head};
 use crabtree_protocol::{ConnId, Scope, SessionKey};
 use serde::Serialize;
+use std::ops::Range;
 
 /// Who hears an event. The rules are those recorded in chat.md section 4.
 #[derive(Clone, Debug)]
@@ -48,6 +49,16 @@ pub struct Event {
     pub audience: Audience,
     /// Whether a connection that is behind may miss it.
     pub droppable: bool,
+    /// What of it is a piece that can be joined to the next one.
+    piece: Option<Piece>,
+}
+
+/// A piece of a growing text: successive ones of the same key can be told in one frame.
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    key: Box<str>,
+    /// Where the escaped piece lies in the body's head.
+    at: Range<usize>,
 }
 
 impl Event {
@@ -59,7 +70,7 @@ impl Event {
 
     /// An event whose payload is JSON already.
     pub fn encoded(name: &str, audience: Audience, payload: &[u8]) -> Self {
-        Self { body: event_head(name, payload, None), audience, droppable: false }
+        Self { body: event_head(name, payload, None), audience, droppable: false, piece: None }
     }
 
     /// Carries the versions of presence and health (those two events only).
@@ -69,7 +80,44 @@ impl Event {
         payload: &[u8],
         version: StateVersion,
     ) -> Self {
-        Self { body: event_head(name.name(), payload, Some(version)), audience, droppable: false }
+        let body = event_head(name.name(), payload, Some(version));
+        Self { body, audience, droppable: false, piece: None }
+    }
+
+    /// Says that the string member `field` holds the `piece` that this event adds to what was told under
+    /// `key`; everything else in it is as of now.
+    pub fn adding(mut self, key: &str, field: &str, piece: &str) -> Self {
+        let opening = format!("\"{field}\":\"");
+        // Within strings quotes are escaped, so the first match is the member itself.
+        let found = self.body.head.windows(opening.len()).position(|w| w == opening.as_bytes());
+        let escaped = serde_json::to_string(piece).expect("a string is plain data").len() - 2;
+        self.piece = found.map(|at| {
+            let start = at + opening.len();
+            Piece { key: key.into(), at: start..start + escaped }
+        });
+        self
+    }
+
+    /// Whether it adds to a text, so that it may change places with events that add to others.
+    pub fn is_piece(&self) -> bool {
+        self.piece.is_some()
+    }
+
+    /// This event and a later one that adds to the same text as one: the later one, with both pieces.
+    pub fn joined(&self, later: &Event) -> Option<Event> {
+        let (first, second) = (self.piece.as_ref()?, later.piece.as_ref()?);
+        if first.key != second.key {
+            return None;
+        }
+        let (old, new) = (&self.body.head[first.at.clone()], &later.body.head);
+        let head = [&new[..second.at.start], old, &new[second.at.start..]].concat();
+        let piece = Piece { key: second.key.clone(), at: second.at.start..second.at.end + old.len() };
+        Some(Event {
+            body: EventBody { head, tail: later.body.tail.clone() },
+            audience: later.audience.clone(),
+            droppable: later.droppable,
+            piece: Some(piece),
+        })
     }
 
     /// May be missed by a connection that is behind.

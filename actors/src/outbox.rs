@@ -169,6 +169,23 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// Turns what has gathered into frames. A client that is behind gets successive pieces of a text in one
+    /// frame; nothing else changes its place.
+    pub fn take_batch(&mut self, batch: impl Iterator<Item = Item>, out: &mut Vec<Outgoing>) -> usize {
+        if !self.greeted {
+            return batch.map(|item| self.take(item, out)).sum();
+        }
+        let (mut bytes, mut gathered) = (0, Vec::new());
+        for item in batch {
+            bytes += item.bytes();
+            gather(&mut gathered, item);
+        }
+        for item in gathered {
+            self.take(item, out);
+        }
+        bytes
+    }
+
     /// Turns an item into frames, in order, appended to `out`. Returns the bytes the outbox may forget.
     pub fn take(&mut self, item: Item, out: &mut Vec<Outgoing>) -> usize {
         let bytes = item.bytes();
@@ -194,6 +211,24 @@ impl Spool {
         }
         bytes
     }
+}
+
+/// Appends an item, joined with an earlier one if only pieces of other texts lie between.
+fn gather(gathered: &mut Vec<Item>, item: Item) {
+    if let Item::Event { event: later, skip } = &item {
+        let pieces =
+            gathered.iter().rev().take_while(|i| matches!(i, Item::Event { event, .. } if event.is_piece()));
+        let joined = pieces.enumerate().find_map(|(back, earlier)| match earlier {
+            Item::Event { event, skip: before } => Some((back, event.joined(later)?, before + skip)),
+            _ => None,
+        });
+        if let Some((back, event, skip)) = joined {
+            gathered.remove(gathered.len() - 1 - back);
+            gathered.push(Item::Event { event: Arc::new(event), skip });
+            return;
+        }
+    }
+    gathered.push(item);
 }
 
 #[cfg(test)]
@@ -251,5 +286,44 @@ mod tests {
         assert_eq!(drain(&mut items, &mut spool).last().unwrap(), "close 1008 slow consumer");
         drop(outbox);
         assert_eq!(process.load(Relaxed), 0);
+    }
+
+    fn piece(key: &str, so_far: &str, piece: &str) -> Arc<Event> {
+        let payload =
+            serde_json::json!({ "key": key, "text": so_far, "delta": piece, "after": 1 }).to_string();
+        let event = Event::encoded("chat", Audience::Everyone, payload.as_bytes());
+        Arc::new(event.droppable().adding(key, "delta", piece))
+    }
+
+    #[test]
+    fn a_client_that_is_behind_gets_the_pieces_of_a_text_in_one_frame() {
+        let item = |event| Item::Event { event, skip: 0 };
+        let mut spool = Spool::default();
+        let mut out = Vec::new();
+        spool.take(Item::Hello(Bytes::new()), &mut out);
+        let batch = [
+            item(piece("a", "x \"", "x \"")),
+            item(piece("b", "1", "1")),
+            item(piece("a", "x \"y", "y")),
+            item(piece("b", "12", "2")),
+            item(event(false, 1)),
+            item(piece("a", "x \"yz", "z")),
+        ];
+        let bytes: usize = batch.iter().map(Item::bytes).sum();
+        assert_eq!(spool.take_batch(batch.into_iter(), &mut out), bytes);
+        let frames: Vec<serde_json::Value> = out[1..]
+            .iter()
+            .map(|frame| match frame {
+                Outgoing::Text(text) => serde_json::from_slice(text).unwrap(),
+                Outgoing::Close(_) => panic!("nobody closed"),
+            })
+            .collect();
+        let told: Vec<_> =
+            frames.iter().map(|f| (f["seq"].as_u64().unwrap(), f["payload"]["delta"].as_str())).collect();
+        assert_eq!(told, [(1, Some("x \"y")), (2, Some("12")), (3, None), (4, Some("z"))]);
+        assert_eq!(
+            (&frames[0]["payload"]["text"], &frames[0]["payload"]["after"]),
+            (&"x \"y".into(), &1.into())
+        );
     }
 }

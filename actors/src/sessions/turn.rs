@@ -153,8 +153,10 @@ impl Turn {
         let item = format!("{}:1", self.run_id);
         let agent = json!({ "text": self.visible(), "delta": delta, "itemId": item });
         let chat = json!({ "state": "delta", "deltaText": delta, "message": self.message(now) });
+        let agent = self.agent("assistant", agent, now).adding(&format!("agent {item}"), "delta", delta);
+        let chat = self.chat(chat).adding(&format!("chat {item}"), "deltaText", delta);
         self.told = seen;
-        vec![self.agent("assistant", agent, now).droppable(), self.chat(chat).droppable()]
+        vec![agent.droppable(), chat.droppable()]
     }
 
     /// The run starts over: what was told of its text is taken back.
