@@ -172,6 +172,26 @@ mod tests {
         }
     }
 
+    /// Whatever the bytes are and however they are cut, the gate says the same, and never panics.
+    #[test]
+    fn garbage_is_followed_to_the_same_end_in_pieces_of_any_length() {
+        let mut dice: u64 = 0x00c0_ffee;
+        let mut roll = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        for _ in 0..20_000 {
+            let mut bytes = frame(roll(256) as u8, roll(200) as usize);
+            for _ in 0..roll(6) {
+                let at = roll(bytes.len() as u64) as usize;
+                bytes[at] = roll(256) as u8;
+            }
+            bytes.extend((0..roll(40)).map(|_| roll(256) as u8).collect::<Vec<_>>());
+            let whole = admitted(std::slice::from_ref(&bytes), bytes.len());
+            assert_eq!(admitted(&[bytes], 1 + roll(9) as usize), whole);
+        }
+    }
+
     #[test]
     fn fragments_count_together_and_pings_between_them_do_not() {
         let (start, more, end) = (frame(0x01, 40_000), frame(0x00, 20_000), frame(0x80, 6_000));

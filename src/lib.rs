@@ -5,12 +5,13 @@
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
 //! | `routes`, `metrics` | the plain HTTP answers |
-//! | `upgrade` | who may open a WebSocket |
+//! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
 //! | `owner` | one gateway per state directory |
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
+mod bearer;
 pub mod cli;
 pub mod config;
 mod frame_gate;

@@ -1,9 +1,11 @@
 //! Plain HTTP on the one port: probes, the summary of row J4, and the metrics. Everything is read from
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
-use crate::metrics;
+use crate::bearer::{self, Bearer, LOCKED_OUT};
+use crate::{metrics, upgrade};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
+use crabtree_actors::settings::AuthSecret;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,10 +31,14 @@ pub fn routes(
     wiring: Arc<Wiring>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).map(
+    warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).then(
         move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
-            let asked = Asked { addr, method, query, headers };
-            secured(asked.answer(path.as_str(), &wiring))
+            let (asked, wiring) = (Asked { addr, method, query, headers }, wiring.clone());
+            async move {
+                let mut response = asked.answer(path.as_str(), &wiring).await;
+                secure(response.headers_mut());
+                response
+            }
         },
     )
 }
@@ -46,16 +52,16 @@ struct Asked {
 }
 
 impl Asked {
-    fn answer(&self, path: &str, wiring: &Wiring) -> Response {
+    async fn answer(&self, path: &str, wiring: &Wiring) -> Response {
         let estate = &wiring.store.estate;
         match path {
             "/health" | "/healthz" | "/ready" | "/readyz" | "/metrics" if !self.reads() => not_allowed(),
             "/health" if self.wants("view", "summary") => {
-                self.guarded(estate, || json(StatusCode::OK, &summary(estate)))
+                self.guarded(estate, || json(StatusCode::OK, &summary(estate))).await
             }
             "/health" | "/healthz" => json(StatusCode::OK, &json!({ "ok": true, "status": "live" })),
             "/ready" | "/readyz" => ready(estate),
-            "/metrics" => self.guarded(estate, || exposition(metrics::render(estate))),
+            "/metrics" => self.guarded(estate, || exposition(metrics::render(estate))).await,
             _ => text(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
@@ -69,12 +75,21 @@ impl Asked {
     }
 
     /// What only this machine and those who know the secret may see.
-    fn guarded(&self, estate: &Estate, answer: impl FnOnce() -> Response) -> Response {
-        if self.is_local() || self.bearer().is_some_and(|token| estate.auth.admits(token)) {
-            answer()
-        } else {
-            let error = json!({ "message": "Unauthorized", "type": "unauthorized" });
-            json(StatusCode::UNAUTHORIZED, &json!({ "error": error }))
+    async fn guarded(&self, estate: &Estate, answer: impl FnOnce() -> Response) -> Response {
+        if self.is_local() {
+            return answer();
+        }
+        let peer = upgrade::peer(&self.headers, self.addr.ip());
+        match bearer::judge(&self.headers, &peer, estate).await {
+            Bearer::Right => answer(),
+            Bearer::Absent if estate.auth == AuthSecret::None => answer(),
+            Bearer::Absent | Bearer::Wrong => error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"),
+            Bearer::LockedOut(left) => {
+                let mut response = error(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT, "rate_limited");
+                let seconds = HeaderValue::from(left.as_secs() + 1);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+                response
+            }
         }
     }
 
@@ -82,12 +97,6 @@ impl Asked {
     fn is_local(&self) -> bool {
         let named = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         self.addr.ip().to_canonical().is_loopback() && named.is_none_or(is_loopback_name)
-    }
-
-    fn bearer(&self) -> Option<&str> {
-        let value = self.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 }
 
@@ -166,11 +175,15 @@ fn not_allowed() -> Response {
     response
 }
 
-fn secured(mut response: Response) -> Response {
+fn error(status: StatusCode, message: &str, kind: &str) -> Response {
+    json(status, &json!({ "error": { "message": message, "type": kind } }))
+}
+
+/// Adds the headers of every plain answer.
+pub fn secure(headers: &mut HeaderMap) {
     for (name, value) in SECURITY {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
     }
-    response
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Who may open a WebSocket: what is checked on the head of its request, before anything is said on it.
 
+use crate::bearer::{self, Bearer, LOCKED_OUT};
+use crate::routes::secure;
 use bytes::Bytes;
-use crabtree_actors::auth_limiter::{Culprit, SecretKind};
 use crabtree_actors::conns::Peer;
 use crabtree_actors::estate::Estate;
 use crabtree_protocol::Scopes;
@@ -14,14 +15,6 @@ use std::time::Duration;
 
 /// The most scopes a connection may be granted, set by whoever stands before the client.
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
-/// The scheme of a token in `Authorization`.
-const BEARER: &[u8] = b"bearer ";
-/// Headers of every plain answer, as recorded.
-const SECURITY_HEADERS: [(&str, &str); 3] = [
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("permissions-policy", "camera=(), microphone=(self), geolocation=()"),
-];
 
 /// Whether a request says whom it is forwarded for. Nobody is trusted to say that yet, and a client that is
 /// behind a proxy must not pass for one on this machine.
@@ -41,10 +34,7 @@ pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
     let mut response = error(StatusCode::FORBIDDEN, &body);
     if !upgrade {
         response.headers_mut().remove(header::CONNECTION);
-        for (name, value) in SECURITY_HEADERS {
-            let name = HeaderName::from_static(name);
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+        secure(response.headers_mut());
     }
     response
 }
@@ -71,7 +61,8 @@ pub async fn admit(
     Ok(peer)
 }
 
-fn peer(headers: &HeaderMap, ip: IpAddr) -> Peer {
+/// What a request says of the client.
+pub fn peer(headers: &HeaderMap, ip: IpAddr) -> Peer {
     let named = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let cap = headers.get(SCOPES_HEADER).map(|value| {
         let list = value.to_str().unwrap_or_default().split(',').map(str::trim);
@@ -81,35 +72,21 @@ fn peer(headers: &HeaderMap, ip: IpAddr) -> Peer {
     Peer { origin: named(header::ORIGIN), host: named(header::HOST), scope_cap: cap, ..Peer::new(ip) }
 }
 
-/// A Bearer token decides nothing: `connect` does. But one that is wrong is refused at once (ours, row C1), and
-/// counts like a wrong `connect`, since it tells as much.
+/// A Bearer token decides nothing: `connect` does. But one that is wrong is refused at once (ours, row C1).
 async fn bearer(headers: &HeaderMap, peer: &Peer, estate: &Estate) -> Result<(), Box<Response<Full<Bytes>>>> {
-    let sent = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let (scheme, sent) = sent.split_at_checked(BEARER.len()).unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(BEARER) {
-        return Ok(());
+    match bearer::judge(headers, peer, estate).await {
+        Bearer::Absent | Bearer::Right => Ok(()),
+        Bearer::LockedOut(left) => Err(Box::new(locked_out(left))),
+        Bearer::Wrong => {
+            let body = json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } });
+            Err(Box::new(error(StatusCode::UNAUTHORIZED, &body)))
+        }
     }
-    let sent = String::from_utf8_lossy(sent);
-    let (culprit, limits) =
-        (Culprit::of(peer), estate.config.load().settings.gateway.auth.rate_limit.clone());
-    let now = estate.clock.uptime();
-    if let Some(left) = estate.auth_limiter.locked(&culprit, SecretKind::Shared, now, &limits) {
-        return Err(Box::new(locked_out(left)));
-    }
-    if sent.trim().is_empty() || estate.auth.admits(sent.trim()) {
-        return Ok(());
-    }
-    tokio::time::sleep(estate.auth_limiter.failed(&culprit, SecretKind::Shared, now, &limits)).await;
-    let body = json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } });
-    Err(Box::new(error(StatusCode::UNAUTHORIZED, &body)))
 }
 
 fn locked_out(left: Duration) -> Response<Full<Bytes>> {
-    let message = "Too many failed authentication attempts. Please try again later.";
-    let mut response = error(
-        StatusCode::TOO_MANY_REQUESTS,
-        &json!({ "error": { "message": message, "type": "rate_limited" } }),
-    );
+    let body = json!({ "error": { "message": LOCKED_OUT, "type": "rate_limited" } });
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, &body);
     let seconds = HeaderValue::from(left.as_secs() + 1);
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

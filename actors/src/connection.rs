@@ -277,8 +277,9 @@ impl Connection {
         let Phase::Connecting(connecting) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self._timeout = None;
         let token = connecting.token.as_ref().map(|(token, at)| (token.as_str(), *at));
+        let version = self.wiring.store.estate.state_version();
         let hello = self.wiring.hello(&self.conn, token);
-        self.conn.outbox.hello(encode_ok(&connecting.id, &hello));
+        self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);
         if self.conn.grant().is_some_and(is_tracked) {
             let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
         }

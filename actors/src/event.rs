@@ -49,6 +49,8 @@ pub struct Event {
     pub audience: Audience,
     /// Whether a connection that is behind may miss it.
     pub droppable: bool,
+    /// The versions of presence and health it carries.
+    pub version: Option<StateVersion>,
     /// What of it is a piece that can be joined to the next one.
     piece: Option<Piece>,
 }
@@ -70,7 +72,7 @@ impl Event {
 
     /// An event whose payload is JSON already.
     pub fn encoded(name: &str, audience: Audience, payload: &[u8]) -> Self {
-        Self { body: event_head(name, payload, None), audience, droppable: false, piece: None }
+        Self { body: event_head(name, payload, None), audience, droppable: false, version: None, piece: None }
     }
 
     /// Carries the versions of presence and health (those two events only).
@@ -81,7 +83,7 @@ impl Event {
         version: StateVersion,
     ) -> Self {
         let body = event_head(name.name(), payload, Some(version));
-        Self { body, audience, droppable: false, piece: None }
+        Self { body, audience, droppable: false, version: Some(version), piece: None }
     }
 
     /// Says that the string member `field` holds the `piece` that this event adds to what was told under
@@ -116,6 +118,7 @@ impl Event {
             body: EventBody { head, tail: later.body.tail.clone() },
             audience: later.audience.clone(),
             droppable: later.droppable,
+            version: later.version,
             piece: Some(piece),
         })
     }

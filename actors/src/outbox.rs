@@ -5,7 +5,7 @@
 
 use crate::event::Event;
 use bytes::Bytes;
-use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES};
+use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES, StateVersion};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use tokio::sync::mpsc;
@@ -17,8 +17,9 @@ pub const MAX_PROCESS_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 /// Something on its way to a client.
 #[derive(Debug)]
 pub enum Item {
-    /// The hello-ok: the first frame after the challenge, whatever was published meanwhile.
-    Hello(Bytes),
+    /// The hello-ok: the first frame after the challenge, whatever was published meanwhile. It holds presence
+    /// and health of at least these versions.
+    Hello(Bytes, StateVersion),
     /// A response or a direct event without `seq`, ready to send.
     Frame(Bytes),
     /// A published event; `skip` droppable ones were dropped before it.
@@ -35,7 +36,7 @@ pub enum Item {
 impl Item {
     fn bytes(&self) -> usize {
         match self {
-            Self::Hello(b) | Self::Frame(b) => b.len(),
+            Self::Hello(b, _) | Self::Frame(b) => b.len(),
             Self::Event { event, .. } => event.body.max_len(),
             Self::Close(_) => 0,
         }
@@ -70,8 +71,8 @@ impl Outbox {
     }
 
     /// Queues the hello-ok.
-    pub fn hello(&self, frame: Vec<u8>) {
-        self.push(Item::Hello(frame.into()));
+    pub fn hello(&self, frame: Vec<u8>, version: StateVersion) {
+        self.push(Item::Hello(frame.into(), version));
     }
 
     /// Queues a response, or an event that carries no `seq`.
@@ -190,11 +191,12 @@ impl Spool {
     pub fn take(&mut self, item: Item, out: &mut Vec<Outgoing>) -> usize {
         let bytes = item.bytes();
         match item {
-            Item::Hello(frame) => {
+            Item::Hello(frame, version) => {
                 self.greeted = true;
                 out.push(Outgoing::Text(frame));
                 let early = std::mem::take(&mut self.early);
-                return bytes + early.into_iter().map(|item| self.take(item, out)).sum::<usize>();
+                return bytes
+                    + early.into_iter().map(|item| self.take_early(item, version, out)).sum::<usize>();
             }
             Item::Event { .. } if !self.greeted => {
                 self.early.push(item);
@@ -210,6 +212,16 @@ impl Spool {
             Item::Close(close) => out.push(Outgoing::Close(close)),
         }
         bytes
+    }
+
+    /// What was published before the hello follows it, unless the hello has said as much: versions do not
+    /// go back.
+    fn take_early(&mut self, item: Item, hello: StateVersion, out: &mut Vec<Outgoing>) -> usize {
+        let said = |v: StateVersion| v.presence <= hello.presence && v.health <= hello.health;
+        match &item {
+            Item::Event { event, .. } if event.version.is_some_and(said) => item.bytes(),
+            _ => self.take(item, out),
+        }
     }
 }
 
@@ -260,10 +272,31 @@ mod tests {
         let (outbox, mut items) = Outbox::new(Arc::default());
         outbox.event(event(false, 1));
         outbox.frame(b"challenge".to_vec());
-        outbox.hello(b"hello".to_vec());
+        outbox.hello(b"hello".to_vec(), StateVersion::default());
         let frames = drain(&mut items, &mut Spool::default());
         assert_eq!(frames[..2], ["challenge", "hello"]);
         assert!(frames[2].ends_with(r#","seq":1}"#), "{}", frames[2]);
+    }
+
+    #[test]
+    fn what_the_hello_has_said_is_not_said_again_older() {
+        let (outbox, mut items) = Outbox::new(Arc::default());
+        let version = |presence, health| StateVersion { presence, health };
+        for (presence, health) in [(1, 2), (2, 2), (3, 2)] {
+            let name = crabtree_protocol::Event::Presence;
+            let event = Event::versioned(name, Audience::Everyone, b"{}", version(presence, health));
+            outbox.event(Arc::new(event));
+        }
+        outbox.hello(b"hello".to_vec(), version(2, 3));
+        let bytes = outbox.buffered();
+        let (mut out, mut spool) = (Vec::new(), Spool::default());
+        let mut forgotten = 0;
+        while let Ok(item) = items.try_recv() {
+            forgotten += spool.take(item, &mut out);
+        }
+        assert_eq!((out.len(), forgotten), (2, bytes));
+        let Outgoing::Text(last) = &out[1] else { panic!("{out:?}") };
+        assert!(last.ends_with(br#""seq":1,"stateVersion":{"presence":3,"health":2}}"#), "{last:?}");
     }
 
     #[test]
@@ -271,7 +304,7 @@ mod tests {
         let process = Arc::new(AtomicUsize::new(0));
         let (outbox, mut items) = Outbox::new(process.clone());
         let mut spool = Spool::default();
-        outbox.hello(b"hello".to_vec());
+        outbox.hello(b"hello".to_vec(), StateVersion::default());
         outbox.event(event(true, MAX_BUFFERED_BYTES - 200));
         outbox.event(event(true, 500));
         outbox.event(event(true, 500));
@@ -300,7 +333,7 @@ mod tests {
         let item = |event| Item::Event { event, skip: 0 };
         let mut spool = Spool::default();
         let mut out = Vec::new();
-        spool.take(Item::Hello(Bytes::new()), &mut out);
+        spool.take(Item::Hello(Bytes::new(), StateVersion::default()), &mut out);
         let batch = [
             item(piece("a", "x \"", "x \"")),
             item(piece("b", "1", "1")),

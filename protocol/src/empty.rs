@@ -2,7 +2,7 @@
 //! does not have (yet). Each is answered with the truthful empty state, in the recorded shape, for its recorded
 //! scope; none is advertised. A row goes when its method becomes real.
 //!
-//! Strings that begin with `@` are filled in by whoever answers, see [`fill`].
+//! Strings that begin with `@` are filled in by whoever answers, see [`Empty::answer`].
 
 use crate::Scope;
 use Scope::{Admin, Approvals, Pairing, Questions, Read, Write};

@@ -10,6 +10,9 @@ use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
 use crate::{connect, hello, params};
+use registered::Caller;
+
+mod registered;
 
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,20 +258,26 @@ pub fn authorize(name: &str, role: Role, scopes: &Scopes) -> Result<Method, Refu
     if method == Some(Method::Connect) {
         return Err(Refusal::connect_not_first());
     }
-    let admitted = method.map_or(role == Role::Operator, |method| method.role().admits(role));
-    if !admitted {
+    let Some(method) = method else {
+        return Err(absent(name, role, scopes));
+    };
+    if !method.role().admits(role) {
         return Err(Refusal::unauthorized_role(role));
     }
-    let Some(method) = method else {
-        return Err(if scopes.allows(Scope::Admin) {
-            Refusal::unknown_method(name)
-        } else {
-            Refusal::missing_scope(Scope::Admin)
-        });
-    };
     match method.scope().minimum() {
         Some(scope) if role == Role::Operator && !scopes.allows(scope) => Err(Refusal::missing_scope(scope)),
         _ => Ok(method),
+    }
+}
+
+/// The refusal of a method this gateway does not have. Methods nobody has belong to administrators.
+fn absent(name: &str, role: Role, scopes: &Scopes) -> Refusal {
+    let caller = registered::caller(name).unwrap_or(Caller::Operator(Scope::Admin));
+    match (role, caller) {
+        (Role::Node, Caller::Node) => Refusal::unknown_method(name),
+        (Role::Node, _) | (Role::Operator, Caller::Node) => Refusal::unauthorized_role(role),
+        (Role::Operator, Caller::Operator(scope)) if !scopes.allows(scope) => Refusal::missing_scope(scope),
+        (Role::Operator, Caller::Operator(_)) => Refusal::unknown_method(name),
     }
 }
 
@@ -305,6 +314,19 @@ mod tests {
             verdict("chat.send", operator, &[Scope::Read]),
             Err("missing scope: operator.write".into())
         );
+        assert_eq!(
+            verdict("cron.add", operator, &[Scope::Read]),
+            Err("missing scope: operator.admin".into())
+        );
+        assert_eq!(
+            verdict("exec.approval.resolve", operator, &[Scope::Read]),
+            Err("missing scope: operator.approvals".into())
+        );
+        assert_eq!(
+            verdict("node.event", operator, &[Scope::Admin]),
+            Err("unauthorized role: operator".into())
+        );
+        assert_eq!(verdict("node.event", Role::Node, &[]), Err("unknown method: node.event".into()));
         assert_eq!(verdict("sessions.list", operator, &[]), Err("missing scope: operator.read".into()));
         assert_eq!(verdict("chat.history", operator, &[Scope::Write]), Ok(Method::ChatHistory));
         assert_eq!(verdict("agent", operator, &[Scope::Write]), Ok(Method::Agent));

@@ -193,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_sockets_has_openclaws_own_variable() {
+        let limit = |env: &[_]| {
+            let loaded = loaded("", env, json!({})).expect("it loads");
+            loaded.settings.gateway.max_preauth_connections_per_ip
+        };
+        assert_eq!((limit(&[]), limit(&[("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP", "7")])), (32, 7));
+    }
+
+    #[test]
     fn each_layer_wins_over_the_one_before() {
         let port =
             |file, env: &[_], flags| loaded(file, env, flags).map(|loaded| loaded.settings.gateway.port);

@@ -117,8 +117,8 @@ pub fn listen_addresses(loaded: &Loaded, secret: &AuthSecret) -> Result<Vec<Sock
              gateway.auth.mode to \"token\", or gateway.bind to \"loopback\""
         )));
     }
-    let also = (address.ip() == Ipv4Addr::LOCALHOST)
-        .then(|| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), gateway.port));
+    let both = matches!(gateway.bind, Bind::Loopback | Bind::Auto);
+    let also = both.then(|| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), gateway.port));
     Ok([address].into_iter().chain(also).collect())
 }
 

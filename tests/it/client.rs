@@ -60,6 +60,11 @@ impl Client {
     /// Opens a socket and waits for the challenge.
     pub async fn open(addr: SocketAddr) -> (Self, Value) {
         let (ws, _) = connect_async(format!("ws://{addr}")).await.unwrap();
+        Self::over(ws).await
+    }
+
+    /// The same on a socket that was opened otherwise.
+    pub async fn over(ws: WebSocketStream<MaybeTlsStream<TcpStream>>) -> (Self, Value) {
         let (events, responses) = (vec![], vec![]);
         let mut client = Self { ws, next_id: 0, hello: Value::Null, events, responses, closed: None };
         let challenge = client.frame().await.expect("a challenge");

@@ -35,6 +35,18 @@ impl Embedded {
     pub async fn with_auth(config: Value, auth: AuthSecret) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
+        Self::on(state, auth).await
+    }
+
+    /// Stopped, and started again on what it left, asking for this secret.
+    pub async fn restarted(self, auth: AuthSecret) -> Self {
+        let Self { gateway, state, .. } = self;
+        gateway.shutdown("gateway restarting").await;
+        drop(gateway);
+        Self::on(state, auth).await
+    }
+
+    async fn on(state: TempDir, auth: AuthSecret) -> Self {
         let sources = crabtree::config::Sources {
             state_dir: state.path().to_owned(),
             file: None,

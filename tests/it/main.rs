@@ -5,14 +5,17 @@
 mod client;
 mod gateway;
 
+mod access;
 mod chat;
 mod config;
 mod durability;
 mod faults;
 mod first_breath;
+mod flood;
 mod liveness;
 mod methods;
 mod owner;
 mod pages;
 mod plain_http;
+mod replay;
 mod wire;

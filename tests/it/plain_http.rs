@@ -110,6 +110,24 @@ async fn the_summary_tells_this_machine_and_who_knows_the_secret() {
     assert_eq!(ask(gateway.addr, "GET", path, &[]).await.json()["status"], "degraded");
 }
 
+/// accepts: D14
+#[tokio::test]
+async fn guessing_tokens_at_plain_answers_ends_in_a_lockout() {
+    let limits = json!({ "maxAttempts": 2, "exemptLoopback": false });
+    let gateway = Embedded::with(json!({ "gateway": { "auth": { "rateLimit": limits } } })).await;
+    let stranger = ("Host", "evil.example");
+    let guess = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        ask(gateway.addr, "GET", "/metrics", &[stranger, ("Authorization", &bearer)]).await
+    };
+    assert_eq!((guess("one").await.status, guess("two").await.status), (401, 401));
+    let locked = guess(TOKEN).await;
+    assert_eq!((locked.status, &locked.json()["error"]["type"]), (429, &json!("rate_limited")));
+    assert!(locked.headers["retry-after"].parse::<u64>().unwrap() > 0);
+    // Who asks from here, and brings no token, is not concerned.
+    assert_eq!(ask(gateway.addr, "GET", "/metrics", &[]).await.status, 200);
+}
+
 /// The value of a sample, by its name with labels.
 fn sample(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())

@@ -369,10 +369,19 @@ fn exited(parent: &Arc<Node>, child: Arc<Node>, stopping: bool) -> News {
             hint_after(parent, wait, move || Supervise::Respawn { child: name.clone(), generation });
         }
         Verdict::Park if spec.escalate && !by_order => return News::Escalated { child, exit },
-        Verdict::Park | Verdict::Rest => {}
-        Verdict::Forget => parent.forget(child.name()),
+        Verdict::Park => {}
+        Verdict::Rest => stop_orphans(&child),
+        Verdict::Forget => {
+            stop_orphans(&child);
+            parent.forget(child.name());
+        }
     }
     News::Exited { child, exit, fate }
+}
+
+/// Who ended for good without having ended its children, because it was killed, leaves nobody to do it.
+fn stop_orphans(node: &Node) {
+    node.children().iter().filter(|child| is_alive(child)).for_each(|child| stop(child, Order::Stop));
 }
 
 /// An order was not obeyed in time: kill; and if that was tried already, give the incarnation up.

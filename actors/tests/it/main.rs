@@ -4,5 +4,6 @@
 
 mod kernel;
 mod sim;
+mod startup;
 mod supervise;
 mod toy;

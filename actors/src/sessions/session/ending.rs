@@ -11,7 +11,7 @@ use crate::store::{
 use crate::tree::{Ctx, Fault, Reply};
 use crabtree_protocol::RunId;
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -53,10 +53,13 @@ impl Session {
             all.push(RunId::from(row.run_id.as_str()));
             self.settle_aborted(ctx, row, reason);
         }
-        if all.is_empty() {
+        // What others have stopped, or has just ended, is not over before it is durable.
+        let named = |id: &&RunId| run_id.as_ref().is_none_or(|only| only == *id);
+        let left: HashSet<RunId> = self.settling.iter().filter(named).cloned().collect();
+        if left.is_empty() {
             done.send(all);
         } else {
-            self.aborts.push(Abort { left: all.iter().cloned().collect(), all, done });
+            self.aborts.push(Abort { left, all, done });
         }
     }
 

@@ -27,6 +27,7 @@ impl World {
         sleep(Duration::from_secs(1)).await;
         self.check_rows();
         self.check_links();
+        self.check_stops();
         self.check_estate();
         self.late_reader().await;
         self.shut_down().await;
@@ -156,13 +157,42 @@ impl World {
                 );
             }
         }
-        found.extend(stopped_runs_that_start(
-            &wire.requests.values().collect::<Vec<_>>(),
-            |run| wire.starts.get(&self.plan.said[run].id).cloned().unwrap_or_default(),
-            |run| (self.key_of(run).to_string(), self.plan.said[run].id.clone()),
-        ));
         found.extend(self.out_of_order(&wire.requests, rows));
         found
+    }
+
+    /// What was said before somebody asks for it to be stopped does not start after the answer: what the same
+    /// client had sent, and what anybody had been told is accepted.
+    fn check_stops(&mut self) {
+        let mut said = Vec::new();
+        for (nth, link) in self.links.iter().enumerate() {
+            for request in link.wire.lock().requests.values().filter(|r| r.is_accepted()) {
+                if let Topic::Say { run, .. } = request.topic {
+                    let (key, id) = (self.key_of(run).to_string(), self.plan.said[run].id.clone());
+                    said.push((key, id, nth, request.number, request.acked));
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for (nth, link) in self.links.iter().enumerate() {
+            let wire = link.wire.lock();
+            for abort in wire.requests.values().filter(|r| r.answers.first().is_some_and(|a| a["ok"] == true))
+            {
+                let Topic::Abort(of, only) = &abort.topic else { continue };
+                let before = said.iter().filter(|(key, id, by, number, acked)| {
+                    key == of
+                        && only.as_ref().is_none_or(|only| only == id)
+                        && (*acked <= abort.sent || (*by == nth && *number < abort.number))
+                });
+                let late =
+                    |id: &str| wire.starts.get(id).is_some_and(|at| at.iter().any(|at| *at > abort.answered));
+                let started = before.filter(|(_, id, ..)| late(id));
+                found.extend(started.map(|(_, id, ..)| {
+                    format!("{}: {id} started after it was stopped: {:?}", link.name, abort.answers)
+                }));
+            }
+        }
+        self.problems.extend(found);
     }
 
     /// What one client said in one session, one after the other, was accepted in that order.
@@ -171,11 +201,11 @@ impl World {
         requests: &BTreeMap<String, super::wire::Request>,
         rows: &[(usize, InputRow)],
     ) -> Vec<String> {
-        let mut asked: Vec<_> = requests.iter().collect();
-        asked.sort_by_key(|(id, _)| id.rsplit('-').next().and_then(|n| n.parse::<u32>().ok()));
+        let mut asked: Vec<_> = requests.values().collect();
+        asked.sort_by_key(|request| request.number);
         let mut last: BTreeMap<String, (i64, String)> = BTreeMap::new();
         let mut found = Vec::new();
-        for (_, request) in asked {
+        for request in asked {
             let Topic::Say { run, .. } = request.topic else { continue };
             let Some((_, row)) = rows.iter().find(|(r, _)| *r == run).filter(|_| request.is_accepted())
             else {
@@ -273,6 +303,7 @@ impl World {
         if ended.is_err() {
             self.problem("the tree did not end");
         }
+        tree::fell(&self.root);
         sleep(Duration::from_millis(10)).await;
         for link in self.links.clone().iter().filter(|link| !*link.doomed.lock() && link.wire.lock().ready) {
             let closed = link.wire.lock().closed.clone();
@@ -297,30 +328,4 @@ fn wrong_end(end: &End, id: &str, outcome: &Outcome) -> Option<String> {
     let text = outcome.text.trim_end();
     let same = end.state == state && (state == "error" || end.text.as_deref().unwrap_or_default() == text);
     (!same).then(|| format!("{id} ended with {end:?}, but the outcome is {outcome:?}"))
-}
-
-/// What was acknowledged before somebody asked for it to be stopped does not start after the answer.
-fn stopped_runs_that_start(
-    requests: &[&super::wire::Request],
-    starts: impl Fn(usize) -> Vec<u64>,
-    named: impl Fn(usize) -> (String, String),
-) -> Vec<String> {
-    let mut found = Vec::new();
-    for abort in requests {
-        let Topic::Abort(key, only) = &abort.topic else { continue };
-        if abort.answers.first().is_none_or(|a| a["ok"] != true) {
-            continue;
-        }
-        for said in requests.iter().filter(|r| r.is_accepted() && r.answered <= abort.sent) {
-            let Topic::Say { run, .. } = said.topic else { continue };
-            let (session, id) = named(run);
-            if session != *key || only.as_ref().is_some_and(|only| *only != id) {
-                continue;
-            }
-            if starts(run).iter().any(|start| *start > abort.answered) {
-                found.push(format!("{id} started after it had been stopped: {:?}", abort.answers));
-            }
-        }
-    }
-    found
 }

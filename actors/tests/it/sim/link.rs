@@ -40,6 +40,7 @@ pub struct Link {
     pub conn: Weak<Conn>,
     /// Its end was asked for, by the client or by a fault.
     pub doomed: Mutex<bool>,
+    trace: Arc<Mutex<Trace>>,
     orders: mpsc::UnboundedSender<Order>,
 }
 
@@ -67,9 +68,10 @@ impl Link {
             name: format!("c{client}/{nth}"),
             id,
             client,
-            wire: Mutex::new(Wire::new(client == 0)),
+            wire: Mutex::new(Wire::new(client == 0 || manner.slow.is_some())),
             conn: Arc::downgrade(&conn),
             doomed: Mutex::new(false),
+            trace: trace.clone(),
             orders,
         });
         let serve = Serve {
@@ -88,7 +90,7 @@ impl Link {
     pub fn ask(&self, topic: Topic, method: &str, params: &Value) -> String {
         let mut wire = self.wire.lock();
         let id = format!("{}-{}", self.name, wire.requests.len());
-        wire.asked(id.clone(), topic);
+        wire.asked(id.clone(), topic, self.trace.lock().lines.len());
         let frame = encode_request(&id, method, Some(params.to_string().as_bytes()));
         let _ = self.orders.send(Order::Send(frame.into()));
         id
@@ -189,7 +191,7 @@ impl Serve {
     /// False at the close frame.
     fn take(&mut self, batch: &mut Vec<Item>) -> bool {
         let mut frames = Vec::new();
-        let bytes = batch.drain(..).map(|item| self.spool.take(item, &mut frames)).sum();
+        let bytes = self.spool.take_batch(batch.drain(..), &mut frames);
         self.conn.outbox.sent(bytes);
         self.read(frames);
         self.link.wire.lock().closed.is_none()
@@ -201,8 +203,8 @@ impl Serve {
             match frame {
                 Outgoing::Text(bytes) => {
                     let text = std::str::from_utf8(&bytes).unwrap();
-                    self.trace.lock().note(now, &self.link.name, text);
-                    let parsed = self.link.wire.lock().read(text);
+                    let seen = self.trace.lock().note(now, &self.link.name, text);
+                    let parsed = self.link.wire.lock().read(text, seen);
                     if let Some(frame) = parsed {
                         self.react(&frame);
                     }

@@ -221,13 +221,21 @@ impl Draft {
             0..36 => Act::Say { client, run: self.say(session) },
             36..42 => Act::Say { client, run: run? },
             42..44 => Act::Differently { client, run: run? },
-            44..48 => {
+            44..46 => {
+                // Stopped as soon as it is said.
+                let at_ms = at_ms + self.rng.random_range(0..3);
+                let spins = self.rng.random_range(0..40);
+                let act = Act::Abort { client, session, run: None };
+                self.plan.steps.push(Step { at_ms, spins, act });
+                Act::Say { client, run: self.say(session) }
+            }
+            46..49 => {
                 let run = run.filter(|_| self.rng.random_bool(0.5));
                 let session = run.and_then(|run| self.plan.said[run].session).unwrap_or(session);
                 Act::Abort { client, session, run }
             }
-            48..49 => Act::StopWord { client, session },
-            49..53 => Act::Wait { client, run, ms: self.rng.random_range(0..15_000) },
+            49..50 => Act::StopWord { client, session },
+            50..53 => Act::Wait { client, run, ms: self.rng.random_range(0..15_000) },
             53..54 => Act::Wait { client, run: None, ms: 10_000 },
             54..57 => Act::History { client, session },
             57..59 => Act::Health { client },
@@ -289,7 +297,7 @@ impl Draft {
             6..12 => Blow::Kill,
             12 => Blow::Hang,
             13 => Blow::HangRestart,
-            14..18 => Blow::Restart,
+            14..17 => Blow::Restart,
             _ => Blow::Slow(self.rng.random_range(20..400)),
         };
         let count = self.faults.entry(target).or_default();

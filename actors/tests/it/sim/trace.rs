@@ -15,11 +15,13 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub fn note(&mut self, at_ms: i64, who: &str, text: &str) {
+    /// Notes a line, and returns how many there are.
+    pub fn note(&mut self, at_ms: i64, who: &str, text: &str) -> usize {
         let plain = self.numbered(text);
         (at_ms, who, &plain).hash(&mut self.hasher);
         let end = plain.floor_char_boundary(LINE_CHARS);
         self.lines.push(format!("{at_ms} {who} {}", &plain[..end]));
+        self.lines.len()
     }
 
     pub fn hash(&self) -> u64 {

@@ -20,8 +20,12 @@ pub enum Topic {
 #[derive(Debug)]
 pub struct Request {
     pub topic: Topic,
-    /// Frames seen when it was sent, and when it was (first) answered.
-    pub sent: u64,
+    /// Its place among the requests of its connection.
+    pub number: usize,
+    /// What had been seen by everybody when it was sent, and when it was (first) answered.
+    pub sent: usize,
+    pub acked: usize,
+    /// Frames of its connection when it was (first) answered.
     pub answered: u64,
     pub answers: Vec<Value>,
 }
@@ -88,17 +92,18 @@ impl Wire {
         Self { thorough, ..Self::default() }
     }
 
-    pub fn asked(&mut self, id: String, topic: Topic) {
-        let request = Request { topic, sent: self.frames, answered: 0, answers: Vec::new() };
+    pub fn asked(&mut self, id: String, topic: Topic, sent: usize) {
+        let number = self.requests.len();
+        let request = Request { topic, number, sent, acked: 0, answered: 0, answers: Vec::new() };
         self.requests.insert(id, request);
     }
 
-    /// Reads a frame; returns the parsed one if it is an answer or the challenge.
-    pub fn read(&mut self, text: &str) -> Option<Value> {
+    /// Reads a frame, the `seen`th of all; returns the parsed one if it is an answer or the challenge.
+    pub fn read(&mut self, text: &str, seen: usize) -> Option<Value> {
         self.frames += 1;
         let Some(rest) = text.strip_prefix("{\"type\":\"event\",\"event\":\"") else {
             let frame: Value = serde_json::from_str(text).unwrap();
-            self.answer(&frame);
+            self.answer(&frame, seen);
             return Some(frame);
         };
         let name = rest.split('"').next().unwrap_or_default();
@@ -131,7 +136,7 @@ impl Wire {
         self.problems.push(what);
     }
 
-    fn answer(&mut self, frame: &Value) {
+    fn answer(&mut self, frame: &Value, seen: usize) {
         let id = frame["id"].as_str().unwrap_or_default();
         let frames = self.frames;
         if id == "connect" {
@@ -148,7 +153,7 @@ impl Wire {
             }
             Some(request) => {
                 if request.answers.is_empty() {
-                    request.answered = frames;
+                    (request.answered, request.acked) = (frames, seen);
                 }
                 request.answers.push(frame.clone());
             }
@@ -199,7 +204,7 @@ impl Wire {
     fn delta(&mut self, event: &Value) {
         let payload = &event["payload"];
         let run = payload["runId"].as_str().unwrap_or_default().to_owned();
-        if !self.starts.contains_key(&run) {
+        if !self.starts.contains_key(&run) || self.gaps > 0 {
             return;
         }
         let text = self.texts.entry(run.clone()).or_default();

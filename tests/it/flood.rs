@@ -1,0 +1,166 @@
+//! Floods from clients that never authenticate: damaged frames, and sockets that are half open, slow or full of
+//! garbage. Each is answered or closed, and nothing is left of it.
+
+use crate::client::{Client, Intro, connect_params};
+use crate::gateway::{Embedded, Process};
+use futures_util::{SinkExt, StreamExt};
+use mutate::{Dice, damaged, seeds};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+
+#[path = "../../protocol/tests/mutate/mod.rs"]
+mod mutate;
+
+/// Damaged frames that are sent through sockets.
+const FRAMES: usize = 3_000;
+/// Sockets that never authenticate, in waves.
+const WAVES: usize = 40;
+const WAVE: usize = 250;
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A socket from the `nth` address of this machine; only Linux has more than one.
+async fn tcp(to: SocketAddr, nth: usize) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    let _ = socket.bind((Ipv4Addr::new(127, 8, (nth / 250) as u8, (nth % 250) as u8 + 1), 0).into());
+    socket.connect(to).await.unwrap()
+}
+
+/// accepts: B6, B10
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_frames_are_answered_or_closed() {
+    let config = json!({ "gateway": {
+        "handshakeTimeoutMs": 2_000, "maxPreauthConnectionsPerIp": 1_000,
+        "auth": { "rateLimit": { "exemptLoopback": false, "maxAttempts": 64, "windowMs": 1 } },
+    } });
+    let gateway = Arc::new(Embedded::with(config).await);
+    let seeds = Arc::new(seeds());
+    let mut senders = tokio::task::JoinSet::new();
+    for lane in 0..16 {
+        let (gateway, seeds) = (gateway.clone(), seeds.clone());
+        senders.spawn(async move {
+            let mut dice = Dice(0x0dd_ba11 + lane as u64);
+            for _ in 0..FRAMES / 16 {
+                let stream = tcp(gateway.addr, lane).await;
+                let (mut ws, _) = client_async(format!("ws://{}", gateway.addr), stream).await.unwrap();
+                let frame = damaged(&mut dice, &seeds);
+                match dice.roll(8) {
+                    // Not even a frame.
+                    0 => drop(ws.get_mut().write_all(&frame).await),
+                    1 => drop(ws.send(Message::binary(frame)).await),
+                    _ => drop(ws.send(Message::text(String::from_utf8_lossy(&frame).into_owned())).await),
+                }
+                let mut answered = false;
+                while let Some(Ok(message)) = tokio::time::timeout(Duration::from_secs(20), ws.next())
+                    .await
+                    .expect("an answer or a close")
+                {
+                    if let Message::Close(Some(close)) = &message {
+                        assert_ne!(u16::from(close.code), 1011, "the connection crashed");
+                    }
+                    answered |= message.to_text().is_ok_and(|text| text.contains(r#""ok":true"#));
+                    if answered {
+                        break;
+                    }
+                }
+            }
+        });
+    }
+    while let Some(sent) = senders.join_next().await {
+        sent.unwrap();
+    }
+    let mut admin = Client::admin(gateway.addr).await;
+    let connections = admin.call("system.actors", json!({ "path": "gateway/connections", "depth": 1 })).await;
+    assert_eq!(connections["root"]["restarts"], 0, "{connections}");
+}
+
+/// What a process holds: file descriptors, and kilobytes of memory.
+fn held(pid: u32) -> (usize, u64) {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (files, memory.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+/// One client that never authenticates; it holds its socket for a while.
+async fn loiter(to: SocketAddr, nth: usize) -> TcpStream {
+    let mut stream = tcp(to, nth % 25).await;
+    let mut answer = [0; 512];
+    match nth % 5 {
+        // Half open: nothing is ever said.
+        0 => {}
+        // Slow: the head never ends.
+        1 => drop(stream.write_all(&UPGRADE.as_bytes()[..40]).await),
+        // Garbage instead of HTTP.
+        2 => drop(stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, b'\n', b'\r']).await),
+        // A WebSocket that stays silent, or ends in the middle of a frame, or is garbage.
+        kind => {
+            let _ = stream.write_all(UPGRADE.as_bytes()).await;
+            let _ = stream.read(&mut answer).await;
+            let rest: &[u8] = if kind == 3 { &[] } else { &[0x81, 0xfe, 0x40, 0, 1, 2, 3, 4, b'{'] };
+            let _ = stream.write_all(rest).await;
+            if nth.is_multiple_of(7) {
+                let _ = stream.write_all(&[0xff; 64]).await;
+            }
+        }
+    }
+    stream
+}
+
+/// Ten thousand sockets that never authenticate leave nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_loiterers_leave_files_and_memory_where_they_were() {
+    if !cfg!(target_os = "linux") {
+        return; // There is no /proc.
+    }
+    let state = tempfile::tempdir().unwrap();
+    let gateway = Process::start(state.path()).await;
+    let (pid, to) = (gateway.pid(), gateway.addr);
+    let mut client = Client::admin(to).await;
+    let wave = async |client: &mut Client| {
+        let mut sockets = tokio::task::JoinSet::new();
+        for nth in 0..WAVE {
+            sockets.spawn(loiter(to, nth));
+        }
+        let sockets = sockets.join_all().await;
+        // Who has authenticated is served all the same.
+        client.call("health", json!({})).await;
+        sockets
+    };
+    let (files, _) = held(pid);
+    // The first wave pays for what is kept for the next one: threads, buffers, the allocator's arenas.
+    drop(wave(&mut client).await);
+    let settled = async || {
+        for _ in 0..200 {
+            if held(pid).0 <= files {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        held(pid)
+    };
+    let (_, memory) = settled().await;
+    for _ in 1..WAVES {
+        drop(wave(&mut client).await);
+    }
+    let after = settled().await;
+    assert!(after.0 <= files + 4, "{} files, {files} before", after.0);
+    assert!(after.1 < memory + 24 * 1024, "{} kB, {memory} kB before", after.1);
+    // Those that never go are shown the door: 15 s for the head of a request, and for a handshake.
+    let loiterers = wave(&mut client).await;
+    let start = std::time::Instant::now();
+    assert!(held(pid).0 > files + WAVE / 2);
+    let after = settled().await;
+    assert!(after.0 <= files + 4, "{} files, {files} before", after.0);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    drop(loiterers);
+    let (mut late, challenge) = Client::open(to).await;
+    let answer: Value = late.response_to("connect", connect_params(&Intro::default(), &challenge)).await;
+    assert_eq!(answer["ok"], true);
+}
