@@ -6,6 +6,7 @@ mod client;
 mod gateway;
 
 mod access;
+mod calls;
 mod chat;
 mod config;
 mod durability;

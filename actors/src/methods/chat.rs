@@ -32,6 +32,8 @@ struct Said {
     text: String,
     model: Option<String>,
     timeout_ms: Option<u64>,
+    /// The session was not named, and the acknowledgement does not name it either.
+    unnamed: bool,
 }
 
 impl Said {
@@ -45,6 +47,9 @@ impl Said {
         let mut body = json!({ "sender": sender });
         if let Some(model) = self.model {
             body["model"] = json!(model);
+        }
+        if self.unnamed {
+            body["unnamed"] = json!(true);
         }
         if let Some(ms) = self.timeout_ms {
             body["timeoutMs"] = json!(ms);
@@ -93,14 +98,19 @@ pub(super) fn agent(call: Call<'_>) {
     if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
         return call.responder.refuse(no_attachments());
     }
-    let key = match params.session_key.as_deref().filter(|key| !key.is_empty()) {
-        Some(key) => SessionKey::canonical(key, &agent),
-        None => {
-            // As recorded: who names a session by its id alone gets the one whose key ends in that id.
-            let id = params.session_id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&run_id);
-            SessionKey::canonical(SessionKey::explicit(&agent, id).as_str(), &agent)
+    let named = params.session_key.as_deref().filter(|key| !key.is_empty());
+    let by_id = params.session_id.as_deref().filter(|id| !id.is_empty());
+    // As recorded: a session named by its id alone is the one whose key ends in that id; an agent named alone
+    // is spoken to in its main session; and who names nothing gets a session of the run's own.
+    let key = match (named, by_id) {
+        (Some(key), _) => SessionKey::canonical(key, &agent),
+        (None, None) if params.agent_id.is_some() => SessionKey::canonical(&catalog.main_key, &agent),
+        (None, id) => {
+            let own = SessionKey::explicit(&agent, id.unwrap_or(&run_id));
+            SessionKey::canonical(own.as_str(), &agent)
         }
     };
+    let unnamed = named.is_none() && (by_id.is_some() || params.agent_id.is_none());
     let key = match key {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
@@ -111,7 +121,7 @@ pub(super) fn agent(call: Call<'_>) {
     });
     let timeout_ms = params.timeout.map(|s| s.get().saturating_mul(1000)).filter(|ms| *ms > 0);
     let text = params.message.into_string();
-    submit(call, key, Said { kind: "agent", run_id, text, model, timeout_ms });
+    submit(call, key, Said { kind: "agent", run_id, text, model, timeout_ms, unnamed });
 }
 
 pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
@@ -141,6 +151,7 @@ pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         text: params.message,
         model: None,
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
+        unnamed: false,
     };
     submit(call, key, said);
 }
@@ -196,6 +207,7 @@ fn system_event(text: String) -> Said {
         text: format!("System event: {text}"),
         model: None,
         timeout_ms: None,
+        unnamed: false,
     }
 }
 

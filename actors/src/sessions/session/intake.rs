@@ -6,7 +6,7 @@ use crate::sessions::outcome::{Outcome, Status};
 use crate::store::{InputRow, InputState, NewInput, NewMessage, SessionUpdate, WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault, Reply};
 use crabtree_protocol::params::core::Ok as Done;
-use crabtree_protocol::{Refusal, RunId, SessionKey};
+use crabtree_protocol::{Refusal, RunId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -141,7 +141,7 @@ impl Session {
         let mut ack = json!({
             "runId": run_id, "agentId": key.agent_id(), "status": "accepted", "acceptedAt": now,
         });
-        if *key != SessionKey::explicit(key.agent_id(), run_id.as_str()) {
+        if row.body.get("unnamed").is_none() {
             ack["sessionKey"] = json!(key);
         }
         responder.ack(&ack);
