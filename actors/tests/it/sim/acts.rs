@@ -99,7 +99,10 @@ impl World {
             Blow::Panic => node.inject(Chaos::Panic),
             Blow::Kill => node.kill(),
             Blow::Hang | Blow::HangRestart => node.inject(Chaos::Hang),
-            Blow::Slow(ms) => node.inject(Chaos::Slow(Duration::from_millis(ms))),
+            Blow::Slow(ms) => {
+                self.slowed.insert(target);
+                node.inject(Chaos::Slow(Duration::from_millis(ms)))
+            }
             Blow::Restart => node.command(Order::Restart),
             Blow::Park => node.command(Order::Park),
             Blow::Resume => {
@@ -109,6 +112,14 @@ impl World {
                 node.state().0 == NodeState::Parked && node.command(Order::Restart)
             }
         };
+    }
+
+    /// Nobody stays slow.
+    pub fn hurry(&mut self) {
+        self.links.iter().for_each(|link| link.hurry());
+        for target in std::mem::take(&mut self.slowed) {
+            self.strike(target, Blow::Restart);
+        }
     }
 
     /// Nobody waits for what a parked session was asked to do.

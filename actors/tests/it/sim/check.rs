@@ -19,7 +19,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 impl World {
     /// Lets everything come to rest, and looks at all that is left of the story.
     pub async fn conclude(&mut self) {
-        self.links.iter().for_each(|link| link.hurry());
+        self.hurry();
         let unrest = self.rest().await;
         if !unrest.is_empty() {
             return self.problems.extend(unrest);
@@ -262,7 +262,7 @@ impl World {
     async fn late_reader(&mut self) {
         let rows = self.rows();
         let nth = self.links.len();
-        let manner = Manner { slow: None, device: false, subscribes: false };
+        let manner = Manner { slow: None, device: false, subscribes: false, from_start: false };
         let link = Link::open(&self.wiring, &self.trace, (0, nth), manner);
         self.links.push(link.clone());
         sleep(Duration::from_millis(50)).await;

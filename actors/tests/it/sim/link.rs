@@ -50,6 +50,8 @@ pub struct Manner {
     pub slow: Option<(usize, u64)>,
     pub device: bool,
     pub subscribes: bool,
+    /// It is there before anything is said.
+    pub from_start: bool,
 }
 
 impl Link {
@@ -68,7 +70,7 @@ impl Link {
             name: format!("c{client}/{nth}"),
             id,
             client,
-            wire: Mutex::new(Wire::new(client == 0 || manner.slow.is_some())),
+            wire: Mutex::new(Wire::new(manner.from_start)),
             conn: Arc::downgrade(&conn),
             doomed: Mutex::new(false),
             trace: trace.clone(),

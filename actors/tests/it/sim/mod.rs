@@ -30,7 +30,7 @@ use tally::Tally;
 use world::World;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 120;
+const SEEDS: u64 = 80;
 /// Seeds that are told twice.
 const TWICE: u64 = 4;
 

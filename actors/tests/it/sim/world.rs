@@ -1,7 +1,7 @@
 //! The whole tree in one thread and simulated time, and the hand that carries a plan out.
 
 use super::link::{Link, Manner, TOKEN};
-use super::plan::{Plan, STATIC};
+use super::plan::{Plan, STATIC, Target};
 use super::trace::Trace;
 use super::wire::Topic;
 use crabtree_actors::estate::{Boot, Estate, EstateArgs, Part};
@@ -44,6 +44,8 @@ pub struct World {
     pub reboots: usize,
     /// Connections to processes that have ended.
     pub of_before: usize,
+    /// Who was made slow: a restart may have been lost with who should have done it.
+    pub slowed: BTreeSet<Target>,
     presence: u64,
     started: Instant,
 }
@@ -111,6 +113,7 @@ impl World {
             parked: 0,
             reboots: 0,
             of_before: 0,
+            slowed: BTreeSet::new(),
             presence: 0,
             started: Instant::now(),
         };
@@ -166,7 +169,12 @@ impl World {
 
     pub fn connect(&mut self, client: usize) {
         let persona = &self.plan.clients[client];
-        let manner = Manner { slow: persona.slow, device: persona.device, subscribes: persona.subscribes };
+        let manner = Manner {
+            slow: persona.slow,
+            device: persona.device,
+            subscribes: persona.subscribes,
+            from_start: self.links.len() < self.plan.clients.len(),
+        };
         self.links.push(Link::open(&self.wiring, &self.trace, (client, self.links.len()), manner));
     }
 
