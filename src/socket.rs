@@ -56,11 +56,12 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         .max_frame_size(Some(MAX_PAYLOAD))
         .accept_unmasked_frames(false);
     let ws = WebSocketStream::from_partially_read(gate, early, Role::Server, Some(config)).await;
-    let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), reply));
-    let Ok(actor) = timeout(OPEN_TIMEOUT, open).await else {
+    let actor = Slot::default();
+    let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply));
+    if timeout(OPEN_TIMEOUT, open).await.is_err() {
         wiring.store.estate.conns.forget(conn.id());
         return;
-    };
+    }
     let ping_interval_ms = wiring.store.estate.config.load().settings.gateway.ping_interval_ms.max(1);
     let spool = Spool::default();
     Socket { ws, conn, actor, spool, alive: true, farewell: None, ping_interval_ms }.serve(items).await;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// What the parent of all connections hears.
 pub enum ConnectionsMsg {
-    /// A socket was accepted: start its actor and say where its frames go.
-    Open(Arc<Conn>, Reply<Slot<ConnectionMsg>>),
+    /// A socket was accepted: start its actor behind this address.
+    Open(Arc<Conn>, Slot<ConnectionMsg>, Reply<()>),
 }
 
 /// See the module.
@@ -32,14 +32,13 @@ impl Behavior for Connections {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<ConnectionsMsg>, msg: ConnectionsMsg) -> Result<(), Fault> {
-        let ConnectionsMsg::Open(conn, reply) = msg;
-        let slot = Slot::default();
+        let ConnectionsMsg::Open(conn, slot, opened) = msg;
         let args = ConnectionArgs { conn: conn.clone(), wiring: self.wiring.clone() };
         let spec =
             ChildSpec::new::<Connection>(conn.id().to_string(), Restart::Temporary, args, &slot).quiet();
         match ctx.spawn(spec) {
             // The same socket asks again if it lost the first answer.
-            Ok(_) | Err(Duplicate(_)) => reply.send(slot),
+            Ok(_) | Err(Duplicate(_)) => opened.send(()),
         }
         self.opened += 1;
         ctx.publish_info(json!({ "open": self.wiring.store.estate.conns.count(), "opened": self.opened }));

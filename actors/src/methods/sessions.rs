@@ -22,8 +22,15 @@ const MAX_LIST_LIMIT: u64 = 1_000;
 /// Characters of a title made from the first message.
 const TITLE_CHARS: usize = 60;
 
+/// A session with the texts that were asked for.
+struct Row {
+    record: SessionRecord,
+    first: Option<String>,
+    last: Option<String>,
+}
+
 struct Listed {
-    rows: Vec<(SessionRecord, Option<String>)>,
+    rows: Vec<Row>,
     total: i64,
 }
 
@@ -41,14 +48,16 @@ async fn read(store: &Store, params: &ListParams) -> Result<Value, Refusal> {
     let estate = &store.estate;
     let now = estate.clock.now_ms();
     let filter = filter(params, now);
-    let last = params.include_last_message.unwrap_or(false) || params.include_derived_titles.unwrap_or(false);
+    let last = params.include_last_message.unwrap_or(false);
+    let first = params.include_derived_titles.unwrap_or(false);
     let (limit, offset) = (filter.limit, filter.offset);
     let listed = store
         .read(move |c| {
             let (records, total) = store::list_sessions(c, &filter)?;
             let preview = |record: SessionRecord| {
-                let text = if last { store::last_message_preview(c, &record.key)? } else { None };
-                Ok::<_, store::StoreError>((record, text))
+                let first = if first { store::first_message_preview(c, &record.key)? } else { None };
+                let last = if last { store::last_message_preview(c, &record.key)? } else { None };
+                Ok::<_, store::StoreError>(Row { record, first, last })
             };
             Ok(Listed {
                 rows: records.into_iter().map(preview).collect::<Result<_, store::StoreError>>()?,
@@ -57,29 +66,21 @@ async fn read(store: &Store, params: &ListParams) -> Result<Value, Refusal> {
         })
         .await
         .map_err(|e| store_refusal(&e))?;
-    Ok(page(estate, params, &listed, (limit, offset), now))
+    Ok(page(estate, &listed, (limit, offset), now))
 }
 
-fn page(
-    estate: &Estate,
-    params: &ListParams,
-    listed: &Listed,
-    (limit, offset): (u32, u32),
-    now: i64,
-) -> Value {
+fn page(estate: &Estate, listed: &Listed, (limit, offset): (u32, u32), now: i64) -> Value {
     let catalog = estate.catalog.load();
     let active: HashMap<String, _> =
         estate.ledgers.active().into_iter().map(|(key, run)| (key.to_string(), run)).collect();
     let mut rows = Vec::with_capacity(listed.rows.len());
-    for (record, text) in &listed.rows {
+    for Row { record, first, last } in &listed.rows {
         let mut row = session_row(record, active.get(&record.key), &catalog, now);
-        if let Some(text) = text {
-            if params.include_last_message.unwrap_or(false) {
-                row["lastMessagePreview"] = json!(text);
-            }
-            if params.include_derived_titles.unwrap_or(false) {
-                row["derivedTitle"] = json!(text.chars().take(TITLE_CHARS).collect::<String>());
-            }
+        if let Some(text) = last {
+            row["lastMessagePreview"] = json!(text);
+        }
+        if let Some(text) = first {
+            row["derivedTitle"] = json!(text.chars().take(TITLE_CHARS).collect::<String>());
         }
         rows.push(row);
     }

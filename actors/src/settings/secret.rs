@@ -86,7 +86,7 @@ pub enum SecretError {
     },
     /// This kind of reference cannot be followed.
     #[error(
-        "{key} refers to a file or a command, which is not supported yet; use {{source: \"env\", id: \"NAME\"}}"
+        "{key} is sealed, or refers to a file or a command, which is not supported yet; use {{source: \"env\", id: \"NAME\"}}"
     )]
     Unsupported {
         /// The configuration key.
@@ -100,6 +100,9 @@ impl SecretInput {
         let name = match self {
             Self::Text(text) => match variable_name(text) {
                 Some(name) => name,
+                None if text.starts_with("sealed:") => {
+                    return Err(SecretError::Unsupported { key: key.into() });
+                }
                 None if text.trim().is_empty() => return Err(SecretError::Empty { key: key.into() }),
                 None => return Ok(Secret::new(text)),
             },

@@ -22,8 +22,8 @@ pub use rows::*;
 pub use rusqlite::Connection;
 pub use sessions::{ListFilter, list_sessions, session};
 pub use transcript::{
-    HistoryPage, HistoryResult, SearchHit, history, history_after, last_message_preview, message,
-    messages_by_run, search, text_of,
+    HistoryPage, HistoryResult, SearchHit, first_message_preview, history, history_after,
+    last_message_preview, message, messages_by_run, search, text_of,
 };
 pub use usage::{DAY_MS, DayUsage, usage_by_day};
 

@@ -227,6 +227,16 @@ pub fn last_message_preview(conn: &Connection, key: &str) -> Result<Option<Strin
     Ok(spoken.map(|row| excerpt(&text_of(&row.message), "")).find(|text| !text.is_empty()))
 }
 
+/// The start (160 characters) of the first thing a person said; `None` if nothing with text was said in the
+/// first 20 rows.
+///
+/// # Errors
+/// What SQLite says.
+pub fn first_message_preview(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    let said = history_after(conn, key, 0, PREVIEW_ROWS)?.into_iter().filter(|r| r.kind == "user");
+    Ok(said.map(|row| excerpt(&text_of(&row.message), "")).find(|text| !text.is_empty()))
+}
+
 /// A message that matches a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchHit {

@@ -8,7 +8,7 @@ use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::{Outgoing, Spool};
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
 use crabtree_actors::store::Db;
-use crabtree_actors::tree::{self, Clock};
+use crabtree_actors::tree::{self, Clock, Slot};
 use crabtree_protocol::ConnId;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -38,7 +38,8 @@ fn estate() -> Arc<Estate> {
 async fn connect(wiring: &Arc<Wiring>) -> (Value, Option<(u16, String)>) {
     let (conn, mut items) =
         wiring.store.estate.conns.open(ConnId::random(), Peer::new([127, 0, 0, 1].into()));
-    let actor = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), reply)).await;
+    let actor = Slot::default();
+    wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply)).await;
     actor.newer_than(0).await;
     let client = json!({ "id": "cli", "mode": "cli", "version": "1", "platform": "linux" });
     let params =

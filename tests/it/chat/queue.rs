@@ -161,7 +161,9 @@ async fn sessions_come_into_being_when_they_are_spoken_to() {
         say(&mut client, key, run, run).await;
         client.chat_end(run).await;
     }
-    let list = client.call("sessions.list", json!({ "includeLastMessage": true })).await;
+    let asked = json!({ "includeLastMessage": true, "includeDerivedTitles": true });
+    let list = client.call("sessions.list", asked).await;
+    assert_eq!(list["sessions"][0]["derivedTitle"], "k2", "the first thing that was said");
     let rows = list["sessions"].as_array().unwrap();
     let keys: Vec<_> = rows.iter().map(|r| (r["key"].as_str().unwrap(), r["isMain"] == true)).collect();
     assert_eq!(keys, [("agent:main:side", false), ("agent:main:main", true)], "the newest first");

@@ -134,8 +134,9 @@ impl Serve {
         mut orders: mpsc::UnboundedReceiver<Order>,
     ) {
         let conn = self.conn.clone();
-        let open = self.wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), reply));
-        let actor = open.await;
+        let actor = Slot::default();
+        let open = |reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply);
+        self.wiring.connections.ask(open).await;
         actor.newer_than(0).await;
         self.serve(&actor, &mut items, &mut orders).await;
         // As the socket does: what is queued is taken, the close frame above all.
