@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::gateway::Process;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// Enough words for a turn that is certainly still running when the process is killed.
 const LONG: usize = 200;
@@ -120,6 +121,22 @@ async fn sigterm_lets_the_running_turn_end_and_refuses_new_ones() {
     assert_eq!(client.chat_end("last").await["state"], "final");
     assert_eq!(client.until_closed().await, Some((1012, "service restart".into())));
     assert!(gateway.ended().success());
+}
+
+#[tokio::test]
+async fn a_second_sigterm_does_not_wait_for_the_running_turn() {
+    let state = tempfile::tempdir().unwrap();
+    let mut gateway = Process::start(state.path()).await;
+    let mut client = Client::admin(gateway.addr).await;
+    client.call("chat.send", said("word ".repeat(1_000), "long")).await;
+    client.event(|e| e["payload"]["state"] == "delta").await;
+    gateway.signal("TERM");
+    // The drain has begun once it refuses.
+    while client.response_to("health", json!({})).await["ok"] == true {}
+    let start = Instant::now();
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(10), "the turn would have taken 20 s");
 }
 
 /// Unwinding is what everything here rests on.
