@@ -53,19 +53,8 @@ impl EventScope {
     }
 }
 
-/// Whether a frame may be left out for a connection that is too slow. It depends on the payload
-/// (a chat delta may, the final may not), so the publisher says it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Droppable {
-    /// The connection is closed rather than missing it.
-    #[default]
-    No,
-    /// It may be left out; its `seq` is consumed all the same.
-    WhenSlow,
-}
-
 macro_rules! events {
-    ($($(#[$meta:meta])* $variant:ident $name:literal $scope:ident $drop:ident;)+) => {
+    ($($(#[$meta:meta])* $variant:ident $name:literal $scope:ident;)+) => {
         /// An event of the gateway.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Event { $($(#[$meta])* $variant,)+ }
@@ -88,61 +77,51 @@ macro_rules! events {
             pub const fn scope(self) -> EventScope {
                 match self { $(Event::$variant => EventScope::$scope,)+ }
             }
-
-            /// Whether it may be left out for slow connections unless the publisher says otherwise.
-            pub const fn droppable(self) -> Droppable {
-                match self { $(Event::$variant => Droppable::$drop,)+ }
-            }
         }
     };
 }
 
 events! {
     /// The first frame on a connection.
-    ConnectChallenge "connect.challenge" Direct No;
+    ConnectChallenge "connect.challenge" Direct;
     /// What a run does, step by step.
-    Agent "agent" Read No;
+    Agent "agent" Read;
     /// A run's visible text; deltas and status frames are published as droppable.
-    Chat "chat" Read No;
+    Chat "chat" Read;
     /// Models or commands of a chat changed.
-    ChatMetadataChanged "chat.metadata.changed" Read No;
+    ChatMetadataChanged "chat.metadata.changed" Read;
     /// A row was added to a session's transcript.
-    SessionMessage "session.message" Read No;
+    SessionMessage "session.message" Read;
     /// A tool step of a session's run.
-    SessionTool "session.tool" Read WhenSlow;
+    SessionTool "session.tool" Read;
     /// A session's row changed.
-    SessionsChanged "sessions.changed" Read No;
+    SessionsChanged "sessions.changed" Read;
     /// The full presence list.
-    Presence "presence" Read No;
+    Presence "presence" Read;
     /// A sign of life.
-    Tick "tick" Everyone No;
+    Tick "tick" Everyone;
     /// The gateway goes down.
-    Shutdown "shutdown" Everyone No;
+    Shutdown "shutdown" Everyone;
     /// The health snapshot.
-    Health "health" Everyone No;
+    Health "health" Everyone;
     /// A heartbeat ran or was skipped.
-    Heartbeat "heartbeat" Everyone No;
+    Heartbeat "heartbeat" Everyone;
     /// A background task changed.
-    Task "task" Read No;
+    Task "task" Read;
     /// A device asks to pair.
-    DevicePairRequested "device.pair.requested" Pairing No;
+    DevicePairRequested "device.pair.requested" Pairing;
     /// A device's request was decided.
-    DevicePairResolved "device.pair.resolved" Pairing No;
+    DevicePairResolved "device.pair.resolved" Pairing;
     /// The configuration changed.
-    ConfigChanged "config.changed" Read No;
+    ConfigChanged "config.changed" Read;
     /// An actor changed its state (ours).
-    SystemActorsChanged "system.actors.changed" Read No;
+    SystemActorsChanged "system.actors.changed" Read;
 }
 
 impl Event {
     /// The names for `features.events`.
     pub fn advertised_names() -> impl Iterator<Item = &'static str> {
         Self::ALL.iter().map(|event| event.name())
-    }
-
-    /// Whether the frame carries the state version (only `presence` and `health`).
-    pub const fn has_state_version(self) -> bool {
-        matches!(self, Self::Presence | Self::Health)
     }
 }
 

@@ -157,11 +157,6 @@ impl<M: Send + 'static> Slot<M> {
         self.0.generation.load(Acquire)
     }
 
-    /// Whether an incarnation is in place.
-    pub fn is_filled(&self) -> bool {
-        self.0.addr.load().is_some()
-    }
-
     /// Resolves when a generation other than `seen` fills the slot.
     pub async fn newer_than(&self, seen: u64) {
         loop {

@@ -27,13 +27,6 @@ string_enum! {
     }
 }
 
-impl ChatState {
-    /// Whether a slow connection may miss the event.
-    pub const fn is_droppable(self) -> bool {
-        matches!(self, Self::Status | Self::Delta)
-    }
-}
-
 record! {
     /// Payload of `chat`.
     pub struct ChatEvent {

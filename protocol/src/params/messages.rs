@@ -20,11 +20,6 @@ pub enum Content {
 }
 
 impl Content {
-    /// One block of text.
-    pub fn text_block(text: impl Into<String>) -> Self {
-        Self::Blocks(vec![Block::Text { text: text.into() }])
-    }
-
     /// The visible text, blocks joined by blank lines.
     pub fn visible_text(&self) -> String {
         match self {
