@@ -12,7 +12,7 @@ use super::db::{StoreError, Sync, private_file};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -130,6 +130,14 @@ CREATE TABLE tokens (
     revoked_at INTEGER,
     PRIMARY KEY (device_id, role)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Several inputs may be answered by one turn, and a backlog has an order of its own.
+const V2: &str = "
+ALTER TABLE inputs ADD COLUMN turn TEXT;
+ALTER TABLE inputs ADD COLUMN priority INTEGER NOT NULL DEFAULT 1;
+UPDATE inputs SET turn = run_id WHERE attempts > 0;
+CREATE INDEX inputs_turn ON inputs (turn) WHERE turn IS NOT NULL;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.
