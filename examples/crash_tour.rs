@@ -54,6 +54,7 @@ async fn start(state_dir: std::path::PathBuf) -> anyhow::Result<Gateway> {
         device_key: rand::random(),
         log_ring: Arc::new(LogRing::default()),
         listen: vec![([127, 0, 0, 1], 0).into()],
+        models: vec![],
     })
     .await?;
     gateway.ready().await;

@@ -6,43 +6,31 @@
 //! Everything a request needs is encoded beforehand and an answer is only looked at where it says what it is,
 //! so that the figures are the server's rather than the client's.
 
+mod measured;
+
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use crabtree_protocol::client::encode_request;
 use futures_util::{FutureExt, SinkExt, StreamExt};
+use measured::{Gateway, IDLE, TOKEN, Ws, connect_request, frame, hello, round};
 use serde_json::{Map, Value, json};
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-/// The token of the gateway that is started.
-const TOKEN: &str = "a-token-for-measurements-only";
-/// A gateway that has not let anybody in after this long has failed.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// No answer takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two attempts to connect to a gateway that starts.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(1);
-/// How long the gateway is left alone before its memory is read.
-const IDLE: Duration = Duration::from_secs(5);
 /// Ticks a second of the times in /proc; the same on every Linux of today.
 const CLOCK_TICKS: u64 = 100;
 
 /// Bytes of the payloads that the server for comparison answers with.
 const BARE_HELLO: usize = 2_000;
 const BARE_HEALTH: usize = 700;
-
-type Ws = WebSocketStream<TcpStream>;
 
 #[derive(Parser)]
 #[command(about = "Measures a gateway")]
@@ -131,7 +119,7 @@ async fn start(cli: &Cli, runs: usize) -> Result<(Value, String)> {
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs {
         let begun = Instant::now();
-        let _gateway = Gateway::start(cli).await?;
+        let _gateway = Started::of(cli).await?;
         times.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
@@ -146,7 +134,7 @@ async fn start(cli: &Cli, runs: usize) -> Result<(Value, String)> {
 }
 
 async fn rss(cli: &Cli) -> Result<(Value, String)> {
-    let gateway = Gateway::start(cli).await?;
+    let Started { gateway, _state } = Started::of(cli).await?;
     tokio::time::sleep(IDLE).await;
     let (all, own) = (gateway.memory("VmRSS")?, gateway.memory("RssAnon")?);
     let line = json!({ "measure": "rss", "idleMb": round(all), "anonymousMb": round(own) });
@@ -277,34 +265,6 @@ async fn sum(mut tasks: JoinSet<Result<u64>>) -> Result<u64> {
     Ok(sum)
 }
 
-// ---- the client ----
-
-/// Opens a socket and goes through the handshake.
-async fn hello(addr: SocketAddr, connect: &Utf8Bytes) -> Result<Ws> {
-    let stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
-    let url = format!("ws://{addr}/");
-    let (mut ws, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
-    let challenge = frame(&mut ws).await?;
-    ensure!(challenge.contains("connect.challenge"), "not a challenge: {}", challenge.as_str());
-    ws.send(Message::Text(connect.clone())).await?;
-    let hello = frame(&mut ws).await?;
-    ensure!(hello.starts_with(r#"{"type":"res","id":"c","ok":true"#), "refused: {}", hello.as_str());
-    Ok(ws)
-}
-
-/// The next frame.
-async fn frame(ws: &mut Ws) -> Result<Utf8Bytes> {
-    loop {
-        match ws.next().await.context("the socket has ended")?? {
-            Message::Text(text) => return Ok(text),
-            Message::Close(close) => bail!("closed: {close:?}"),
-            _ => {}
-        }
-    }
-}
-
 fn is_response(text: &str) -> bool {
     text.starts_with(r#"{"type":"res""#)
 }
@@ -315,27 +275,13 @@ fn is_turn_event(text: &str) -> bool {
         .any(|head| text.starts_with(head))
 }
 
-/// The request every connection begins with.
-fn connect_request(token: &str) -> Utf8Bytes {
-    let params = json!({
-        "minProtocol": 4,
-        "maxProtocol": 4,
-        "client": { "id": "gateway-client", "mode": "backend", "version": "0", "platform": "linux" },
-        "caps": [],
-        "role": "operator",
-        "scopes": ["operator.read", "operator.write"],
-        "auth": { "token": token },
-    });
-    encode_request("c", "connect", Some(params.to_string().as_bytes())).try_into().expect("JSON is UTF-8")
-}
-
 // ---- the server ----
 
 /// What is measured: a gateway of our own, or a running one.
 struct Target {
     addr: SocketAddr,
     connect: Utf8Bytes,
-    gateway: Option<Gateway>,
+    gateway: Option<Started>,
 }
 
 impl Target {
@@ -344,73 +290,36 @@ impl Target {
         if let Some(addr) = cli.address {
             return Ok(Self { addr, connect, gateway: None });
         }
-        let gateway = Gateway::start(cli).await?;
-        Ok(Self { addr: gateway.addr, connect: connect_request(TOKEN), gateway: Some(gateway) })
+        let started = Started::of(cli).await?;
+        Ok(Self { addr: started.gateway.addr, connect: connect_request(TOKEN), gateway: Some(started) })
     }
 }
 
-/// A started gateway; it ends with this value.
-struct Gateway {
-    process: Child,
-    addr: SocketAddr,
+/// A started gateway or server for comparison; its state goes with this value.
+struct Started {
+    gateway: Gateway,
     _state: TempDir,
 }
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Gateway {
-    /// Starts it and returns when it has let a client in.
-    async fn start(cli: &Cli) -> Result<Self> {
-        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let (state, port) = (tempfile::tempdir()?, addr.port().to_string());
-        let binary = if cli.bare { std::env::current_exe()? } else { cli.server.clone() };
-        let mut command = Command::new(&binary);
-        if cli.bare {
-            command.args(["bare", &port]);
-        } else {
-            command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN).arg("--state-dir").arg(state.path());
-            command.args(["run", "--bind", "loopback", "--log-level", "warn", "--port", &port]);
-        }
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut gateway = Self { process, addr, _state: state };
-        let (connect, begun) = (connect_request(TOKEN), Instant::now());
-        loop {
-            let refused = match tokio::time::timeout(PATIENCE, hello(addr, &connect)).await? {
-                Ok(_) => return Ok(gateway),
-                Err(refused) => refused,
-            };
-            if let Some(status) = gateway.process.try_wait()? {
-                bail!("the gateway ended with {status}");
+impl Started {
+    async fn of(cli: &Cli) -> Result<Self> {
+        let state = tempfile::tempdir()?;
+        let own = std::env::current_exe()?;
+        let gateway = Gateway::start(|port| {
+            if cli.bare {
+                let mut command = Command::new(own);
+                command.args(["bare", port]);
+                command
+            } else {
+                measured::run(&cli.server, state.path(), port)
             }
-            ensure!(begun.elapsed() < START_TIMEOUT, "the gateway lets nobody in: {refused}");
-            tokio::time::sleep(ATTEMPT_PAUSE).await;
-        }
-    }
-
-    fn proc(&self, file: &str) -> Result<String> {
-        Ok(fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
-    }
-
-    /// A figure of /proc/PID/status, in MB.
-    fn memory(&self, name: &str) -> Result<f64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-        Ok(kib.context("an unexpected /proc/PID/status")? * 1024.0 / 1e6)
+        });
+        Ok(Self { gateway: gateway.await?, _state: state })
     }
 
     /// Processor time it has used, in milliseconds.
     fn cpu_ms(&self) -> Result<u64> {
-        let stat = self.proc("stat")?;
+        let stat = self.gateway.proc("stat")?;
         let (_, after_name) = stat.rsplit_once(')').context("an unexpected /proc/PID/stat")?;
         let used = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         Ok(used.sum::<Result<u64, _>>()? * 1000 / CLOCK_TICKS)
@@ -474,9 +383,9 @@ impl<'a> Meter<'a> {
             ("seconds".to_owned(), json!(round(seconds))),
         ]);
         let mut words = format!("{measure}: {rate} a second");
-        if let Some(gateway) = &self.target.gateway {
+        if let Some(started) = &self.target.gateway {
             let each = used as f64 * 1e3 / count as f64;
-            let (cpu, rss) = (round(each), round(gateway.memory("VmRSS")?));
+            let (cpu, rss) = (round(each), round(started.gateway.memory("VmRSS")?));
             line.extend([("serverCpuUs".to_owned(), json!(cpu)), ("serverRssMb".to_owned(), json!(rss))]);
             words += &format!(", {each:.1} us of the server's processor time each, {rss} MB resident");
         }
@@ -488,9 +397,5 @@ impl<'a> Meter<'a> {
 }
 
 fn cpu_ms(target: &Target) -> u64 {
-    target.gateway.as_ref().and_then(|gateway| gateway.cpu_ms().ok()).unwrap_or(0)
-}
-
-fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+    target.gateway.as_ref().and_then(|started| started.cpu_ms().ok()).unwrap_or(0)
 }

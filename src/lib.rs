@@ -25,6 +25,7 @@ mod socket;
 mod upgrade;
 
 use anyhow::Context;
+use crabtree_actors::agents::Model;
 use crabtree_actors::estate::{Boot, Estate, EstateArgs};
 use crabtree_actors::event::{Audience, Event};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
@@ -63,6 +64,8 @@ pub struct Options {
     pub log_ring: Arc<LogRing>,
     /// Addresses to listen on; the first one is [`Gateway::local_addr`].
     pub listen: Vec<SocketAddr>,
+    /// Models beside the embedded `crabtree/offline`, to be named in the configuration as `provider/model`.
+    pub models: Vec<Arc<dyn Model>>,
 }
 
 /// A running gateway.
@@ -94,6 +97,7 @@ impl Gateway {
             auth: options.token,
             device_key: options.device_key,
             log_ring: options.log_ring,
+            models: options.models,
         });
         let wiring = Wiring::new(estate.clone());
         let sockets = TaskTracker::new();

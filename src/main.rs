@@ -83,7 +83,8 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
     }
 
     let reload = Arc::new(move || Ok(config::load(&sources)?));
-    let options = Options { loaded, reload, token: secret.clone(), device_key, log_ring, listen };
+    let options =
+        Options { loaded, reload, token: secret.clone(), device_key, log_ring, listen, models: vec![] };
     let gateway = Gateway::start(options).await.map_err(|error| {
         if error.is::<Owned>() {
             return Failure::config(error.to_string())

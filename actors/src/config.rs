@@ -1,24 +1,33 @@
-//! **Owns** the configuration in force.
-//! **Hears** of changes of the file and of requests to read it again; **tells** the Estate the new one, the
-//! root which sections changed, and operators the event `config.changed`.
-//! **On crash** nothing is lost: the configuration stays published; the file is looked at again.
+//! **Owns** the configuration in force, and its file.
+//! **Hears** of changes of the file, of requests to read it again and of changes to make in it; **tells** the Estate
+//! the new one, the root which sections changed, and operators the event `config.changed`.
+//! **On crash** the configuration stays published and the file is read again; changes that were waiting are refused
+//! as retryable, the one being written is in the file or it is not.
+
+pub mod edit;
+mod file;
+
+pub use file::{ConfigFile, Edit, Plan, Reading, Reload};
 
 use crate::estate::{Estate, Part};
 use crate::event::{Audience, Event};
 use crate::gateway::RootMsg;
-use crate::settings::Loaded;
+use crate::responder::Responder;
 use crate::tree::*;
-use crabtree_protocol::Scope;
-use serde_json::json;
+use crabtree_protocol::{Refusal, Scope};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::oneshot;
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_secs(2);
-
-/// Reads the configuration anew: file, environment and flags. May block.
-pub type Reload = Arc<dyn Fn() -> Result<Loaded, String> + Send + Sync>;
+/// Changes that may wait for their turn; a person makes one at a time.
+const MAX_EDITS: usize = 64;
+/// How long an answer waits until everybody works with what was changed.
+const IN_FORCE: Duration = Duration::from_secs(5);
 
 /// What the config actor hears.
 pub enum ConfigMsg {
@@ -29,7 +38,11 @@ pub enum ConfigMsg {
     /// Read it again, changed or not.
     Reload,
     /// It was read.
-    Loaded(Box<Result<Loaded, String>>),
+    Loaded(Box<Result<Reading, String>>),
+    /// Change it; answered when the change is in force.
+    Edit(Plan, Responder),
+    /// It was changed, or could not be.
+    Edited(Box<Result<(Reading, Value), Refusal>>),
 }
 
 /// What it is started with.
@@ -37,8 +50,8 @@ pub enum ConfigMsg {
 pub struct ConfigArgs {
     /// Where the configuration is published.
     pub estate: Arc<Estate>,
-    /// How it is read.
-    pub reload: Reload,
+    /// The file.
+    pub file: ConfigFile,
     /// Whom to tell what changed.
     pub root: Slot<RootMsg>,
 }
@@ -47,6 +60,11 @@ pub struct ConfigArgs {
 pub struct Config {
     args: ConfigArgs,
     seen: Option<SystemTime>,
+    /// The number of the reading in force.
+    reading: u64,
+    /// Whom the change being written is answered to.
+    editing: Option<Responder>,
+    waiting: VecDeque<(Plan, Responder)>,
     _poll: Timer,
 }
 
@@ -62,7 +80,12 @@ impl Behavior for Config {
         }
         args.estate.ready.done(Part::Config);
         let poll = ctx.after(POLL, ConfigMsg::Poll);
-        Ok(Self { args, seen: None, _poll: poll })
+        let (editing, waiting) = (None, VecDeque::new());
+        let this = Self { args, seen: None, reading: 0, editing, waiting, _poll: poll };
+        if ctx.node().restarts() > 0 {
+            this.reload(ctx);
+        }
+        Ok(this)
     }
 
     fn handle(&mut self, ctx: &mut Ctx<ConfigMsg>, msg: ConfigMsg) -> Result<(), Fault> {
@@ -79,7 +102,9 @@ impl Behavior for Config {
                 }
             }
             ConfigMsg::Reload => self.reload(ctx),
-            ConfigMsg::Loaded(loaded) => self.loaded(ctx, *loaded),
+            ConfigMsg::Loaded(read) => self.loaded(ctx, *read),
+            ConfigMsg::Edit(plan, responder) => self.edit(ctx, plan, responder),
+            ConfigMsg::Edited(result) => self.edited(ctx, *result),
         }
         Ok(())
     }
@@ -93,22 +118,70 @@ async fn changed_at(path: PathBuf) -> Option<SystemTime> {
 
 impl Config {
     fn reload(&self, ctx: &mut Ctx<ConfigMsg>) {
-        let reload = self.args.reload.clone();
+        let file = self.args.file.clone();
         let read = async move {
-            tokio::task::spawn_blocking(move || reload()).await.unwrap_or_else(|e| Err(e.to_string()))
+            tokio::task::spawn_blocking(move || file.read()).await.unwrap_or_else(|e| Err(e.to_string()))
         };
-        ctx.task(read, |loaded| ConfigMsg::Loaded(Box::new(loaded)));
+        ctx.task(read, |read| ConfigMsg::Loaded(Box::new(read)));
     }
 
     /// A configuration that cannot be read changes nothing.
-    fn loaded(&self, ctx: &Ctx<ConfigMsg>, loaded: Result<Loaded, String>) {
-        let next = match loaded {
-            Ok(next) => next,
-            Err(e) => {
-                tracing::error!(target: "crabtree::config", "the configuration was not reloaded: {e}");
-                return;
-            }
+    fn loaded(&mut self, ctx: &Ctx<ConfigMsg>, read: Result<Reading, String>) {
+        match read {
+            Ok(reading) => self.publish(ctx, reading, None),
+            Err(e) => tracing::error!(target: "crabtree::config", "the configuration was not reloaded: {e}"),
+        }
+    }
+
+    fn edit(&mut self, ctx: &mut Ctx<ConfigMsg>, plan: Plan, responder: Responder) {
+        if self.waiting.len() >= MAX_EDITS {
+            let full =
+                format!("{MAX_EDITS} changes of the configuration are waiting already; try again later");
+            return responder.refuse(Refusal::failed(full).with_retry(1000));
+        }
+        self.waiting.push_back((plan, responder));
+        self.next_edit(ctx);
+    }
+
+    /// One at a time, so that none overwrites another.
+    fn next_edit(&mut self, ctx: &mut Ctx<ConfigMsg>) {
+        if self.editing.is_some() {
+            return;
+        }
+        let Some((plan, responder)) = self.waiting.pop_front() else { return };
+        self.editing = Some(responder);
+        let file = self.args.file.clone();
+        let work = async move {
+            let done = tokio::task::spawn_blocking(move || file.rewrite(plan)).await;
+            done.unwrap_or_else(|e| Err(Refusal::failed(format!("the configuration was not changed: {e}"))))
         };
+        ctx.task(work, |result| ConfigMsg::Edited(Box::new(result)));
+    }
+
+    fn edited(&mut self, ctx: &mut Ctx<ConfigMsg>, result: Result<(Reading, Value), Refusal>) {
+        let responder = self.editing.take();
+        match result {
+            Ok((reading, answer)) => {
+                let (done, in_force) = oneshot::channel();
+                self.publish(ctx, reading, Some(done));
+                ctx.detached(async move {
+                    // An actor that does not come back is shown by `system.actors`; the change is made all the same.
+                    let _ = tokio::time::timeout(IN_FORCE, in_force).await;
+                    responder.into_iter().for_each(|responder| responder.ok(&answer));
+                });
+            }
+            Err(refusal) => responder.into_iter().for_each(|responder| responder.refuse(refusal.clone())),
+        }
+        self.next_edit(ctx);
+    }
+
+    /// Puts a reading in force, unless a later one is. `done` is dropped when everybody works with it.
+    fn publish(&mut self, ctx: &Ctx<ConfigMsg>, reading: Reading, done: Option<oneshot::Sender<()>>) {
+        if reading.number < self.reading {
+            return;
+        }
+        self.reading = reading.number;
+        let next = reading.loaded;
         let last = self.args.estate.config.load_full();
         let changed: Vec<&'static str> = SECTIONS
             .into_iter()
@@ -128,10 +201,10 @@ impl Config {
                 audience,
                 &news,
             ));
-            let _ = self.args.root.send(RootMsg::ConfigChanged(changed));
+            let _ = self.args.root.send(RootMsg::ConfigChanged { changed, done });
         }
     }
 }
 
 /// The top-level sections that are watched for changes.
-const SECTIONS: [&str; 5] = ["gateway", "agents", "session", "store", "logging"];
+const SECTIONS: [&str; 6] = ["gateway", "agents", "session", "messages", "store", "logging"];

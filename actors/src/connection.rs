@@ -10,7 +10,6 @@ use crate::devices::{Admission, DevicesMsg, Request, Verdict};
 use crate::gateway::Wiring;
 use crate::handshake::{self, Rules, Shared};
 use crate::methods::{self, Call};
-use crate::origin::is_own_page;
 use crate::pairing::is_trusted_local;
 use crate::presence::{PresenceMsg, is_tracked};
 use crate::responder::Responder;
@@ -21,16 +20,12 @@ use crabtree_protocol::frame::{
     Close, MAX_PENDING_HANDSHAKE_FRAMES, MAX_UNAUTHORIZED_ROLE, RequestFrame, encode_ok, encode_refusal,
     event_head,
 };
-use crabtree_protocol::{
-    ClientId, ConnectParams, ConnectRefusal, Event as Name, Refusal, Role, Scopes, authorize,
-};
+use crabtree_protocol::{ConnectParams, ConnectRefusal, Event as Name, Refusal, Role, Scopes, authorize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-/// A Control UI of this build is being worked on, and fits any gateway.
-const DEVELOPMENT_BUILD: &str = "dev";
 /// How long a `connect` waits for the gateway to become ready before it is told to come back.
 const READY_WAIT: Duration = Duration::from_millis(250);
 
@@ -244,14 +239,6 @@ impl Connection {
     fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: &Admission) {
         let Phase::Connecting(connecting) = &mut self.phase else { return };
         connecting.token = admission.token.clone();
-        let (client, build) = (&connecting.params.client, &self.wiring.store.estate.boot.build_id);
-        let fits =
-            client.build_id.as_ref().is_some_and(|theirs| *theirs == **build || *theirs == DEVELOPMENT_BUILD);
-        // A page that was loaded before the gateway changed has to be loaded again.
-        if client.id == ClientId::ControlUi && is_own_page(&self.conn.peer) && !fits {
-            let refusal = ConnectRefusal::control_ui_build(build);
-            return self.refuse(ctx, refusal);
-        }
         self.grant(ctx, admission.method, admission.scopes.clone());
     }
 
@@ -365,7 +352,7 @@ impl Connection {
             return responder.refuse(Refusal::expected_profile_mismatch());
         }
         let Some(grant) = self.conn.grant() else { return };
-        match authorize(&request.method, grant.role, &grant.scopes) {
+        match authorize(&request.method, grant.role, &grant.scopes, request.params) {
             Err(refusal) => self.unauthorized(responder, refusal),
             Ok(method) => {
                 self.unauthorized = 0;

@@ -83,6 +83,7 @@ pub struct Conn {
     grant: OnceLock<Grant>,
     all_sessions: AtomicBool,
     messages: ArcSwap<HashSet<SessionKey>>,
+    looks_at: ArcSwap<HashSet<SessionKey>>,
 }
 
 impl Conn {
@@ -112,6 +113,16 @@ impl Conn {
     /// Whether it subscribed to the messages of `key`.
     pub fn hears_messages_of(&self, key: &SessionKey) -> bool {
         self.messages.load().contains(key)
+    }
+
+    /// Whether a person has `key` before them, as `sessions.viewers.set` says.
+    pub fn looks_at(&self, key: &SessionKey) -> bool {
+        self.looks_at.load().contains(key)
+    }
+
+    /// From now on it looks at these, and at nothing else.
+    pub fn look_at(&self, keys: HashSet<SessionKey>) {
+        self.looks_at.store(Arc::new(keys));
     }
 
     pub(crate) fn subscribe_sessions(&self) {
@@ -156,6 +167,7 @@ impl Conns {
             grant: OnceLock::new(),
             all_sessions: AtomicBool::new(false),
             messages: ArcSwap::default(),
+            looks_at: ArcSwap::default(),
         });
         self.live.lock().insert(id, conn.clone());
         (conn, items)

@@ -4,10 +4,11 @@
 //! outcomes somebody waits for and the place a running turn has reached are here, so that a reborn actor
 //! goes on where its predecessor stopped.
 
-use crate::agents::Catalog;
+use crate::agents::{Catalog, Model};
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
+use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
@@ -19,7 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::StateVersion;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
@@ -99,24 +100,6 @@ impl Ready {
     }
 }
 
-/// Named places in the write path where the process can be told to die (`system.chaos`).
-#[derive(Default)]
-pub struct KillPoints(Mutex<HashSet<String>>);
-
-impl KillPoints {
-    /// The next time `point` is reached, the process aborts.
-    pub fn arm(&self, point: &str) {
-        self.0.lock().insert(point.to_owned());
-    }
-
-    /// Passes the point, or dies there without unwinding or flushing anything.
-    pub fn reach(&self, point: &str) {
-        if self.0.lock().contains(point) {
-            std::process::abort();
-        }
-    }
-}
-
 /// See the module.
 pub struct Estate {
     /// Time.
@@ -137,6 +120,8 @@ pub struct Estate {
     pub health: ArcSwap<HealthSnapshot>,
     /// The agents and their models.
     pub catalog: ArcSwap<Catalog>,
+    /// Models of the embedding program, which every catalog has.
+    pub models: Vec<Arc<dyn Model>>,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -145,6 +130,10 @@ pub struct Estate {
     pub waiters: Waiters,
     /// How far the running turns have been told.
     pub ledgers: Ledgers,
+    /// Held while a file of an agent's workspace is compared and written.
+    pub workspace_files: Mutex<()>,
+    /// Held while the groups of sessions are read, changed and written.
+    pub session_groups: tokio::sync::Mutex<()>,
     sessions: Mutex<HashMap<SessionKey, Slot<SessionMsg>>>,
     /// Permits for agent runs.
     pub lanes: Arc<Semaphore>,
@@ -178,6 +167,8 @@ pub struct EstateArgs {
     pub device_key: [u8; 32],
     /// The last lines of the log.
     pub log_ring: Arc<LogRing>,
+    /// Models beside the embedded one.
+    pub models: Vec<Arc<dyn Model>>,
 }
 
 impl Estate {
@@ -186,7 +177,8 @@ impl Estate {
         Arc::new(Self {
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
-            catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings)),
+            catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.models)),
+            models: args.models,
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
@@ -197,6 +189,8 @@ impl Estate {
             ready: Ready::default(),
             waiters: Waiters::default(),
             ledgers: Ledgers::default(),
+            workspace_files: Mutex::default(),
+            session_groups: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
             lanes: Arc::new(Semaphore::new(MAX_PARALLEL_RUNS)),
             log_ring: args.log_ring,
@@ -212,6 +206,16 @@ impl Estate {
     /// The address of a session, whether it lives at the moment or not.
     pub fn session_slot(&self, key: &SessionKey) -> Slot<SessionMsg> {
         self.sessions.lock().entry(key.clone()).or_default().clone()
+    }
+
+    /// The sessions that live at the moment, or did not long ago.
+    pub(crate) fn sessions_in_memory(&self) -> Vec<SessionKey> {
+        self.sessions.lock().keys().cloned().collect()
+    }
+
+    /// A session has left memory.
+    pub(crate) fn forget_session(&self, key: &SessionKey) {
+        self.sessions.lock().remove(key);
     }
 
     /// The versions of presence and health, as hello-ok and those two events carry them.

@@ -18,6 +18,8 @@ pub enum Audience {
     Turn(SessionKey),
     /// `session.message`: who subscribed to all sessions or to this one's messages.
     Messages(SessionKey),
+    /// `session.typing`: who subscribed to this session's messages, but for the one it is about.
+    Others(SessionKey, ConnId),
     /// `sessions.changed`: who subscribed to all sessions.
     Sessions,
     /// One connection.
@@ -34,6 +36,7 @@ impl Audience {
             Self::Scope(scope) => grant.may(*scope),
             Self::Turn(key) => reads() && (!grant.scoped_events || conn.hears_messages_of(key)),
             Self::Messages(key) => reads() && (conn.hears_sessions() || conn.hears_messages_of(key)),
+            Self::Others(key, id) => reads() && conn.id() != id && conn.hears_messages_of(key),
             Self::Sessions => reads() && conn.hears_sessions(),
             Self::One(id) => conn.id() == id,
         }

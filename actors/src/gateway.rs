@@ -5,7 +5,7 @@
 
 use crate::agents::Agents;
 use crate::broadcast::{Broadcast, BroadcastMsg};
-use crate::config::{Config, ConfigArgs, ConfigMsg, Reload};
+use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
 use crate::devices::{Devices, DevicesMsg};
 use crate::estate::Estate;
@@ -13,7 +13,7 @@ use crate::event::{Audience, Event};
 use crate::health::{Health, HealthMsg};
 use crate::presence::{Presence, PresenceMsg};
 use crate::scheduler::{Scheduler, SchedulerArgs, SchedulerMsg};
-use crate::sessions::{Sessions, SessionsMsg};
+use crate::sessions::{Sessions, SessionsArgs, SessionsMsg};
 use crate::store::{OpenDb, Store, StoreActor, StoreArgs, StoreMsg};
 use crate::tree::*;
 use crabtree_protocol::Scope;
@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How often the root looks whether `health`, which watches everybody else, is stuck itself.
 const WATCH_HEALTH: Duration = Duration::from_secs(2);
@@ -100,7 +101,9 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let estate = &w.store.estate;
     let secs = Duration::from_secs;
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
-    let config = ConfigArgs { estate: estate.clone(), reload: args.reload.clone(), root: w.root.clone() };
+    let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone() };
+    let file = ConfigFile::new(args.reload.clone());
+    let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };
     let scheduler = SchedulerArgs { estate: estate.clone(), wake: crate::methods::waker(w.clone()) };
     let mut rows: Vec<Row> = vec![
         (
@@ -114,10 +117,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
         (ChildSpec::new::<Agents>("agents", Permanent, estate.clone(), &w.agents), &["agents", "session"]),
-        (
-            ChildSpec::new::<Sessions>("sessions", Permanent, w.store.clone(), &w.sessions).shutdown(secs(5)),
-            &[],
-        ),
+        (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
         (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),
@@ -128,8 +128,13 @@ fn table(args: &RootArgs) -> Vec<Row> {
 
 /// What the root hears.
 pub enum RootMsg {
-    /// These sections of the configuration are different now.
-    ConfigChanged(Vec<&'static str>),
+    /// The configuration is different now.
+    ConfigChanged {
+        /// Which sections.
+        changed: Vec<&'static str>,
+        /// Dropped when the children that depend on them have started anew.
+        done: Option<oneshot::Sender<()>>,
+    },
     /// Look whether `health` is stuck.
     WatchHealth,
 }
@@ -158,13 +163,7 @@ impl Behavior for Root {
 
     fn handle(&mut self, ctx: &mut Ctx<RootMsg>, msg: RootMsg) -> Result<(), Fault> {
         match msg {
-            RootMsg::ConfigChanged(changed) => {
-                for (child, depends) in &self.sections {
-                    if depends.iter().any(|section| changed.contains(section)) {
-                        ctx.restart_child(child);
-                    }
-                }
-            }
+            RootMsg::ConfigChanged { changed, done } => self.renew(ctx, &changed, done),
             RootMsg::WatchHealth => {
                 self._watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
                 if let Some(health) = ctx.node().child("health")
@@ -176,6 +175,29 @@ impl Behavior for Root {
             }
         }
         Ok(())
+    }
+}
+
+impl Root {
+    /// Starts the children anew that depend on a changed section.
+    fn renew(&self, ctx: &mut Ctx<RootMsg>, changed: &[&str], done: Option<oneshot::Sender<()>>) {
+        let mut renewed = Vec::new();
+        for (name, depends) in &self.sections {
+            if depends.iter().any(|section| changed.contains(section)) {
+                renewed.extend(ctx.node().child(name).map(|child| (child.generation(), child.watch())));
+                ctx.restart_child(name);
+            }
+        }
+        ctx.detached(async move {
+            for (before, mut watch) in renewed {
+                let up = |(state, generation): &(NodeState, u64)| {
+                    *generation > before && *state == NodeState::Running
+                };
+                // A child whose node is gone will not come back.
+                let _ = watch.wait_for(up).await;
+            }
+            drop(done);
+        });
     }
 }
 

@@ -50,7 +50,7 @@ pub fn is_browser(id: ClientId, mode: ClientMode) -> bool {
 }
 
 /// Whether the page and this gateway are one place: it was loaded from here.
-pub fn is_own_page(peer: &Peer) -> bool {
+fn is_own_page(peer: &Peer) -> bool {
     let place = peer.origin.as_deref().and_then(parse);
     let host = peer.host.as_deref();
     place.is_some_and(|place| host.is_some_and(|host| host.eq_ignore_ascii_case(place.authority)))

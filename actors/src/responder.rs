@@ -4,11 +4,15 @@ use crate::conns::Conn;
 use crabtree_protocol::frame::{encode_error_with_payload, encode_ok, encode_refusal};
 use crabtree_protocol::{ConnId, Refusal};
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Milliseconds after which a client whose request was lost with an actor should try again.
 const RETRY_AFTER_MS: u64 = 100;
+
+/// Makes the answer out of what whoever was asked said, or refused.
+type Shape = Box<dyn FnOnce(Result<Value, Refusal>) -> Value + Send>;
 
 /// Travels with a request to whoever answers it. Dropped unanswered, because an actor died with it, it
 /// answers retryable `UNAVAILABLE`.
@@ -16,13 +20,20 @@ pub struct Responder {
     conn: Arc<Conn>,
     id: Box<str>,
     answered: bool,
+    shape: Option<Shape>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Responder {
     /// For the request `id` (raw JSON) of `conn`. The permit is given back with the answer.
     pub fn new(conn: Arc<Conn>, id: &str, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { conn, id: id.into(), answered: false, _permit: permit }
+        Self { conn, id: id.into(), answered: false, shape: None, _permit: permit }
+    }
+
+    /// Lets the answer be a part of another, whether it is a payload or a refusal.
+    pub fn within(mut self, shape: impl FnOnce(Result<Value, Refusal>) -> Value + Send + 'static) -> Self {
+        self.shape = Some(Box::new(shape));
+        self
     }
 
     /// The connection that asked.
@@ -36,7 +47,11 @@ impl Responder {
     }
 
     /// Answers with a payload.
-    pub fn ok(self, payload: &impl Serialize) {
+    pub fn ok(mut self, payload: &impl Serialize) {
+        if let Some(shape) = self.shape.take() {
+            let part = serde_json::to_value(payload);
+            return self.ok(&shape(part.map_err(|e| Refusal::failed(e.to_string()))));
+        }
         match serde_json::to_vec(payload) {
             Ok(json) => self.ok_json(&json),
             Err(e) => self.refuse(Refusal::failed(format!("the answer could not be written: {e}"))),
@@ -57,12 +72,18 @@ impl Responder {
 
     /// Refuses.
     pub fn refuse(mut self, refusal: Refusal) {
+        if let Some(shape) = self.shape.take() {
+            return self.ok(&shape(Err(refusal)));
+        }
         self.answered = true;
         self.conn.outbox.frame(encode_refusal(&self.id, &refusal));
     }
 
     /// Refuses, with a payload beside the error (recorded for failed runs).
     pub fn refuse_with(mut self, refusal: Refusal, payload: &impl Serialize) {
+        if self.shape.is_some() {
+            return self.refuse(refusal);
+        }
         self.answered = true;
         let json = serde_json::to_vec(payload).expect("failed runs are plain data");
         self.conn.outbox.frame(encode_error_with_payload(&self.id, &refusal, &json));

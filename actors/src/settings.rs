@@ -2,13 +2,21 @@
 //! key nobody reads is kept in the document and reported, never refused.
 
 mod access;
+mod agents;
 mod document;
+mod messages;
+mod queue;
 mod secret;
+mod session;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
+pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
+pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
+pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 
 /// The settings this version reads. Everything has a default.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +28,8 @@ pub struct Settings {
     pub agents: AgentsSettings,
     /// How conversations become sessions.
     pub session: SessionSettings,
+    /// How messages are taken in.
+    pub messages: MessagesSettings,
     /// The database.
     pub store: StoreSettings,
     /// The log.
@@ -146,130 +156,6 @@ pub struct ChaosSettings {
     pub enabled: bool,
 }
 
-/// `agents`: the agents and what they share.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AgentsSettings {
-    /// What every agent starts from.
-    pub defaults: AgentDefaults,
-    /// The agents by name; an empty list means one called `main`.
-    pub list: Vec<AgentEntry>,
-}
-
-/// `agents.defaults`: what every agent starts from.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AgentDefaults {
-    /// The model.
-    pub model: ModelChoice,
-    /// The directory that agents work in.
-    pub workspace: Option<String>,
-    /// Runs at the same time, over all sessions.
-    pub max_concurrent: usize,
-    /// How long one run may take.
-    pub timeout_seconds: u64,
-}
-
-impl Default for AgentDefaults {
-    fn default() -> Self {
-        Self { model: ModelChoice::default(), workspace: None, max_concurrent: 16, timeout_seconds: 600 }
-    }
-}
-
-/// A model as `provider/model`, written alone or as `{primary, fallbacks}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "ModelInput")]
-pub struct ModelChoice {
-    /// The first choice.
-    pub primary: String,
-    /// What to try after it, in order.
-    pub fallbacks: Vec<String>,
-}
-
-impl Default for ModelChoice {
-    fn default() -> Self {
-        Self { primary: "crabtree/offline".into(), fallbacks: Vec::new() }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "\"provider/model\" or {primary: \"provider/model\", fallbacks: [...]}")]
-enum ModelInput {
-    Alone(String),
-    Full {
-        primary: Option<String>,
-        #[serde(default)]
-        fallbacks: Vec<String>,
-    },
-}
-
-impl From<ModelInput> for ModelChoice {
-    fn from(input: ModelInput) -> Self {
-        let (primary, fallbacks) = match input {
-            ModelInput::Alone(primary) => (Some(primary), Vec::new()),
-            ModelInput::Full { primary, fallbacks } => (primary, fallbacks),
-        };
-        Self { primary: primary.unwrap_or_else(|| Self::default().primary), fallbacks }
-    }
-}
-
-/// One entry of `agents.list`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentEntry {
-    /// The name used in session keys.
-    pub id: String,
-    /// The name shown to people.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// How the agent presents itself.
-    #[serde(default)]
-    pub identity: AgentIdentity,
-    /// Whether it answers when nobody else is named.
-    #[serde(default)]
-    pub default: bool,
-}
-
-/// How an agent presents itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AgentIdentity {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its mark.
-    pub emoji: Option<String>,
-}
-
-/// `session`: how conversations become sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SessionSettings {
-    /// The last part of the main session's key.
-    pub main_key: String,
-    /// Which direct messages share a session.
-    pub dm_scope: DmScope,
-}
-
-impl Default for SessionSettings {
-    fn default() -> Self {
-        Self { main_key: "main".into(), dm_scope: DmScope::default() }
-    }
-}
-
-/// Which direct messages share a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DmScope {
-    /// All of them share the main session.
-    #[default]
-    Main,
-    /// Those of one person, on whatever channel.
-    PerPeer,
-    /// Those of one person on one channel.
-    PerChannelPeer,
-    /// Those of one person on one account of a channel.
-    PerAccountChannelPeer,
-}
-
 /// `store`: the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -341,12 +227,5 @@ mod tests {
         let agent = |id: &str, default| AgentEntry { id: id.into(), default, ..Default::default() };
         settings.agents.list = vec![agent("a", false), agent("b", true)];
         assert_eq!((settings.agent_ids(), settings.default_agent_id()), (vec!["b", "a"], "b"));
-    }
-
-    #[test]
-    fn a_model_may_be_written_both_ways() {
-        let read = |json: &str| serde_json::from_str::<ModelChoice>(json).expect("a model");
-        assert_eq!(read(r#""a/b""#), ModelChoice { primary: "a/b".into(), fallbacks: vec![] });
-        assert_eq!(read(r#"{"fallbacks": ["c/d"]}"#).primary, "crabtree/offline");
     }
 }

@@ -5,7 +5,7 @@
 //! Strings that begin with `@` are filled in by whoever answers, see [`Empty::answer`].
 
 use crate::Scope;
-use Scope::{Admin, Approvals, Pairing, Questions, Read, Write};
+use Scope::{Admin, Approvals, Pairing, Questions, Read};
 use serde_json::{Map, Value};
 
 /// A method that is answered with its empty state.
@@ -85,12 +85,8 @@ const TABLE: &[(&str, Scope, &str)] = &[
     ("question.list", Questions, r#"{"questions":[]}"#),
     ("secrets.store.list", Admin, r#"{"entries":[]}"#),
     ("session.discussion.info", Read, r#"{"state":"none"}"#),
-    ("sessions.branches.list", Read, r#"{"branches":[]}"#),
     ("sessions.catalog.list", Read, r#"{"catalogs":[]}"#),
     ("sessions.companion.state", Read, r#"{"exchanges":[]}"#),
-    ("sessions.groups.defaults", Write, r#"{"defaults":[]}"#),
-    ("sessions.groups.list", Read, r#"{"groups":[],"sectionOrder":[]}"#),
-    ("sessions.observer.visibility", Read, r#"{"ok":true}"#),
     (
         "skills.status",
         Read,
@@ -119,7 +115,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
             "fallbackProviders":[],"providerStates":[]}"#,
     ),
     ("update.status", Admin, r#"{"sentinel":null,"updateAvailable":null}"#),
-    ("usage.status", Read, r#"{"updatedAt":"@now","providers":[]}"#),
     ("users.list", Read, r#"{"profiles":[]}"#),
     ("users.prefs.get", Read, r#"{"status":"ok","entries":{}}"#),
     ("worktrees.list", Read, r#"{"worktrees":[]}"#),

@@ -94,6 +94,10 @@ events! {
     SessionMessage "session.message" Read;
     /// A tool step of a session's run.
     SessionTool "session.tool" Read;
+    /// A session is compacted, or was.
+    SessionOperation "session.operation" Read;
+    /// Somebody writes in a session, or stopped.
+    SessionTyping "session.typing" Read;
     /// A session's row changed.
     SessionsChanged "sessions.changed" Read;
     /// The full presence list.

@@ -4,14 +4,17 @@
 //! another table, see [`crate::empty`].
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
+use crate::params::agents::roster;
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
 use crate::{connect, hello, params};
 use registered::Caller;
 
+mod dynamic;
 mod registered;
 
 /// Who may call a method.
@@ -52,7 +55,7 @@ pub enum ScopeRule {
     None,
     /// This one.
     One(Scope),
-    /// At least this one; the parameters may ask for more, which the method checks.
+    /// This one, unless the parameters ask for another.
     Dynamic(Scope),
 }
 
@@ -65,7 +68,7 @@ impl ScopeRule {
         }
     }
 
-    /// The scope that is checked before the method sees the request.
+    /// The scope that is checked unless the parameters ask for another.
     pub fn minimum(self) -> Option<Scope> {
         match self {
             Self::None => None,
@@ -176,6 +179,18 @@ methods! {
     AgentsList "agents.list" Operator One(Read), Listed, params::agents::AgentsListParams => params::agents::AgentsList;
     /// An agent's name and avatar.
     AgentIdentityGet "agent.identity.get" Operator One(Read), Listed, params::agents::AgentIdentityParams => params::agents::AgentIdentity;
+    /// Makes an agent; rewrites the configuration file.
+    AgentsCreate "agents.create" Operator One(Admin), Listed, roster::CreateParams => roster::Created;
+    /// Changes an agent; rewrites the configuration file.
+    AgentsUpdate "agents.update" Operator One(Admin), Listed, roster::UpdateParams => roster::Updated;
+    /// Removes an agent; rewrites the configuration file.
+    AgentsDelete "agents.delete" Operator One(Admin), Listed, roster::DeleteParams => roster::Deleted;
+    /// The files of an agent that say who it is.
+    AgentsFilesList "agents.files.list" Operator One(Read), Listed, roster::FilesListParams => roster::FilesList;
+    /// One of them.
+    AgentsFilesGet "agents.files.get" Operator One(Read), Listed, roster::FilesGetParams => roster::OneFile;
+    /// Writes one of them.
+    AgentsFilesSet "agents.files.set" Operator One(Admin), Listed, roster::FilesSetParams => roster::OneFile;
     /// The models an agent may use.
     ModelsList "models.list" Operator One(Read), Listed, params::agents::ModelsListParams => params::agents::ModelsList;
     /// The slash commands.
@@ -185,31 +200,95 @@ methods! {
     /// Waits for a run to end.
     AgentWait "agent.wait" Operator One(Write), Listed, params::runs::AgentWaitParams => params::runs::AgentWaitResult;
     /// The latest page of a session's history and what a chat needs to start.
-    ChatStartup "chat.startup" Operator One(Read), Listed, params::chat::StartupParams => params::chat::History;
+    ChatStartup "chat.startup" Operator One(Read), Listed, params::history::StartupParams => params::history::HistoryResult;
     /// A page of a session's history.
-    ChatHistory "chat.history" Operator One(Read), Listed, params::chat::HistoryParams => params::chat::History;
+    ChatHistory "chat.history" Operator One(Read), Listed, params::history::HistoryParams => params::history::HistoryResult;
     /// Sends a message into a session.
     ChatSend "chat.send" Operator One(Write), Listed, params::chat::SendParams => params::chat::SendResult;
     /// Aborts a run, or all of a session.
     ChatAbort "chat.abort" Operator One(Write), Listed, params::chat::AbortParams => params::chat::AbortResult;
     /// Models and commands of a chat.
     ChatMetadata "chat.metadata" Operator One(Read), Listed, params::chat::MetadataParams => params::chat::Metadata;
+    /// Puts an answer into a session that no model gave.
+    ChatInject "chat.inject" Operator One(Admin), Listed, params::session_reads::InjectParams => params::session_reads::Injected;
+    /// One message of a session, in full.
+    ChatMessageGet "chat.message.get" Operator One(Read), Listed, params::session_reads::MessageGetParams => params::session_reads::MessageGot;
     /// The sessions.
     SessionsList "sessions.list" Operator One(Read), Listed, params::sessions::ListParams => params::sessions::SessionsList;
     /// One session's row, or null.
     SessionsDescribe "sessions.describe" Operator One(Read), Listed, params::sessions::DescribeParams => params::sessions::Described;
     /// The messages of a session; only the latest page yet, so not advertised.
-    SessionsGet "sessions.get" Operator One(Read), Hidden, params::sessions::GetParams => params::sessions::Got;
+    SessionsGet "sessions.get" Operator One(Read), Listed, params::sessions::GetParams => params::sessions::Got;
     /// Subscribes to changes of all sessions.
     SessionsSubscribe "sessions.subscribe" Operator One(Read), Listed, params::sessions::SubscribeParams => params::sessions::Subscribed;
     /// Subscribes to the messages of one session.
     SessionsMessagesSubscribe "sessions.messages.subscribe" Operator One(Read), Listed, params::sessions::MessagesSubscribeParams => params::sessions::MessagesSubscribed;
     /// Ends such a subscription.
     SessionsMessagesUnsubscribe "sessions.messages.unsubscribe" Operator One(Read), Listed, params::sessions::MessagesUnsubscribeParams => params::sessions::MessagesSubscribed;
+    /// The last messages of several sessions.
+    SessionsPreview "sessions.preview" Operator One(Read), Listed, params::session_reads::PreviewParams => params::session_reads::Previews;
+    /// The session a client means.
+    SessionsResolve "sessions.resolve" Operator One(Read), Listed, params::session_reads::ResolveParams => params::session_reads::Resolution;
+    /// Looks for words in the messages.
+    SessionsSearch "sessions.search" Operator One(Read), Listed, params::session_reads::SearchParams => params::session_reads::SearchResult;
+    /// Creates a session, and sends a first message into it.
+    SessionsCreate "sessions.create" Operator Dynamic(Write), Listed, params::session_create::CreateParams => params::session_create::Created;
+    /// Sends a message into a session that exists.
+    SessionsSend "sessions.send" Operator One(Write), Listed, params::session_create::SendParams => params::chat::SendResult;
+    /// The same, in place of what runs.
+    SessionsSteer "sessions.steer" Operator One(Write), Hidden, params::session_create::SteerParams => params::chat::SendResult;
+    /// Aborts what runs in a session.
+    SessionsAbort "sessions.abort" Operator One(Write), Listed, params::session_lifecycle::AbortParams => params::session_lifecycle::Aborted;
+    /// Changes a session.
+    SessionsPatch "sessions.patch" Operator Dynamic(Write), Listed, params::session_changes::PatchParams => params::session_changes::Patched;
+    /// Changes several sessions alike.
+    SessionsPatchMany "sessions.patchMany" Operator Dynamic(Write), Listed, params::session_changes::PatchManyParams => params::session_changes::PatchedMany;
+    /// Begins a session anew.
+    SessionsReset "sessions.reset" Operator One(Admin), Listed, params::session_lifecycle::ResetParams => params::session_lifecycle::Reset;
+    /// Deletes a session; writers may, if it is archived.
+    SessionsDelete "sessions.delete" Operator Dynamic(Admin), Listed, params::session_lifecycle::DeleteParams => params::session_lifecycle::Deleted;
+    /// Puts a summary in place of a session's older messages.
+    SessionsCompact "sessions.compact" Operator One(Admin), Listed, params::session_lifecycle::CompactParams => params::session_lifecycle::Compacted;
+    /// Removes sessions nobody needs.
+    SessionsCleanup "sessions.cleanup" Operator One(Admin), Listed, params::session_lifecycle::CleanupParams => params::session_lifecycle::Cleanup;
+    /// A fresh session with the messages before one.
+    SessionsFork "sessions.fork" Operator One(Write), Listed, params::session_lifecycle::ForkParams => params::session_lifecycle::Forked;
+    /// Goes back before a message; what came after stays as a branch.
+    SessionsRewind "sessions.rewind" Operator One(Admin), Listed, params::session_lifecycle::RewindParams => params::session_lifecycle::Rewound;
+    /// The ways a session went.
+    SessionsBranchesList "sessions.branches.list" Operator One(Read), Listed, params::session_lifecycle::BranchesListParams => params::session_lifecycle::Branches;
+    /// Goes on with another branch.
+    SessionsBranchesSwitch "sessions.branches.switch" Operator One(Admin), Listed, params::session_lifecycle::BranchesSwitchParams => params::core::Empty;
+    /// The groups of sessions.
+    SessionsGroupsList "sessions.groups.list" Operator One(Read), Listed, params::core::Empty => params::session_groups::Groups;
+    /// Sets which groups there are.
+    SessionsGroupsPut "sessions.groups.put" Operator One(Write), Listed, params::session_groups::PutParams => params::session_groups::GroupsChanged;
+    /// Renames a group.
+    SessionsGroupsRename "sessions.groups.rename" Operator One(Write), Listed, params::session_groups::RenameParams => params::session_groups::GroupsChanged;
+    /// Deletes a group; its sessions stay.
+    SessionsGroupsDelete "sessions.groups.delete" Operator One(Write), Listed, params::session_groups::DeleteParams => params::session_groups::GroupsChanged;
+    /// Sets where sessions of a group start.
+    SessionsGroupsUpdate "sessions.groups.update" Operator One(Write), Listed, params::session_groups::UpdateParams => params::session_groups::DefaultsChanged;
+    /// Where sessions of the groups start.
+    SessionsGroupsDefaults "sessions.groups.defaults" Operator One(Write), Listed, params::core::Empty => params::session_groups::Defaults;
+    /// What sessions used.
+    SessionsUsage "sessions.usage" Operator One(Read), Listed, params::session_usage::UsageParams => params::session_usage::Usage;
+    /// What a session used, message by message.
+    SessionsUsageLogs "sessions.usage.logs" Operator One(Read), Listed, params::session_usage::UsageDetailParams => params::session_usage::UsageLogs;
+    /// What a session used over time.
+    SessionsUsageTimeseries "sessions.usage.timeseries" Operator One(Read), Listed, params::session_usage::UsageDetailParams => params::session_usage::UsageSeries;
+    /// Says which sessions the caller looks at.
+    SessionsViewersSet "sessions.viewers.set" Operator One(Read), Listed, params::session_reads::ViewersSetParams => params::session_reads::ViewersSet;
+    /// Says whether the caller is seen.
+    SessionsObserverVisibility "sessions.observer.visibility" Operator One(Read), Listed, params::session_reads::ObserverVisibilityParams => params::core::Ok;
+    /// Says whether the caller writes.
+    SessionTyping "session.typing" Operator One(Write), Listed, params::session_reads::TypingParams => params::session_reads::Typed;
     /// The paired devices; nothing that can be done about them yet, so not advertised.
     DevicePairList "device.pair.list" Operator One(Pairing), Hidden, params::core::NoParams => Value;
     /// Tokens and costs by day; of all agents together yet, so not advertised.
-    UsageCost "usage.cost" Operator One(Read), Hidden, params::core::UsageCostParams => Value;
+    UsageCost "usage.cost" Operator One(Read), Listed, params::core::UsageCostParams => Value;
+    /// What is left at the models' providers.
+    UsageStatus "usage.status" Operator One(Read), Listed, params::core::NoParams => params::session_usage::UsageStatus;
     /// Who the caller is; there are no profiles, so it is refused as recorded.
     UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
     /// The configuration, secrets redacted.
@@ -253,7 +332,12 @@ impl std::fmt::Display for Method {
 ///
 /// # Errors
 /// `unauthorized role`, `missing scope`, `unknown method`, or `connect is only valid …`.
-pub fn authorize(name: &str, role: Role, scopes: &Scopes) -> Result<Method, Refusal> {
+pub fn authorize(
+    name: &str,
+    role: Role,
+    scopes: &Scopes,
+    params: Option<&RawValue>,
+) -> Result<Method, Refusal> {
     let method = Method::from_name(name);
     if method == Some(Method::Connect) {
         return Err(Refusal::connect_not_first());
@@ -264,7 +348,7 @@ pub fn authorize(name: &str, role: Role, scopes: &Scopes) -> Result<Method, Refu
     if !method.role().admits(role) {
         return Err(Refusal::unauthorized_role(role));
     }
-    match method.scope().minimum() {
+    match dynamic::needed(method, params) {
         Some(scope) if role == Role::Operator && !scopes.allows(scope) => Err(Refusal::missing_scope(scope)),
         _ => Ok(method),
     }
@@ -282,83 +366,4 @@ fn absent(name: &str, role: Role, scopes: &Scopes) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn verdict(name: &str, role: Role, scopes: &[Scope]) -> Result<Method, String> {
-        authorize(name, role, &Scopes::of(scopes)).map_err(|refusal| refusal.message)
-    }
-
-    #[test]
-    fn names_are_unique_and_found() {
-        for method in Method::ALL {
-            assert_eq!(Method::from_name(method.name()), Some(*method));
-        }
-        assert_eq!(Method::from_name("no.such.method"), None);
-    }
-
-    #[test]
-    fn authorization_precedes_existence() {
-        let operator = Role::Operator;
-        assert_eq!(
-            verdict("no.such.method", operator, &[Scope::Admin]),
-            Err("unknown method: no.such.method".into())
-        );
-        for scopes in [&[][..], &[Scope::Read], &[Scope::Write]] {
-            assert_eq!(
-                verdict("no.such.method", operator, scopes),
-                Err("missing scope: operator.admin".into())
-            );
-        }
-        assert_eq!(
-            verdict("chat.send", operator, &[Scope::Read]),
-            Err("missing scope: operator.write".into())
-        );
-        assert_eq!(
-            verdict("cron.add", operator, &[Scope::Read]),
-            Err("missing scope: operator.admin".into())
-        );
-        assert_eq!(
-            verdict("exec.approval.resolve", operator, &[Scope::Read]),
-            Err("missing scope: operator.approvals".into())
-        );
-        assert_eq!(
-            verdict("node.event", operator, &[Scope::Admin]),
-            Err("unauthorized role: operator".into())
-        );
-        assert_eq!(verdict("node.event", Role::Node, &[]), Err("unknown method: node.event".into()));
-        assert_eq!(verdict("sessions.list", operator, &[]), Err("missing scope: operator.read".into()));
-        assert_eq!(verdict("chat.history", operator, &[Scope::Write]), Ok(Method::ChatHistory));
-        assert_eq!(verdict("agent", operator, &[Scope::Write]), Ok(Method::Agent));
-    }
-
-    #[test]
-    fn nodes_are_told_nothing_but_their_role() {
-        for name in ["chat.send", "config.get", "no.such"] {
-            assert_eq!(verdict(name, Role::Node, &[Scope::Admin]), Err("unauthorized role: node".into()));
-        }
-        assert_eq!(verdict("health", Role::Node, &[]), Ok(Method::Health));
-        assert_eq!(verdict("health", Role::Operator, &[]), Ok(Method::Health));
-    }
-
-    #[test]
-    fn connect_is_refused_after_the_handshake() {
-        for role in [Role::Operator, Role::Node] {
-            assert_eq!(
-                verdict("connect", role, &[]),
-                Err("connect is only valid as the first request".into())
-            );
-        }
-    }
-
-    #[test]
-    fn only_real_methods_are_advertised() {
-        let names: Vec<_> = Method::advertised_names(false).collect();
-        assert!(!names.contains(&"connect") && !names.contains(&"system.chaos"));
-        assert!(Method::advertised_names(true).any(|name| name == "system.chaos"));
-        let hidden = Method::ALL.iter().filter(|method| !method.advertised_with(true));
-        let hidden: Vec<_> = hidden.map(|method| method.name()).collect();
-        assert_eq!(hidden, ["connect", "sessions.get", "device.pair.list", "usage.cost", "users.self"]);
-        assert_eq!(names.len(), Method::ALL.len() - hidden.len() - 1);
-    }
-}
+mod tests;

@@ -8,9 +8,17 @@ pub mod agents;
 pub mod chat;
 pub mod core;
 pub mod events;
+pub mod history;
 pub mod messages;
 pub mod runs;
+pub mod session_changes;
+pub mod session_create;
+pub mod session_entry;
+pub mod session_groups;
+pub mod session_lifecycle;
+pub mod session_reads;
 pub mod session_row;
+pub mod session_usage;
 pub mod sessions;
 
 /// An object the gateway sends: the plain properties are always there (an `Option` among them is

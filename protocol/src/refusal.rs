@@ -11,6 +11,7 @@ use crate::scope::{Role, Scope};
 use crate::value::string_enum;
 
 mod connect;
+mod sessions;
 
 pub use connect::{ConnectRefusal, Credential, Hint, PairingReason, PairingRequired};
 
@@ -148,12 +149,6 @@ impl Refusal {
         .with_details(json!({ "reason": "EXPECTED_PROFILE_MISMATCH", "execution": "not_started" }))
     }
 
-    /// A mutation of a session whose parameters name none, answered before they are validated.
-    pub fn session_mutation_target(method: &str) -> Self {
-        Self::invalid_request("session mutation target is unavailable")
-            .with_details(json!({ "code": "SESSION_MUTATION_TARGET_REQUIRED", "method": method }))
-    }
-
     // What is refused because the gateway cannot now.
 
     /// The part of the gateway that owns the answer restarts (ours): try again after
@@ -217,16 +212,6 @@ impl Refusal {
     /// A queued input whose custody ended with the gateway that took it.
     pub fn pending_input_ended() -> Self {
         Self::failed("Error: Pending input ownership ended; submit a new turn to continue")
-    }
-
-    /// No session under this key, for methods that do not create one.
-    pub fn session_not_found(key: &str) -> Self {
-        Self::invalid_request(format!("session not found: {key}"))
-    }
-
-    /// `chat.inject` into a session that does not exist.
-    pub fn no_session() -> Self {
-        Self::invalid_request("session not found")
     }
 
     /// The backlog of a session is full (ours).

@@ -46,10 +46,25 @@ where
     }
 }
 
-/// A message that names no session is refused in other words than a malformed one.
+/// A change that names no session is refused in other words than a malformed one.
 fn fence(method: &str, params: &Value) -> Option<Refusal> {
-    let aimless = params.is_object() && !params.get("sessionKey").is_some_and(Value::is_string);
-    (method == Method::ChatSend.name() && aimless).then(|| Refusal::session_mutation_target(method))
+    let target = match Method::from_name(method)? {
+        Method::ChatSend
+        | Method::ChatAbort
+        | Method::ChatInject
+        | Method::SessionsFork
+        | Method::SessionsRewind
+        | Method::SessionsBranchesSwitch => "sessionKey",
+        Method::SessionsPatch
+        | Method::SessionsReset
+        | Method::SessionsDelete
+        | Method::SessionsCompact
+        | Method::SessionsSend
+        | Method::SessionsSteer => "key",
+        _ => return None,
+    };
+    let aimless = params.is_object() && !params.get(target).is_some_and(Value::is_string);
+    aimless.then(|| Refusal::session_mutation_target(method))
 }
 
 /// What is wrong with `value` as a `P`, `None` if nothing is.
@@ -143,6 +158,11 @@ fn without_null(property: &mut Map<String, Value>) {
     }
     if let Some(Value::Array(values)) = property.get_mut("enum") {
         values.retain(|value| !value.is_null());
+        if let [only] = values.as_slice() {
+            let only = only.clone();
+            property.shift_remove("enum");
+            property.insert("const".into(), only);
+        }
     }
     if let Some(Value::Array(options)) = property.get_mut("anyOf") {
         options.retain(|option| option.get("type").is_none_or(|kind| kind != "null"));
@@ -252,6 +272,7 @@ fn words(kind: &Kind) -> String {
         Kind::MaxLength { limit } => format!("must not have more than {limit} characters"),
         Kind::MinItems { limit } => format!("must not have fewer than {limit} items"),
         Kind::MaxItems { limit } => format!("must not have more than {limit} items"),
+        Kind::MinProperties { limit } => format!("must not have fewer than {limit} properties"),
         Kind::UniqueItems => "must not have duplicate items".into(),
         Kind::Pattern { pattern } => format!("must match pattern \"{pattern}\""),
         other => format!("must satisfy {}", other.keyword()),

@@ -8,6 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::refusal::Refusal;
+pub use place::{ChatType, Place, SessionMode};
+
+mod place;
 
 /// Longest session key in characters.
 pub const MAX_SESSION_KEY_CHARS: usize = 512;

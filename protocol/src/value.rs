@@ -10,18 +10,27 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+mod list;
+mod number;
+mod shaped;
+
+pub use list::List;
+pub use number::Number;
+pub(crate) use shaped::shaped_text;
+
 /// The largest integer that JavaScript clients keep exact (2^53 - 1).
 pub const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
 
-/// A non-empty text of at most `MAX` characters.
+/// A text of at most `MAX` and at least `MIN` characters: not empty, unless `MIN` is 0.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text<const MAX: usize = { usize::MAX }>(String);
+pub struct Text<const MAX: usize = { usize::MAX }, const MIN: usize = 1>(String);
 
-impl<const MAX: usize> Text<MAX> {
-    /// Takes `text` if it is neither empty nor longer than `MAX` characters.
+impl<const MAX: usize, const MIN: usize> Text<MAX, MIN> {
+    /// Takes `text` if it has at least `MIN` and at most `MAX` characters.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
-        let fits = !text.is_empty() && (text.len() <= MAX || text.chars().count() <= MAX);
+        let long_enough = MIN == 0 || text.chars().take(MIN).count() == MIN;
+        let fits = long_enough && (text.len() <= MAX || text.chars().count() <= MAX);
         fits.then_some(Self(text))
     }
 
@@ -36,7 +45,7 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
-impl<const MAX: usize> Deref for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> Deref for Text<MAX, MIN> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -44,56 +53,56 @@ impl<const MAX: usize> Deref for Text<MAX> {
     }
 }
 
-impl<const MAX: usize> AsRef<str> for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> AsRef<str> for Text<MAX, MIN> {
     fn as_ref(&self) -> &str {
         &self.0
     }
 }
 
-impl<const MAX: usize> fmt::Debug for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> fmt::Debug for Text<MAX, MIN> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, out)
     }
 }
 
-impl<const MAX: usize> fmt::Display for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> fmt::Display for Text<MAX, MIN> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
 }
 
-impl<const MAX: usize> PartialEq<str> for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> PartialEq<str> for Text<MAX, MIN> {
     fn eq(&self, other: &str) -> bool {
         self.0 == other
     }
 }
 
-impl<const MAX: usize> PartialEq<&str> for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> PartialEq<&str> for Text<MAX, MIN> {
     fn eq(&self, other: &&str) -> bool {
         self.0 == *other
     }
 }
 
-impl<const MAX: usize> From<Text<MAX>> for String {
-    fn from(text: Text<MAX>) -> String {
+impl<const MAX: usize, const MIN: usize> From<Text<MAX, MIN>> for String {
+    fn from(text: Text<MAX, MIN>) -> String {
         text.0
     }
 }
 
-impl<const MAX: usize> Serialize for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> Serialize for Text<MAX, MIN> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
 }
 
-impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+impl<'de, const MAX: usize, const MIN: usize> Deserialize<'de> for Text<MAX, MIN> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(String::deserialize(deserializer)?)
-            .ok_or_else(|| de::Error::custom("text is empty or too long"))
+            .ok_or_else(|| de::Error::custom("text is too short or too long"))
     }
 }
 
-impl<const MAX: usize> JsonSchema for Text<MAX> {
+impl<const MAX: usize, const MIN: usize> JsonSchema for Text<MAX, MIN> {
     fn inline_schema() -> bool {
         true
     }
@@ -103,11 +112,14 @@ impl<const MAX: usize> JsonSchema for Text<MAX> {
     }
 
     fn schema_id() -> Cow<'static, str> {
-        format!("crabtree::Text<{MAX}>").into()
+        format!("crabtree::Text<{MAX},{MIN}>").into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = json_schema!({ "type": "string", "minLength": 1 });
+        let mut schema = json_schema!({ "type": "string" });
+        if MIN != 0 {
+            schema.insert("minLength".into(), MIN.into());
+        }
         if MAX != usize::MAX {
             schema.insert("maxLength".into(), MAX.into());
         }
@@ -337,36 +349,4 @@ pub(crate) fn any_of(names: &[&str]) -> Schema {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_counts_characters() {
-        assert!(serde_json::from_str::<Text>(r#""""#).is_err());
-        assert_eq!(serde_json::from_str::<Text<3>>(r#""äöü""#).unwrap(), "äöü");
-        assert!(serde_json::from_str::<Text<3>>(r#""äöüx""#).is_err());
-    }
-
-    #[test]
-    fn an_integer_may_be_written_as_a_float() {
-        assert_eq!(serde_json::from_str::<Int>("5.0").unwrap().get(), 5);
-        assert_eq!(serde_json::from_str::<Int>("1e3").unwrap().get(), 1000);
-        assert!(serde_json::from_str::<Int>("5.5").is_err());
-        assert!(serde_json::from_str::<Int>("-1").is_err());
-        assert!(serde_json::from_str::<Int<1>>("0").is_err());
-        assert!(serde_json::from_str::<Int<0, 9>>("10").is_err());
-    }
-
-    #[test]
-    fn null_and_absence_differ() {
-        #[derive(Deserialize)]
-        struct Probe {
-            #[serde(default)]
-            field: Maybe<Text>,
-        }
-        let read = |text| serde_json::from_str::<Probe>(text).unwrap().field;
-        assert_eq!(read("{}"), Maybe::Absent);
-        assert_eq!(read(r#"{"field":null}"#), Maybe::Null);
-        assert_eq!(read(r#"{"field":"x"}"#).as_option().flatten().map(Text::as_str), Some("x"));
-    }
-}
+mod tests;

@@ -46,9 +46,7 @@ async fn from_page(addr: SocketAddr, origin: &str, intro: &Intro) -> Value {
     request.headers_mut().insert("origin", origin.parse().unwrap());
     let (ws, _) = tokio_tungstenite::connect_async(request).await.unwrap();
     let (mut client, challenge) = Client::over(ws).await;
-    let mut params = connect_params(intro, &challenge);
-    params["client"]["buildId"] = "dev".into();
-    client.response_to("connect", params).await
+    client.response_to("connect", connect_params(intro, &challenge)).await
 }
 
 fn control_ui(auth: Value) -> Intro {

@@ -4,6 +4,7 @@
 mod ends;
 mod keys;
 mod queue;
+mod resets;
 
 use crate::client::{Client, Intro, is_chat_end};
 use crate::gateway::Embedded;
@@ -107,6 +108,7 @@ async fn a_turn_is_told_in_the_recorded_order() {
         [
             "res",
             "sessions.changed send",
+            "sessions.changed participants",
             "chat status preparing_workspace",
             "agent run_status preparing_workspace",
             "chat status preparing_context",
@@ -121,12 +123,14 @@ async fn a_turn_is_told_in_the_recorded_order() {
             "sessions.changed phase model",
             "agent assistant",
             "chat delta",
+            "agent usage",
             "session.message assistant",
             "agent lifecycle finishing",
             "agent lifecycle model",
             "agent lifecycle end",
             "chat final",
             "sessions.changed agent.input.settled",
+            "sessions.changed phase model",
             "sessions.changed phase end",
         ]
     );
@@ -176,6 +180,7 @@ async fn an_agent_run_has_no_status_frames() {
             "agent lifecycle model",
             "agent assistant",
             "chat delta",
+            "agent usage",
             "agent lifecycle finishing",
             "agent lifecycle model",
             "agent lifecycle end",
@@ -309,4 +314,26 @@ async fn everybody_hears_what_is_for_them() {
             assert!(client.events.iter().all(|e| open.contains(&e["event"].as_str().unwrap())), "{who}");
         }
     }
+}
+
+/// accepts: I9
+#[tokio::test]
+async fn a_reply_with_code_in_it_is_told_in_blocks() {
+    let gateway = Embedded::start().await;
+    let mut client = Client::admin(gateway.addr).await;
+    say(&mut client, "main", "see\n```rust\nfn main() {}\n```\nand that is all", "k1").await;
+    let end = client.event(|e| e["payload"]["data"]["phase"] == "end").await;
+    let reply = &end["payload"]["data"]["terminalReply"];
+    let blocks = reply["blocks"].as_array().unwrap();
+    let seen: Vec<_> = blocks.iter().map(|b| (b["block_type"].as_str().unwrap(), &b["block_id"])).collect();
+    assert_eq!(seen, [("text", &json!("k1:1")), ("code", &json!("k1:2")), ("text", &json!("k1:3"))]);
+    assert_eq!(
+        (&blocks[1]["content"], &blocks[1]["metadata"]),
+        (&json!("fn main() {}\n"), &json!({ "language": "rust" }))
+    );
+    assert!(reply["text"].as_str().unwrap().contains("```rust\n"));
+    say(&mut client, "main", "plain words", "k2").await;
+    let plain =
+        client.event(|e| e["payload"]["runId"] == "k2" && e["payload"]["data"]["phase"] == "end").await;
+    assert_eq!(plain["payload"]["data"]["terminalReply"].get("blocks"), None);
 }

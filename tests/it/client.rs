@@ -134,9 +134,13 @@ impl Client {
 
     /// The next frame; `None` when the socket has ended.
     pub async fn frame(&mut self) -> Option<Value> {
+        tokio::time::timeout(PATIENCE, self.next_frame()).await.expect("a frame in time")
+    }
+
+    /// The same, however long it takes. What is not waited for to the end is not lost.
+    pub async fn next_frame(&mut self) -> Option<Value> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.ws.next()).await.expect("a frame in time");
-            match message {
+            match self.ws.next().await {
                 Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => {
                     self.closed = Some(frame.map(|f| (f.code.into(), f.reason.to_string())));

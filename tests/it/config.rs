@@ -31,3 +31,30 @@ async fn a_change_of_the_file_restarts_just_the_child_that_depends_on_it() {
     let config = client.call("config.get", json!({})).await;
     assert!(config["warnings"].to_string().contains("unheardOf"), "{config}");
 }
+
+/// Models that the embedding program brings are there after the catalog was made anew, too.
+/// accepts: K6
+#[tokio::test]
+async fn brought_models_survive_a_change_of_the_configuration() {
+    let config = |primary: &str| json!({ "agents": { "defaults": { "model": primary } } });
+    let gateway = Embedded::with_models(config("mock/mock-1"), crate::mock_model::models()).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let mut answered_by = Vec::new();
+    for (run, primary) in [("one", "mock/mock-2"), ("two", "crabtree/offline"), ("three", "mock/mock-1")] {
+        let turn = json!({ "sessionKey": "main", "message": "MOCK{n=1}", "idempotencyKey": run });
+        client.call("chat.send", turn).await;
+        let model =
+            client.event(|e| e["payload"]["runId"] == run && e["payload"]["data"]["model"].is_string());
+        answered_by.push(model.await["payload"]["data"]["model"].clone());
+        client.chat_end(run).await;
+        client.events.clear();
+        std::fs::write(gateway.state.path().join("openclaw.json"), config(primary).to_string()).unwrap();
+        gateway.gateway.reload();
+        let back = |e: &Value| e["payload"]["path"] == "gateway/agents" && e["payload"]["state"] == "running";
+        client.event(back).await;
+    }
+    assert_eq!(answered_by, ["mock-1", "mock-2", "offline"]);
+    let models = client.call("models.list", json!({})).await;
+    let names: Vec<_> = models["models"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
+    assert_eq!(names, ["offline", "mock-1", "mock-2"]);
+}

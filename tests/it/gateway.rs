@@ -1,9 +1,12 @@
 //! Gateways under test: embedded ones, and real processes that can be killed.
 
 use crate::client::TOKEN;
+use crate::mock_model;
 use crabtree::{Gateway, Options};
+use crabtree_actors::agents::Model;
 use crabtree_actors::log_ring::LogRing;
 use crabtree_actors::settings::{AuthSecret, Secret};
+use crabtree_actors::store::{Db, Sync, WriteOp};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A gateway in this process, on a free port, with a state directory of its own.
 pub struct Embedded {
@@ -33,9 +37,31 @@ impl Embedded {
 
     /// The same, asking for this secret.
     pub async fn with_auth(config: Value, auth: AuthSecret) -> Self {
+        Self::with_text(&config.to_string(), auth).await
+    }
+
+    /// The same, written like this.
+    pub async fn with_text(config: &str, auth: AuthSecret) -> Self {
         let state = tempfile::tempdir().unwrap();
-        std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
+        std::fs::write(state.path().join("openclaw.json"), config).unwrap();
         Self::on(state, auth).await
+    }
+
+    /// On a store these operations have been written to.
+    pub async fn stored(ops: &[WriteOp]) -> Self {
+        Self::stored_with(json!({}), ops).await
+    }
+
+    /// The same, with this content of its configuration file.
+    pub async fn stored_with(config: Value, ops: &[WriteOp]) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let db = Db::open(state.path().join("store.sqlite"), Sync::Normal).unwrap();
+        for result in db.apply_batch(ops, &|_| {}).unwrap() {
+            result.unwrap();
+        }
+        drop(db);
+        std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
+        Self::on(state, AuthSecret::Token(Secret::new(TOKEN))).await
     }
 
     /// Stopped, and started again on what it left, asking for this secret.
@@ -46,29 +72,51 @@ impl Embedded {
         Self::on(state, auth).await
     }
 
+    /// With this content of its configuration file, and these models beside its own.
+    pub async fn with_models(config: Value, models: Vec<Arc<dyn Model>>) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
+        Self::open(state, AuthSecret::Token(Secret::new(TOKEN)), models).await
+    }
+
     async fn on(state: TempDir, auth: AuthSecret) -> Self {
+        Self::open(state, auth, vec![]).await
+    }
+
+    async fn open(state: TempDir, auth: AuthSecret, models: Vec<Arc<dyn Model>>) -> Self {
+        let log = Arc::new(LogRing::default());
         let sources = crabtree::config::Sources {
             state_dir: state.path().to_owned(),
             file: None,
             env: [("UNUSED", "")].into_iter().collect(),
             flags: json!({}),
         };
-        let loaded = crabtree::config::load(&sources).unwrap();
-        let log = Arc::new(LogRing::default());
-        let gateway = Gateway::start(Options {
-            loaded,
-            reload: Arc::new(move || Ok(crabtree::config::load(&sources)?)),
-            token: auth,
-            device_key: [7; 32],
-            log_ring: log.clone(),
-            listen: vec![([127, 0, 0, 1], 0).into()],
-        })
-        .await
-        .unwrap();
-        gateway.ready().await;
+        let gateway = started(sources, auth, log.clone(), models, 0).await;
         let addr = gateway.local_addr();
         Self { gateway, addr, state, log }
     }
+}
+
+async fn started(
+    sources: crabtree::config::Sources,
+    token: AuthSecret,
+    log_ring: Arc<LogRing>,
+    models: Vec<Arc<dyn Model>>,
+    port: u16,
+) -> Gateway {
+    let gateway = Gateway::start(Options {
+        loaded: crabtree::config::load(&sources).unwrap(),
+        reload: Arc::new(move || Ok(crabtree::config::load(&sources)?)),
+        token,
+        device_key: [7; 32],
+        log_ring,
+        listen: vec![([127, 0, 0, 1], port).into()],
+        models,
+    })
+    .await
+    .unwrap();
+    gateway.ready().await;
+    gateway
 }
 
 /// A gateway in a process of its own, which can be killed and started again on the same state.
@@ -80,9 +128,44 @@ pub struct Process {
 impl Process {
     /// Starts it and waits until it serves.
     pub async fn start(state: &Path) -> Self {
+        Self::until_ready(|| Self::spawn(state)).await
+    }
+
+    /// The same with the models of [`mock_model`], which the program does not have: this one serves, as
+    /// [`a_process_with_mock_models`].
+    pub async fn with_mock_models(state: &Path) -> Self {
+        Self::until_ready(|| {
+            let mut program = Command::new(std::env::current_exe().unwrap());
+            program.args(["--exact", "gateway::a_process_with_mock_models", "--ignored"]);
+            Self::launch(program, state)
+        })
+        .await
+    }
+
+    /// Starts it, and does not wait.
+    pub fn spawn(state: &Path) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_crabtree"));
+        program.arg("run");
+        Self::launch(program, state)
+    }
+
+    async fn until_ready(launch: impl Fn() -> Self) -> Self {
+        let mut this = launch();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while http_status(this.addr, "/ready").await != Some(200) {
+            assert!(Instant::now() < deadline, "the gateway did not become ready");
+            // Somebody else may have taken the port in the meantime.
+            if this.child.try_wait().unwrap().is_some() {
+                this = launch();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        this
+    }
+
+    fn launch(mut program: Command, state: &Path) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new(env!("CARGO_BIN_EXE_crabtree"))
-            .arg("run")
+        let child = program
             .env("CRABTREE_STATE_DIR", state)
             .env("CRABTREE_GATEWAY__PORT", port.to_string())
             .env("CRABTREE_GATEWAY__CHAOS__ENABLED", "true")
@@ -91,13 +174,7 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let this = Self { child, addr: ([127, 0, 0, 1], port).into() };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while http_status(this.addr, "/ready").await != Some(200) {
-            assert!(Instant::now() < deadline, "the gateway did not become ready");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        this
+        Self { child, addr: ([127, 0, 0, 1], port).into() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -115,6 +192,18 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// Whether it ends by itself within this time.
+    pub async fn died_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        true
+    }
+
     pub fn signal(&self, name: &str) {
         let sent =
             Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
@@ -127,6 +216,25 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// No test: a gateway for others, see [`Process::with_mock_models`]. It ends in order on SIGTERM.
+#[tokio::test]
+#[ignore = "started by other tests, as a process of its own"]
+async fn a_process_with_mock_models() {
+    let Some(state) = std::env::var_os("CRABTREE_STATE_DIR") else { return };
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let sources = crabtree::config::Sources {
+        state_dir: state.into(),
+        file: None,
+        env: crabtree::config::Environment::of_process(),
+        flags: json!({}),
+    };
+    let port = std::env::var("CRABTREE_GATEWAY__PORT").unwrap().parse().unwrap();
+    let token = AuthSecret::Token(Secret::new(TOKEN));
+    let gateway = started(sources, token, Arc::default(), mock_model::models(), port).await;
+    terminate.recv().await;
+    gateway.shutdown("gateway stopping").await;
 }
 
 /// The status of a plain GET; `None` if nobody answers.

@@ -1,123 +1,11 @@
-//! The methods: what is advertised is answered, in the declared shape; and what those about the gateway
-//! itself say and do.
+//! What the methods about the gateway itself say and do. Below it: all methods, in their declared shapes.
+
+mod shapes;
 
 use crate::client::{Client, TOKEN};
 use crate::gateway::Embedded;
-use crabtree_protocol::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-
-/// Parameters every method takes after a first turn in the main session, whose run was `k1`.
-fn examples() -> Vec<(&'static str, Value)> {
-    let actor = json!({ "path": "gateway/presence" });
-    vec![
-        ("health", json!({ "probe": true })),
-        ("status", json!({ "includeChannelSummary": false })),
-        ("system-presence", json!({})),
-        ("system-event", json!({ "text": "a window was opened" })),
-        ("system.info", json!({})),
-        ("system.actors", json!({})),
-        ("system.actors", json!({ "path": "gateway/sessions", "depth": 0, "limit": 1 })),
-        ("system.actors.restart", actor.clone()),
-        ("system.actors.park", actor.clone()),
-        ("system.actors.resume", actor),
-        ("system.chaos", json!({ "path": "gateway/presence", "fault": "slow", "ms": 1 })),
-        ("last-heartbeat", json!({})),
-        ("wake", json!({ "mode": "next-heartbeat", "text": "later" })),
-        ("agents.list", json!({})),
-        ("agent.identity.get", json!({ "agentId": "main" })),
-        ("models.list", json!({ "view": "configured" })),
-        ("commands.list", json!({ "scope": "both" })),
-        ("agent", json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" })),
-        ("agent.wait", json!({ "runId": "k1", "timeoutMs": 1 })),
-        ("agent.wait", json!({ "runId": "unknown", "timeoutMs": 1 })),
-        ("chat.startup", json!({ "sessionKey": "main", "limit": 80, "maxBytes": 262_144 })),
-        ("chat.history", json!({ "sessionKey": "main", "limit": 1 })),
-        ("chat.history", json!({ "sessionKey": "unknown" })),
-        ("chat.send", json!({ "sessionKey": "main", "message": "hello", "idempotencyKey": "k2" })),
-        ("chat.send", json!({ "sessionKey": "main", "message": "/stop", "idempotencyKey": "k3" })),
-        ("chat.abort", json!({ "sessionKey": "main" })),
-        ("chat.metadata", json!({})),
-        ("sessions.list", json!({ "includeDerivedTitles": true, "includeLastMessage": true })),
-        ("sessions.describe", json!({ "key": "main" })),
-        ("sessions.describe", json!({ "key": "unknown" })),
-        ("sessions.subscribe", json!({})),
-        ("sessions.subscribe", json!({ "limit": 2 })),
-        ("sessions.messages.subscribe", json!({ "key": "main" })),
-        ("sessions.messages.unsubscribe", json!({ "key": "main" })),
-        ("sessions.get", json!({ "key": "main", "limit": 20 })),
-        ("device.pair.list", json!({})),
-        ("usage.cost", json!({ "days": 7 })),
-        ("config.get", json!({})),
-        ("logs.tail", json!({ "limit": 10 })),
-    ]
-}
-
-/// Objects hold what is declared and nothing else.
-fn strict(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            if members.contains_key("properties") && !members.contains_key("additionalProperties") {
-                members.insert("additionalProperties".into(), json!(false));
-            }
-            members.values_mut().for_each(strict);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strict),
-        _ => {}
-    }
-}
-
-/// accepts: C5, C6, G2, G3
-#[tokio::test]
-async fn what_is_advertised_is_the_table() {
-    for (config, chaos) in
-        [(json!({}), false), (json!({ "gateway": { "chaos": { "enabled": true } } }), true)]
-    {
-        let gateway = Embedded::with(config).await;
-        let client = Client::admin(gateway.addr).await;
-        let table: Vec<&str> = Method::advertised_names(chaos).collect();
-        assert_eq!(client.hello["features"]["methods"], json!(table));
-        let events: Vec<&str> = crabtree_protocol::Event::advertised_names().collect();
-        assert_eq!(client.hello["features"]["events"], json!(events));
-        let once: BTreeSet<&str> = table.iter().copied().collect();
-        assert_eq!((once.len(), once.contains("system.chaos")), (table.len(), chaos));
-    }
-}
-
-/// Every method of the table is answered, and every answer has the declared shape.
-/// accepts: B11, G4
-#[tokio::test]
-async fn every_answer_has_the_declared_shape() {
-    let gateway = Embedded::start().await;
-    let mut client = Client::admin(gateway.addr).await;
-    let turn = json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" });
-    let id = client.send("agent", turn).await;
-    let mut answers = vec![("agent", client.response(&id).await), ("agent", client.response(&id).await)];
-    for (method, params) in examples() {
-        let answer = client.response_to(method, params).await;
-        answers.push((method, answer));
-    }
-    let mut complaints = vec![];
-    let mut seen = BTreeSet::new();
-    for (name, answer) in &answers {
-        seen.insert(*name);
-        if answer["ok"] != true {
-            complaints.push(format!("{name}: {answer}"));
-            continue;
-        }
-        let mut schema = Method::from_name(name).unwrap().schemas().1;
-        strict(&mut schema);
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        for error in validator.iter_errors(&answer["payload"]) {
-            complaints.push(format!("{name} {}: {error}", error.instance_path()).chars().take(400).collect());
-        }
-    }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    // One opens a connection, the other is always refused.
-    let other = |name: &&str| !["connect", "users.self"].contains(name);
-    let table: BTreeSet<&str> = Method::ALL.iter().map(|m| m.name()).filter(other).collect();
-    assert_eq!(seen, table, "a method has no example above");
-}
 
 fn names(node: &Value) -> Vec<&str> {
     node["children"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect()
@@ -367,8 +255,16 @@ async fn agents_models_and_commands_are_listed() {
     let commands = client.call("commands.list", json!({})).await;
     let metadata = client.call("chat.metadata", json!({})).await;
     assert_eq!((&metadata["commands"], &metadata["models"]), (&commands["commands"], &models["models"]));
-    let stop = &commands["commands"][2];
-    assert_eq!((&stop["name"], &stop["textAliases"]), (&json!("stop"), &json!(["/stop"])));
+    let named =
+        |name: &str| commands["commands"].as_array().unwrap().iter().find(|c| c["name"] == name).cloned();
+    let stop = named("stop").unwrap();
+    assert_eq!((&stop["textAliases"], &stop["acceptsArgs"]), (&json!(["/stop"]), &json!(false)));
+    let verbose = named("verbose").unwrap();
+    assert_eq!(
+        (&verbose["textAliases"], &verbose["category"]),
+        (&json!(["/verbose", "/v"]), &json!("options"))
+    );
+    assert_eq!(verbose["args"][0]["choices"][0], json!({ "value": "on", "label": "on" }));
 
     let gateway = Embedded::with(json!({ "agents": { "list": [
         { "id": "ops", "identity": { "name": "Olga", "emoji": "🦀" } },

@@ -7,18 +7,16 @@ use crabtree_protocol::{Empty, Method};
 use serde_json::{Value, json};
 
 /// The methods that are answered with their empty state, by the scope they ask for.
-const EMPTY: [(&str, &str); 6] = [
+const EMPTY: [(&str, &str); 5] = [
     (
         "operator.read",
         "artifacts.list audit.activity.list board.get channels.status controlUi.sessionPullRequests.subscribe \
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
          environments.list hooks.status memory.search mentions.list models.authStatus node.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
-         sessions.branches.list sessions.catalog.list sessions.companion.state sessions.groups.list \
-         sessions.observer.visibility skills.status talk.catalog taskSuggestions.list tasks.list themes.list \
-         tools.catalog tts.status usage.status users.list users.prefs.get worktrees.list",
+         sessions.catalog.list sessions.companion.state skills.status talk.catalog taskSuggestions.list tasks.list themes.list \
+         tools.catalog tts.status users.list users.prefs.get worktrees.list",
     ),
-    ("operator.write", "sessions.groups.defaults"),
     ("operator.admin", "exec.approvals.get openclaw.chat.history secrets.store.list update.status"),
     (
         "operator.approvals",
@@ -213,6 +211,9 @@ async fn slash_commands_are_answered_at_once_also_while_a_turn_runs() {
     let named = |m: &Value| m["name"].as_str().unwrap().to_owned();
     let commands = client.call("commands.list", json!({})).await;
     let names: Vec<_> = commands["commands"].as_array().unwrap().iter().map(named).collect();
-    assert_eq!(names, ["help", "status", "stop"]);
+    assert!(
+        ["help", "status", "stop"].iter().all(|name| names.iter().any(|known| known == name)),
+        "{names:?}"
+    );
     assert!(Method::from_name("chat.send").is_some_and(Method::advertised));
 }

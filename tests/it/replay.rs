@@ -34,10 +34,13 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "http_ws_path /__openclaw__/worker silent",
         "the worker protocol is not spoken; its path is like any other",
     ),
+    ("hello_controlui_nobuild close", BUILD),
+    ("hello_controlui_nobuild connect", BUILD),
     ("post_missing_scope talk.config", METHOD),
     ("post_node_calls_operator_method node.event", METHOD),
     ("post_node_calls_operator_method skills.bins", METHOD),
 ];
+const BUILD: &str = "no page comes with this gateway that another build could be stale against";
 const METHOD: &str = "the method does not exist yet";
 
 /// Recordings that are no exchange of frames on a direct connection; the tests beside this one show them.

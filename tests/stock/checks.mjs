@@ -1,4 +1,5 @@
 // One line a check, and what checks are made of.
+
 let passed = 0;
 let failed = 0;
 

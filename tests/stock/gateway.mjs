@@ -53,9 +53,13 @@ export class Gateway {
     return `ws://127.0.0.1:${this.port}`;
   }
 
+  get state() {
+    return `${this.dir}/state`;
+  }
+
   get env() {
     return cleanEnv(this.dir, {
-      CRABTREE_STATE_DIR: `${this.dir}/state`,
+      CRABTREE_STATE_DIR: this.state,
       CRABTREE_GATEWAY__PORT: String(this.port),
     });
   }

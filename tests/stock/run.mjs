@@ -6,6 +6,7 @@ import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
 import { checkTui } from "./tui.mjs";
+import { checkUi } from "./ui.mjs";
 
 const [binary, work] = process.argv.slice(2);
 const stock = process.env.CRABTREE_STOCK_DIR;
@@ -18,6 +19,7 @@ const suites = {
   cli: checkCli,
   pages: checkPages,
   tui: checkTui,
+  ui: checkUi,
   stdio: checkStdio,
 };
 for (const [name, suite] of Object.entries(suites)) {

@@ -1,5 +1,6 @@
 //! **Owns** the catalog: which agents there are, and which models they can use.
-//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog.
+//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog, and
+//! operators that it may have changed (`chat.metadata.changed`).
 //! **On crash** nothing is lost: the catalog is made from the configuration, and the last one stays
 //! published meanwhile.
 
@@ -10,10 +11,14 @@ pub use model::{Chunk, Model, Prompt, Said, Speaker, Usage};
 pub use offline::Offline;
 
 use crate::estate::Estate;
-use crate::settings::Settings;
+use crate::event::{Audience, Event};
+use crate::settings::{AgentEntry, Settings};
 use crate::tree::*;
+use crabtree_protocol::session_key::MAIN;
+use crabtree_protocol::{Event as Name, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +31,10 @@ pub struct Agent {
     pub name: Option<String>,
     /// Its mark.
     pub emoji: Option<String>,
+    /// Its picture.
+    pub avatar: Option<String>,
+    /// `provider/model` of its model.
+    pub model: String,
 }
 
 /// The agents and models, as everybody reads them.
@@ -38,32 +47,43 @@ pub struct Catalog {
     pub timeout: Duration,
     /// Last part of the main session's key.
     pub main_key: String,
-    workspace: Option<String>,
     models: BTreeMap<String, Arc<dyn Model>>,
 }
 
+impl Agent {
+    fn new(id: &str, entry: Option<&AgentEntry>, primary: &str) -> Self {
+        let identity = entry.map(|entry| entry.identity.clone()).unwrap_or_default();
+        let name = identity.name.or_else(|| entry.and_then(|entry| entry.name.clone()));
+        let model = entry.and_then(|entry| entry.model.as_ref()).map_or(primary, |model| &model.primary);
+        let shown = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let (emoji, avatar) = (shown(identity.emoji), shown(identity.avatar));
+        Self { id: id.to_owned(), name, emoji, avatar, model: model.to_owned() }
+    }
+
+    /// How it appears, as rows show it.
+    fn identity(&self) -> Value {
+        let known = [("name", &self.name), ("emoji", &self.emoji), ("avatar", &self.avatar)];
+        known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?)))).collect()
+    }
+}
+
 impl Catalog {
-    /// Reads it out of the settings.
-    pub fn new(settings: &Settings) -> Self {
-        let mut agents: Vec<Agent> = Vec::new();
-        let mut entries: Vec<_> = settings.agents.list.iter().collect();
-        entries.sort_by_key(|a| !a.default);
-        for entry in entries {
-            let name = entry.identity.name.clone().or_else(|| entry.name.clone());
-            agents.push(Agent { id: entry.id.clone(), name, emoji: entry.identity.emoji.clone() });
-        }
-        if agents.is_empty() {
-            agents.push(Agent { id: "main".into(), name: None, emoji: None });
-        }
+    /// Reads it out of the settings. There are the embedded model and those the embedding program `brought`; of
+    /// two with the same `provider/model` the brought one counts.
+    pub fn new(settings: &Settings, brought: &[Arc<dyn Model>]) -> Self {
+        let primary = &settings.agents.defaults.model.primary;
+        let agent = |id: &str| Agent::new(id, settings.agents.entry(id), primary);
+        let agents = settings.agent_ids().into_iter().map(agent).collect();
         let defaults = &settings.agents.defaults;
         let offline: Arc<dyn Model> = Arc::new(Offline);
+        let models = [&offline].into_iter().chain(brought);
+        let models = models.map(|model| (format!("{}/{}", model.provider(), model.id()), model.clone()));
         Self {
             agents,
             primary: defaults.model.primary.clone(),
             timeout: Duration::from_secs(defaults.timeout_seconds),
-            main_key: settings.session.main_key.clone(),
-            workspace: defaults.workspace.clone(),
-            models: BTreeMap::from([("crabtree/offline".to_owned(), offline)]),
+            main_key: MAIN.to_owned(),
+            models: models.collect(),
         }
     }
 
@@ -82,30 +102,40 @@ impl Catalog {
         self.models.get(name).cloned()
     }
 
+    /// `provider/model` that an agent uses unless a session or a message says otherwise.
+    pub fn model_of(&self, agent_id: &str) -> &str {
+        self.agent(agent_id).map_or(&self.primary, |agent| &agent.model)
+    }
+
+    /// `provider/model` of every model.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
     /// Provider and name of the default model.
     pub fn primary_parts(&self) -> (&str, &str) {
         self.primary.split_once('/').unwrap_or(("crabtree", &self.primary))
     }
 
-    /// Answer of `agents.list`; `workspace` is where agents work unless the configuration says otherwise.
-    pub fn agents_list(&self, workspace: &str) -> Value {
+    /// Answer of `agents.list`; `workspace` tells where an agent works.
+    pub fn agents_list(&self, workspace: impl Fn(&str) -> PathBuf) -> Value {
         let agents: Vec<Value> = self
             .agents
             .iter()
             .map(|agent| {
                 let mut row = json!({
                     "id": agent.id,
-                    "workspace": self.workspace.as_deref().unwrap_or(workspace),
+                    "workspace": workspace(&agent.id),
                     "workspaceGit": false,
                     "agentRuntime": agent_runtime(),
                     "thinkingLevels": [{ "id": "off", "label": "off" }],
                     "thinkingOptions": ["off"],
                     "thinkingDefault": "off",
-                    "model": { "primary": self.primary },
+                    "model": { "primary": agent.model },
                 });
                 if let Some(name) = &agent.name {
                     row["name"] = json!(name);
-                    row["identity"] = json!({ "name": name, "emoji": agent.emoji });
+                    row["identity"] = agent.identity();
                 }
                 row
             })
@@ -179,13 +209,17 @@ impl Behavior for Agents {
     const KIND: &'static str = "agents";
 
     fn start(ctx: &mut Ctx<()>, estate: Arc<Estate>) -> Result<Self, Fault> {
-        let catalog = Catalog::new(&estate.config.load().settings);
+        let catalog = Catalog::new(&estate.config.load().settings, &estate.models);
         ctx.publish_info(json!({ "agents": catalog.agents.len(), "models": catalog.models.len() }));
         if catalog.model(&catalog.primary).is_none() {
             tracing::warn!(target: "crabtree::agents", model = %catalog.primary,
                 "the default model is not known; runs will say so");
         }
         estate.catalog.store(Arc::new(catalog));
+        if ctx.node().restarts() > 0 {
+            let audience = Audience::Scope(Scope::Read);
+            estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));
+        }
         Ok(Self)
     }
 

@@ -1,5 +1,6 @@
 //! What a model is to the rest of the gateway.
 
+use crate::sessions::Insert;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,8 @@ pub struct Usage {
 pub enum Chunk {
     /// More text.
     Text(String),
+    /// Something else than text.
+    Block(Insert),
     /// The answer is complete.
     End(Usage),
     /// There is no answer, or no more of it.

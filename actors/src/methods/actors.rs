@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::connection::ConnectionMsg;
-use crate::store::KILL_POINTS;
+use crate::kill_points::KILL_POINTS;
 use crate::tree::{Chaos, Ctx, Node, NodeState, Order};
 use crabtree_protocol::params::actors::{
     ActorParams, ActorsParams, ChaosParams, DEFAULT_DEPTH, DEFAULT_LIMIT, Fault,
@@ -144,11 +144,12 @@ fn inject(call: &Call<'_>, params: &ChaosParams) -> Result<(), Refusal> {
         Fault::Slow => Chaos::Slow(length),
         Fault::Spin => Chaos::Spin(length),
         Fault::Killpoint => {
-            let name = params.name.as_deref().filter(|name| KILL_POINTS.contains(name));
-            let name = name.ok_or_else(|| {
-                Refusal::invalid_request(format!("name must be one of: {}", KILL_POINTS.join(", ")))
+            let named = KILL_POINTS.iter().find(|(name, _)| params.name.as_deref() == Some(*name));
+            let (_, point) = named.ok_or_else(|| {
+                let names: Vec<&str> = KILL_POINTS.iter().map(|(name, _)| *name).collect();
+                Refusal::invalid_request(format!("name must be one of: {}", names.join(", ")))
             })?;
-            call.estate().kill_points.arm(name);
+            call.estate().kill_points.arm(*point);
             return Ok(());
         }
     };

@@ -1,18 +1,26 @@
-//! Agents, models and commands: all read from the published catalog.
+//! Agents, models and commands: read from the published catalog. Changing agents is in `roster`, their files in
+//! `files`.
+
+mod files;
+mod roster;
+
+pub(super) use files::{get as file_get, list as file_list, set as file_set};
+pub(super) use roster::{create, delete, update};
 
 use super::{Call, commands};
+use crate::estate::Estate;
 use crabtree_protocol::params::agents::{
     AgentIdentityParams, AgentsListParams, CommandsListParams, ModelsListParams,
 };
 use crabtree_protocol::params::chat::MetadataParams;
 use crabtree_protocol::{Refusal, SessionKey};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) fn list(call: Call<'_>) {
     let Some((AgentsListParams {}, call)) = call.parse() else { return };
     let estate = call.estate();
-    let workspace = estate.config.load().state_dir.join("workspace");
-    call.responder.ok(&estate.catalog.load().agents_list(&workspace.to_string_lossy()));
+    let loaded = estate.config.load();
+    call.responder.ok(&estate.catalog.load().agents_list(|id| loaded.workspace(id)));
 }
 
 pub(super) fn identity(call: Call<'_>) {
@@ -32,16 +40,24 @@ pub(super) fn models(call: Call<'_>) {
 }
 
 pub(super) fn list_commands(call: Call<'_>) {
-    let Some((_, call)) = call.parse::<CommandsListParams>() else { return };
-    call.responder.ok(&json!({ "commands": commands::rows() }));
+    let Some((params, call)) = call.parse::<CommandsListParams>() else { return };
+    let rows = commands::rows(&call.estate().catalog.load(), params.include_args.unwrap_or(true));
+    call.responder.ok(&json!({ "commands": rows }));
 }
 
 pub(super) fn metadata(call: Call<'_>) {
     let Some((_, call)) = call.parse::<MetadataParams>() else { return };
-    let mut answer = call.estate().catalog.load().models_list();
-    answer["commands"] = json!(commands::rows());
+    let answer = metadata_of(call.estate());
+    call.responder.ok(&answer);
+}
+
+/// What a chat page needs to know of models and commands.
+pub(super) fn metadata_of(estate: &Estate) -> Value {
+    let catalog = estate.catalog.load();
+    let mut answer = catalog.models_list();
+    answer["commands"] = json!(commands::rows(&catalog, true));
     answer["accountSelection"] = json!({ "kind": "automatic", "label": "Automatic account selection" });
     answer["swarmEnabled"] = json!(false);
     answer["runtimeSelectionLocked"] = json!(false);
-    call.responder.ok(&answer);
+    answer
 }

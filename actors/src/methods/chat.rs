@@ -1,18 +1,19 @@
 //! Talking: `agent`, `chat.*` and `wake` all enter a session by the same door.
 
-use super::commands::{self, Command};
+mod history;
+
+pub(super) use history::{history, message_get, startup};
+
+use super::commands::{self, Command, Typed};
 use super::{Call, store_refusal};
-use crate::agents::CONTEXT_TOKENS;
 use crate::connection::ConnectionMsg;
 use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
-use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission, message_row, session_row};
-use crate::store::{self, HistoryPage, HistoryResult, InputRow, InputState, NewInput, SessionRecord};
+use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
+use crate::store::{self, NewInput};
 use crate::tree::{Ctx, Reply};
-use crabtree_protocol::params::chat::{
-    AbortParams, AbortResult, DEFAULT_HISTORY_LIMIT, HistoryParams, SendParams,
-};
+use crabtree_protocol::params::chat::{AbortParams, AbortResult, QueueMode, SendParams};
 use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
 use crabtree_protocol::params::runs::{AgentParams, AgentWaitParams};
 use crabtree_protocol::{Refusal, RunId, SessionKey};
@@ -25,18 +26,33 @@ use uuid::Uuid;
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
+/// Place in the backlog of what is neither a mention of the agent nor a reply to it.
+const REGULAR: i64 = 1;
+
 /// What is said, before it is an input.
-struct Said {
-    kind: &'static str,
-    run_id: String,
-    text: String,
-    model: Option<String>,
-    timeout_ms: Option<u64>,
+#[derive(Default)]
+pub(super) struct Said {
+    pub kind: &'static str,
+    pub run_id: String,
+    pub text: String,
+    pub model: Option<String>,
+    pub timeout_ms: Option<u64>,
+    /// How it is queued, if not as its session does.
+    pub queue_mode: Option<QueueMode>,
     /// The session was not named, and the acknowledgement does not name it either.
-    unnamed: bool,
+    pub unnamed: bool,
+    /// Whether the session is not created for it.
+    pub must_exist: bool,
+    /// The row that its client has seen last.
+    pub after: Option<String>,
 }
 
 impl Said {
+    /// A message as `chat.send` brings it.
+    pub(super) fn message(run_id: String, text: String) -> Self {
+        Self { kind: "chat.send", run_id, text, ..Self::default() }
+    }
+
     fn submission(
         self,
         key: &SessionKey,
@@ -54,6 +70,9 @@ impl Said {
         if let Some(ms) = self.timeout_ms {
             body["timeoutMs"] = json!(ms);
         }
+        if let Some(mode) = self.queue_mode {
+            body["queueMode"] = json!(mode.name());
+        }
         let input = NewInput {
             id: Uuid::now_v7().to_string(),
             source: "rpc".into(),
@@ -65,20 +84,22 @@ impl Said {
             text: self.text,
             body,
             created_at: now,
+            priority: REGULAR,
         };
-        Submission { input, sender, responder }
+        Submission { input, sender, responder, must_exist: self.must_exist }
     }
 }
 
-fn submit(call: Call<'_>, key: SessionKey, said: Said) {
-    let estate = call.estate();
+/// Hands what is said to its session, which answers.
+pub(super) fn submit(wiring: &Wiring, responder: Responder, key: SessionKey, said: Said) {
+    let estate = &wiring.store.estate;
     if estate.catalog.load().agent(key.agent_id()).is_none() {
-        return call.responder.refuse(Refusal::agent_gone(key.agent_id()));
+        return responder.refuse(Refusal::agent_gone(key.agent_id()));
     }
-    let sender = sender(&call.responder);
-    let submission = said.submission(&key, sender, estate.clock.now_ms(), Some(call.responder));
+    let sender = sender(&responder);
+    let submission = said.submission(&key, sender, estate.clock.now_ms(), Some(responder));
     // If nobody is there, the responder says so.
-    let _ = call.wiring.sessions.send(SessionsMsg::To(key, SessionMsg::Submit(Box::new(submission))));
+    let _ = wiring.sessions.send(SessionsMsg::To(key, SessionMsg::Submit(Box::new(submission))));
 }
 
 pub(super) fn sender(responder: &Responder) -> Value {
@@ -121,7 +142,8 @@ pub(super) fn agent(call: Call<'_>) {
     });
     let timeout_ms = params.timeout.map(|s| s.get().saturating_mul(1000)).filter(|ms| *ms > 0);
     let text = params.message.into_string();
-    submit(call, key, Said { kind: "agent", run_id, text, model, timeout_ms, unnamed });
+    let said = Said { kind: "agent", run_id, text, model, timeout_ms, unnamed, ..Said::default() };
+    submit(call.wiring, call.responder, key, said);
 }
 
 pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
@@ -136,27 +158,78 @@ pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
-    match commands::parse(&params.message) {
-        Some(Command::Stop) => return stop(&call.wiring.clone(), call.responder, key, None, "stop"),
-        Some(command) if call.estate().catalog.load().agent(key.agent_id()).is_some() => {
-            let of = (key, params.idempotency_key.into_string());
-            return commands::answer(ctx, call, command, of, params.message);
-        }
-        // What is left is for the agent, or refused because there is none.
-        _ => {}
-    }
     let said = Said {
-        kind: "chat.send",
-        run_id: params.idempotency_key.into_string(),
-        text: params.message,
-        model: None,
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
-        unnamed: false,
+        queue_mode: params.queue_mode,
+        after: params.expected_leaf_entry_id.as_option().flatten().map(|leaf| leaf.to_string()),
+        ..Said::message(params.idempotency_key.into_string(), params.message)
     };
-    submit(call, key, said);
+    if params.suppress_command_interpretation == Some(true) {
+        deliver(ctx, call.wiring.clone(), call.responder, key, said);
+    } else {
+        say(ctx, call, key, said);
+    }
 }
 
-fn no_attachments() -> Refusal {
+fn deliver(
+    ctx: &mut Ctx<ConnectionMsg>,
+    wiring: Arc<Wiring>,
+    responder: Responder,
+    key: SessionKey,
+    said: Said,
+) {
+    match said.after.clone().filter(|_| said.queue_mode != Some(QueueMode::Steer)) {
+        None => submit(&wiring, responder, key, said),
+        Some(leaf) => ctx.detached(submit_after(wiring, responder, key, said, leaf)),
+    }
+}
+
+/// Submits what is said after a row that the client has seen last, if the conversation still contains it: more may
+/// have been said since, but it must not have gone another way. What is sent again is let through.
+async fn submit_after(wiring: Arc<Wiring>, responder: Responder, key: SessionKey, said: Said, leaf: String) {
+    let (name, run_id) = (key.to_string(), said.run_id.clone());
+    let known = wiring.store.read(move |c| {
+        Ok(store::message(c, &name, &leaf)?.is_some() || store::input_by_run(c, &run_id)?.is_some())
+    });
+    match known.await {
+        Ok(true) => submit(&wiring, responder, key, said),
+        Ok(false) => responder.refuse(Refusal::leaf_changed()),
+        Err(e) => responder.refuse(store_refusal(&e)),
+    }
+}
+
+/// What a client says in a session: a command, or a message for the agent.
+pub(super) fn say(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, key: SessionKey, said: Said) {
+    let estate = call.estate();
+    let command = commands::parse(&estate.config.load().settings.session, &said.text);
+    let wiring = call.wiring.clone();
+    match command {
+        Some((Command::Stop, _)) => stop(&wiring, call.responder, key, None, "stop"),
+        Some(command) if estate.catalog.load().agent(key.agent_id()).is_some() => {
+            let from = (sender(&call.responder), &**call.responder.conn());
+            let of = said.must_exist.then(|| key.clone());
+            let typed = Typed::new(command, key, RunId::from(said.run_id), said.text, from);
+            ctx.detached(carry_out(wiring, typed, call.responder, of));
+        }
+        // What is left is for the agent, or refused because there is none.
+        _ => deliver(ctx, wiring, call.responder, key, said),
+    }
+}
+
+/// Answers a command; only if this session exists, should one be named.
+async fn carry_out(wiring: Arc<Wiring>, typed: Typed, responder: Responder, of: Option<SessionKey>) {
+    if let Some(key) = of {
+        let name = key.clone();
+        match wiring.store.read(move |c| store::session(c, name.as_str())).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return responder.refuse(Refusal::session_not_found(key.as_str())),
+            Err(e) => return responder.refuse(store_refusal(&e)),
+        }
+    }
+    commands::answer(wiring, typed, responder).await;
+}
+
+pub(super) fn no_attachments() -> Refusal {
     Refusal::invalid_request("attachments are not supported by this version of the gateway; send text alone")
 }
 
@@ -195,7 +268,7 @@ pub(super) fn wake(call: Call<'_>) {
     let agent = params.agent_id.as_deref().unwrap_or(&catalog.default_agent().id);
     let key = params.session_key.as_deref().unwrap_or(&catalog.main_key);
     match SessionKey::canonical(key, agent) {
-        Ok(key) => submit(call, key, system_event(text)),
+        Ok(key) => submit(call.wiring, call.responder, key, system_event(text)),
         Err(refusal) => call.responder.refuse(refusal),
     }
 }
@@ -205,9 +278,7 @@ fn system_event(text: String) -> Said {
         kind: "wake",
         run_id: Uuid::new_v4().to_string(),
         text: format!("System event: {text}"),
-        model: None,
-        timeout_ms: None,
-        unnamed: false,
+        ..Said::default()
     }
 }
 
@@ -230,9 +301,7 @@ pub(super) fn wait(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         // Asked for before the store is read, so that no settling passes unseen between the two.
         let mut awaited = store.estate.waiters.outcome(&run_id);
         let id = run_id.clone();
-        let row = store.read(move |c| store::input_by_run(c, id.as_str())).await;
-        let settled = row.ok().flatten().and_then(|row| row.outcome);
-        let settled = settled.and_then(|o| serde_json::from_value::<Outcome>(o).ok());
+        let settled = store.read(move |c| settled(c, id.as_str())).await.ok().flatten();
         let outcome = match settled {
             Some(outcome) => Some(outcome),
             None => match tokio::time::timeout(limit, awaited.settled()).await {
@@ -249,128 +318,11 @@ pub(super) fn wait(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     });
 }
 
-struct Past {
-    record: Option<SessionRecord>,
-    history: HistoryResult,
-    backlog: Vec<InputRow>,
-}
-
-pub(super) fn history(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
-    let Some((params, call)) = call.parse::<HistoryParams>() else { return };
-    let key = match call.key_of(&params.session_key, params.agent_id.as_deref()) {
-        Ok(key) => key,
-        Err(refusal) => return call.responder.refuse(refusal),
-    };
-    let page = HistoryPage {
-        limit: params.limit.map_or(DEFAULT_HISTORY_LIMIT, |l| l.get()) as u32,
-        offset: params.offset.map_or(0, |o| o.get()).min(u64::from(u32::MAX)) as u32,
-    };
-    let max_chars = params.max_chars.map(|m| m.get() as usize);
-    let (store, responder) = (call.wiring.store.clone(), call.responder);
-    ctx.detached(async move {
-        let name = key.clone();
-        let past = store.read(move |c| {
-            Ok(Past {
-                record: store::session(c, name.as_str())?,
-                history: store::history(c, name.as_str(), page)?,
-                backlog: store::backlog(c, name.as_str())?,
-            })
-        });
-        match past.await {
-            Ok(past) => responder.ok(&history_page(&store.estate, &key, &past, page, max_chars)),
-            Err(e) => responder.refuse(store_refusal(&e)),
-        }
-    });
-}
-
-fn history_page(
-    estate: &crate::estate::Estate,
-    key: &SessionKey,
-    past: &Past,
-    page: HistoryPage,
-    max_chars: Option<usize>,
-) -> Value {
-    let now = estate.clock.now_ms();
-    let catalog = estate.catalog.load();
-    let (provider, model) = catalog.primary_parts();
-    let active = estate.ledgers.of(key).into_iter().next();
-    let run_id = active.as_ref().map(|turn| turn.lock().run_id.clone());
-    let shown = past.history.rows.len() as u64;
-    let older = u64::from(page.offset) + shown;
-    let total = past.history.total.max(0) as u64;
-    let messages: Vec<Value> =
-        past.history.rows.iter().map(|row| capped(message_row(row), max_chars)).collect();
-    let waiting: Vec<Value> =
-        past.backlog.iter().filter(|row| row.state == InputState::Queued).map(pending_input).collect();
-    let mut answer = json!({
-        "sessionKey": key,
-        "messages": messages,
-        "pendingInputs": { "items": waiting, "total": waiting.len() },
-        "offset": page.offset,
-        "hasMore": older < total,
-        "totalMessages": total,
-        "defaults": {
-            "modelProvider": provider,
-            "model": model,
-            "contextTokens": CONTEXT_TOKENS,
-            "modelSelectionTarget": "session",
-        },
-        "thinkingLevel": "off",
-    });
-    if older < total {
-        answer["nextOffset"] = json!(older);
+/// The outcome of a run: of an input, or of a command, which has answered when its row is there.
+fn settled(c: &store::Connection, run_id: &str) -> Result<Option<Outcome>, store::StoreError> {
+    if let Some(row) = store::input_by_run(c, run_id)? {
+        return Ok(row.outcome.and_then(|outcome| serde_json::from_value(outcome).ok()));
     }
-    if let Some(id) = &past.history.session_id {
-        answer["sessionId"] = json!(id);
-    }
-    if let Some(record) = &past.record {
-        answer["sessionInfo"] = session_row(record, run_id.as_ref(), &catalog, now);
-    }
-    if let Some(turn) = active {
-        let turn = turn.lock();
-        answer["inFlightRun"] =
-            json!({ "runId": turn.run_id, "text": turn.told(), "startedAt": turn.started_at, "events": [] });
-    }
-    answer
-}
-
-fn pending_input(row: &InputRow) -> Value {
-    let mut meta = row.body.get("sender").filter(|s| s.is_object()).cloned().unwrap_or_else(|| json!({}));
-    meta["id"] = json!(format!("pending:{}", row.id));
-    json!({
-        "id": row.id,
-        "acceptedAt": row.created_at,
-        "state": "queued",
-        "runId": row.run_id,
-        "message": {
-            "role": "user",
-            "content": row.text,
-            "timestamp": row.created_at,
-            "__openclaw": meta,
-        },
-    })
-}
-
-/// Cuts the texts of a row to what a client can show.
-fn capped(mut row: Value, max_chars: Option<usize>) -> Value {
-    let Some(max) = max_chars else { return row };
-    let mut cut = false;
-    let mut shorten = |text: &mut Value| {
-        if let Value::String(s) = text
-            && s.chars().count() > max
-        {
-            *s = s.chars().take(max).chain("\n...(truncated)...".chars()).collect();
-            cut = true;
-        }
-    };
-    match row.get_mut("content") {
-        Some(Value::Array(blocks)) => blocks.iter_mut().filter_map(|b| b.get_mut("text")).for_each(shorten),
-        Some(text) => shorten(text),
-        None => {}
-    }
-    if cut {
-        row["__openclaw"]["truncated"] = json!(true);
-        row["__openclaw"]["reason"] = json!("display-cap");
-    }
-    row
+    let rows = store::messages_by_run(c, run_id)?;
+    Ok(rows.iter().find(|row| row.kind == "assistant").map(commands::outcome))
 }

@@ -1,266 +1,265 @@
 //! Slash commands: messages the gateway answers itself, at once, also while a turn is running. What was typed
 //! and what was answered are rows of the transcript that no model reads.
 
-use super::{Call, store_refusal};
-use crate::connection::ConnectionMsg;
-use crate::estate::Estate;
+mod rows;
+mod settings;
+mod table;
+mod views;
+
+pub(super) use rows::{Typed, outcome};
+pub(super) use table::{Command, parse, rows};
+
+use super::sessions::{compact, reset};
+use super::{chat, store_refusal};
 use crate::event::{Audience, Event};
+use crate::gateway::Wiring;
 use crate::responder::Responder;
-use crate::sessions::{changed_event, message_event, session_row};
+use crate::sessions::{Changed, Told, change};
 use crate::store::{
-    self, Counts, MessageRow, NewMessage, SessionRecord, SessionUpdate, Store, StoreError, WriteOp,
+    self, Counts, HistoryPage, ListFilter, MessageRow, SessionRecord, SessionUpdate, Store, WriteOp,
     WriteReply,
 };
-use crate::tree::Ctx;
-use crabtree_protocol::{Event as Name, Refusal, RunId, SessionKey};
+use crabtree_protocol::{Event as Name, Refusal};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use uuid::Uuid;
 
-/// What a command does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
-    Help,
-    Status,
-    Stop,
-}
+/// `stopReason` of what runs in a session that begins anew.
+const STOPPED: &str = "restart";
 
-/// Every command: its name, what it does, its category and what it is told to do.
-const COMMANDS: [(&str, Command, &str, &str); 3] = [
-    ("help", Command::Help, "status", "Show available commands."),
-    ("status", Command::Status, "status", "Show how the gateway and this session are."),
-    ("stop", Command::Stop, "session", "Stop the running answer and drop what waits behind it."),
-];
-
-/// The command that a message is, if it is one and nothing else.
-pub(super) fn parse(message: &str) -> Option<Command> {
-    let said = message.trim().to_ascii_lowercase();
-    let name = said.strip_prefix('/').or_else(|| (said == "stop").then_some("stop"))?;
-    COMMANDS.iter().find(|(known, ..)| *known == name).map(|(_, command, ..)| *command)
-}
-
-/// The rows of `commands.list`.
-pub(super) fn rows() -> Vec<Value> {
-    let row = |(name, _, category, description): &(&str, Command, &str, &str)| {
-        json!({
-            "name": name,
-            "nativeName": name,
-            "textAliases": [format!("/{name}")],
-            "description": description,
-            "category": category,
-            "source": "native",
-            "scope": "both",
-            "acceptsArgs": false,
-        })
-    };
-    COMMANDS.iter().map(row).collect()
-}
-
-/// A command as it was typed.
-struct Typed {
-    command: Command,
-    key: SessionKey,
-    run_id: RunId,
+/// What a command says, and what it changes of the session: its name, its entry.
+#[derive(Default)]
+struct Answer {
     text: String,
-    sender: Value,
+    label: Option<String>,
+    patch: Option<Value>,
+}
+
+impl Answer {
+    fn says(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    fn sets(text: impl Into<String>, patch: Value) -> Self {
+        Self { text: text.into(), patch: Some(patch), ..Self::default() }
+    }
 }
 
 /// What there is to say about.
 struct Seen {
     record: Option<SessionRecord>,
+    /// Another session of the agent has the name that is wanted.
+    is_taken: bool,
     messages: i64,
     counts: Counts,
+    /// The latest sessions, for the command that lists them.
+    sessions: Vec<SessionRecord>,
+    /// What stands of this command already.
+    earlier: Vec<MessageRow>,
+    /// Whether this run is that of a message to the agent.
+    is_input: bool,
 }
 
-/// Answers a command that is answered with a text.
-pub(super) fn answer(
-    ctx: &mut Ctx<ConnectionMsg>,
-    call: Call<'_>,
-    command: Command,
-    (key, run_id): (SessionKey, String),
-    text: String,
-) {
-    let sender = super::chat::sender(&call.responder);
-    let typed = Typed { command, key, run_id: run_id.into(), text, sender };
-    let (store, responder) = (call.wiring.store.clone(), call.responder);
-    ctx.detached(async move {
-        match run(&store, &typed).await {
-            Ok(rows) => told(&store.estate, &typed, &rows, responder),
-            Err(refusal) => responder.refuse(refusal),
+impl Seen {
+    async fn read(store: &Store, typed: &Typed) -> Result<Self, Refusal> {
+        let (key, run_id, lists) =
+            (typed.key.to_string(), typed.run_id.to_string(), typed.command == Command::Sessions);
+        let name = (typed.command == Command::Name).then(|| typed.args.clone());
+        let agent = typed.key.agent_id().to_owned();
+        let seen = store.read(move |c| {
+            let filter = ListFilter { limit: views::LISTED, ..ListFilter::default() };
+            let sessions = if lists { store::list_sessions(c, &filter)?.0 } else { Vec::new() };
+            let namesakes = match name {
+                Some(name) => store::sessions_by_label(c, &name, Some(&agent))?,
+                None => Vec::new(),
+            };
+            Ok(Self {
+                is_taken: namesakes.iter().any(|other| other.key != key),
+                record: store::session(c, &key)?,
+                messages: store::history(c, &key, HistoryPage { limit: 1, offset: 0 })?.total,
+                counts: store::counts(c)?,
+                sessions,
+                earlier: store::messages_by_run(c, &run_id)?,
+                is_input: store::input_by_source(c, "rpc", &run_id)?.is_some(),
+            })
+        });
+        seen.await.map_err(|e| store_refusal(&e))
+    }
+
+    /// Whether it has been answered before; refuses if something else was said under its name.
+    fn is_answered(&self, typed: &Typed) -> Result<bool, Refusal> {
+        let asked = self.earlier.iter().find(|row| row.kind == "user");
+        let is_other =
+            |row: &MessageRow| row.message["content"] != typed.text || row.session_key != typed.key.as_str();
+        if self.is_input || asked.is_some_and(is_other) {
+            return Err(Refusal::chat_request_conflict());
         }
-    });
+        Ok(self.earlier.iter().any(|row| row.kind == "assistant"))
+    }
 }
 
-/// What came of a command: the rows that are new, and the session they are in. No rows: it was answered before.
-struct Ran {
-    rows: Vec<MessageRow>,
-    record: Option<SessionRecord>,
+/// Answers a command that was typed, whatever becomes of it.
+pub(super) async fn answer(wiring: Arc<Wiring>, typed: Typed, responder: Responder) {
+    let seen = match Seen::read(&wiring.store, &typed).await {
+        Ok(seen) => seen,
+        Err(refusal) => return responder.refuse(refusal),
+    };
+    if typed.is_followed() {
+        return begin_and_say(&wiring, typed, seen.is_input, responder).await;
+    }
+    match seen.is_answered(&typed) {
+        Err(refusal) => responder.refuse(refusal),
+        Ok(true) => responder.ok(&json!({ "runId": typed.run_id, "status": "ok" })),
+        Ok(false) if typed.command == Command::Compact => sum_up(&wiring, &typed, responder).await,
+        Ok(false) => match run(&wiring, &typed, &seen).await {
+            Ok(answered) => {
+                responder.ok(&started(&typed));
+                tell(&wiring, &typed, &answered);
+            }
+            Err(refusal) => responder.refuse(refusal),
+        },
+    }
 }
 
-async fn run(store: &Store, typed: &Typed) -> Result<Ran, Refusal> {
-    let estate = &store.estate;
-    let now = estate.clock.now_ms();
-    let failed =
-        |e: StoreError| Refusal::failed(format!("the message was not accepted: {e}")).with_retry(1000);
+fn started(typed: &Typed) -> Value {
+    json!({ "runId": typed.run_id, "status": "started" })
+}
+
+/// Does it, and makes it durable together with what was asked and answered.
+async fn run(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Result<MessageRow, Refusal> {
+    let asked = typed.clone();
+    let changed = match typed.command {
+        Command::New | Command::Reset => {
+            let reason = if typed.command == Command::New { "new" } else { "reset" };
+            let make = move |record: Option<&SessionRecord>, now| {
+                let reset = reset::reset_op(record, &asked.key, now);
+                let rows = [asked.question(now), asked.answer(views::begun(asked.command), now)];
+                Ok(all([reset], rows))
+            };
+            change(&wiring.sessions, typed.key.clone(), Some(STOPPED), Told::Reason(reason), make).await?
+        }
+        _ => {
+            let Answer { text, label, patch } = reply(wiring, typed, seen);
+            let reason = if label.is_some() || patch.is_some() { "patch" } else { "agent.input.settled" };
+            let make = move |_: Option<&SessionRecord>, now| {
+                let rows = [asked.question(now), asked.answer(&text, now)];
+                Ok(all([spoken(&asked, label, patch, now)], rows))
+            };
+            change(&wiring.sessions, typed.key.clone(), None, Told::Reason(reason), make).await?
+        }
+    };
+    answered(changed)
+}
+
+fn reply(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Answer {
+    let estate = &wiring.store.estate;
+    match typed.command {
+        Command::Status => Answer::says(views::status(estate, &typed.key, seen)),
+        Command::Whoami => Answer::says(typed.who.clone()),
+        Command::Sessions => Answer::says(views::sessions(&seen.sessions, estate.clock.now_ms())),
+        Command::Tree => Answer::says(estate.root.get().map(views::tree).unwrap_or_default()),
+        Command::Name => settings::name(&typed.args, seen.record.as_ref(), seen.is_taken),
+        Command::Model => settings::model(&typed.args, seen.record.as_ref(), &estate.catalog.load()),
+        Command::Queue => settings::queue(
+            &typed.args,
+            seen.record.as_ref(),
+            &typed.key,
+            &estate.config.load().settings.messages.queue,
+        ),
+        Command::Think => settings::think(&typed.args, seen.record.as_ref(), &estate.catalog.load()),
+        Command::Verbose => settings::verbose(&typed.args, seen.record.as_ref()),
+        Command::Usage => settings::usage(&typed.args, seen.record.as_ref()),
+        Command::Activation => settings::activation(&typed.args, seen.record.as_ref()),
+        Command::Help | Command::New | Command::Reset | Command::Stop | Command::Compact => {
+            Answer::says(table::help())
+        }
+    }
+}
+
+/// What is written of a session that somebody typed a command in.
+fn spoken(typed: &Typed, label: Option<String>, patch: Option<Value>, now: i64) -> WriteOp {
     let update = SessionUpdate {
         at: now,
         session_id_if_new: Some(Uuid::new_v4().to_string()),
         last_interaction_at: Some(now),
+        label: label.map(Some),
+        entry: patch,
         ..SessionUpdate::default()
     };
-    store.write(WriteOp::UpdateSession { key: typed.key.to_string(), update }).await.map_err(failed)?;
-    let (asked, fresh) = append(store, typed.question(now)).await.map_err(failed)?;
-    if asked.message["content"] != typed.text {
-        return Err(Refusal::chat_request_conflict());
-    }
-    let key = typed.key.to_string();
-    let seen = store.read(move |c| {
-        let page = store::HistoryPage { limit: 1, offset: 0 };
-        Ok(Seen {
-            record: store::session(c, &key)?,
-            messages: store::history(c, &key, page)?.total,
-            counts: store::counts(c)?,
-        })
-    });
-    let seen = seen.await.map_err(|e| store_refusal(&e))?;
-    let text = match typed.command {
-        Command::Status => status(estate, &typed.key, &seen),
-        _ => help(),
-    };
-    let (answered, news) = append(store, typed.answer(&text, now)).await.map_err(failed)?;
-    let rows = [(asked, fresh), (answered, news)];
-    let rows = rows.into_iter().filter(|(_, fresh)| *fresh).map(|(row, _)| row).collect();
-    Ok(Ran { rows, record: seen.record })
+    WriteOp::UpdateSession { key: typed.key.to_string(), update }
 }
 
-async fn append(store: &Store, message: NewMessage) -> Result<(MessageRow, bool), StoreError> {
-    match store.write(WriteOp::AppendMessage(message)).await? {
-        WriteReply::Appended(row, fresh) => Ok((row, fresh)),
-        _ => Err(StoreError::Unavailable("the store answered a row with something else".into())),
+fn all<const N: usize, const M: usize>(first: [WriteOp; N], rows: [store::NewMessage; M]) -> WriteOp {
+    WriteOp::All(first.into_iter().chain(rows.map(WriteOp::AppendMessage)).collect())
+}
+
+/// The row of the answer, which is written last.
+fn answered(changed: Changed) -> Result<MessageRow, Refusal> {
+    let WriteReply::All(mut replies) = changed.reply else { return Err(odd()) };
+    match replies.pop() {
+        Some(WriteReply::Appended(row, _)) => Ok(row),
+        _ => Err(odd()),
     }
 }
 
-/// Acknowledges, and tells everybody: the answer first, then the rows, as recorded.
-fn told(estate: &Estate, typed: &Typed, ran: &Ran, responder: Responder) {
-    let Typed { key, run_id, .. } = typed;
-    let Some(answer) = ran.rows.iter().find(|row| row.kind == "assistant") else {
-        return responder.ok(&json!({ "runId": run_id, "status": "ok" }));
-    };
-    responder.ok(&json!({ "runId": run_id, "status": "started" }));
-    let now = estate.clock.now_ms();
+fn odd() -> Refusal {
+    Refusal::failed("the store answered a command's rows with something else; look whether it was done")
+}
+
+/// Tells the end: to all who hear of turns, and to who waits for it.
+fn tell(wiring: &Wiring, typed: &Typed, row: &MessageRow) {
+    let estate = &wiring.store.estate;
+    let mut message = row.message.clone();
+    if matches!(typed.command, Command::New | Command::Reset) {
+        message["content"][0]["openclawStatusNotice"] = json!(true);
+    }
     let end = json!({
-        "runId": run_id, "sessionKey": key, "seq": 1, "state": "final", "message": answer.message,
+        "runId": typed.run_id, "sessionKey": typed.key, "seq": 1, "state": "final", "message": message,
     });
-    estate.conns.publish(Event::new(Name::Chat, Audience::Turn(key.clone()), &end));
-    let active = estate.ledgers.of(key).first().map(|turn| turn.lock().run_id.clone());
-    let record = ran.record.as_ref();
-    let session = record.map(|record| session_row(record, active.as_ref(), &estate.catalog.load(), now));
-    let session = session.unwrap_or_else(|| json!({ "key": key }));
-    ran.rows.iter().for_each(|row| estate.conns.publish(message_event(key, row, &session)));
-    let settled = json!({ "reason": "agent.input.settled" });
-    estate.conns.publish(changed_event(key, settled, &session, now));
+    estate.conns.publish(Event::new(Name::Chat, Audience::Turn(typed.key.clone()), &end));
+    estate.waiters.resolve(&typed.run_id, &outcome(row));
 }
 
-impl Typed {
-    fn question(&self, now: i64) -> NewMessage {
-        let key = format!("{}:user", self.run_id);
-        let mut sender = self.sender.clone();
-        sender["contextFreeCommand"] = json!(true);
-        let message = json!({
-            "role": "user", "content": self.text, "timestamp": now, "idempotencyKey": key,
-            "excludeFromContext": true, "__openclaw": sender,
-        });
-        self.row("user", key, message, now)
-    }
-
-    fn answer(&self, text: &str, now: i64) -> NewMessage {
-        let message = json!({
-            "role": "assistant",
-            "content": [{ "type": "text", "text": text }],
-            "timestamp": now,
-            "stopReason": "stop",
-            "usage": {
-                "input": 0, "output": 0, "totalTokens": 0, "cacheRead": 0, "cacheWrite": 0,
-                "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
-            },
-            "api": "crabtree",
-            "provider": "crabtree",
-            "model": "gateway-injected",
-            "idempotencyKey": self.run_id,
-            "excludeFromContext": true,
-            "__openclaw": { "contextFreeCommand": true },
-        });
-        self.row("assistant", self.run_id.to_string(), message, now)
-    }
-
-    fn row(&self, kind: &str, idempotency_key: String, message: Value, now: i64) -> NewMessage {
-        NewMessage {
-            id: Uuid::now_v7().to_string(),
-            session_key: self.key.to_string(),
-            session_id: String::new(),
-            parent: None,
-            kind: kind.into(),
-            idempotency_key: Some(idempotency_key),
-            run_id: Some(self.run_id.to_string()),
-            hidden: false,
-            message,
-            created_at: now,
-        }
-    }
-}
-
-fn help() -> String {
-    let line = |(name, _, _, description): &(&str, Command, &str, &str)| format!("/{name}  {description}");
-    let lines: Vec<String> = COMMANDS.iter().map(line).collect();
-    format!("Commands\n\n{}\n\nEverything else is answered by the agent.", lines.join("\n"))
-}
-
-fn status(estate: &Estate, key: &SessionKey, seen: &Seen) -> String {
-    let now = estate.clock.now_ms();
-    let active = match estate.ledgers.of(key).first() {
-        Some(turn) => format!("answering for {}", duration(now - turn.lock().started_at)),
-        None => "idle".to_owned(),
+/// `/compact` takes a model's time: it is acknowledged before, and answered after.
+async fn sum_up(wiring: &Wiring, typed: &Typed, responder: Responder) {
+    let asked = typed.clone();
+    let make = move |_: Option<&SessionRecord>, now| {
+        let rows = [asked.question(now)];
+        Ok(all([spoken(&asked, None, None, now)], rows))
     };
-    let Counts { sessions, queued, running, dead } = seen.counts;
-    let health = if estate.health.load().ok { "all parts run" } else { "not all parts run, see health" };
-    [
-        format!("🦀 Crabtree {}", estate.boot.version),
-        format!("Up: {}; {health}", duration(estate.clock.uptime().as_millis() as i64)),
-        format!("Model: {}", estate.catalog.load().primary),
-        format!("Session: {key} ({active}; {} messages)", seen.messages),
-        format!("Inputs: {running} running, {queued} waiting, {dead} given up; {sessions} sessions"),
-        format!("Clients: {}", estate.conns.count()),
-    ]
-    .join("\n")
-}
-
-/// A duration in its two largest units.
-fn duration(ms: i64) -> String {
-    let s = ms.max(0) / 1000;
-    match (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60) {
-        (0, 0, 0, s) => format!("{s} s"),
-        (0, 0, m, s) => format!("{m} min {s} s"),
-        (0, h, m, _) => format!("{h} h {m} min"),
-        (d, h, ..) => format!("{d} d {h} h"),
+    let noted = change(&wiring.sessions, typed.key.clone(), None, Told::Nothing, make).await;
+    if let Err(refusal) = noted {
+        return responder.refuse(refusal);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_the_whole_message() {
-        assert!(parse(" /Status\n") == Some(Command::Status) && parse("/help") == Some(Command::Help));
-        assert!(parse("/stop") == Some(Command::Stop) && parse("Stop") == Some(Command::Stop));
-        for said in ["status", "/bogus", "/status of things", "help", "/", "", "please /stop"] {
-            assert!(parse(said).is_none(), "{said}");
+    responder.ok(&started(typed));
+    let text = views::compacted(compact::compact(wiring, typed.key.clone(), &typed.args).await);
+    let asked = typed.clone();
+    let make = move |_: Option<&SessionRecord>, now| {
+        let rows = [asked.answer(&text, now)];
+        Ok(all([], rows))
+    };
+    let told = Told::Reason("agent.input.settled");
+    let done = change(&wiring.sessions, typed.key.clone(), None, told, make).await;
+    match done.and_then(answered) {
+        Ok(row) => tell(wiring, typed, &row),
+        Err(refusal) => {
+            tracing::warn!(target: "crabtree::commands", key = %typed.key, "unanswered: {}", refusal.message);
         }
     }
+}
 
-    #[test]
-    fn help_names_every_command_and_durations_are_short() {
-        assert!(COMMANDS.iter().all(|(name, ..)| help().contains(&format!("/{name} "))));
-        let shown: Vec<_> = [-1, 59_999, 61_000, 3_660_000, 90_000_000].map(duration).into();
-        assert_eq!(shown, ["0 s", "59 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]);
+/// The session begins anew with what follows the command. Said twice, it begins anew once.
+async fn begin_and_say(wiring: &Wiring, typed: Typed, is_said: bool, responder: Responder) {
+    let reason = if typed.command == Command::New { "new" } else { "reset" };
+    let key = typed.key.clone();
+    let make = move |record: Option<&SessionRecord>, now| Ok(reset::reset_op(record, &key, now));
+    if !is_said {
+        let reset =
+            change(&wiring.sessions, typed.key.clone(), Some(STOPPED), Told::Reason(reason), make).await;
+        if let Err(refusal) = reset {
+            return responder.refuse(refusal);
+        }
     }
+    let said = chat::Said::message(typed.run_id.to_string(), typed.args);
+    chat::submit(wiring, responder, typed.key, said);
 }

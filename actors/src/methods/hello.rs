@@ -41,7 +41,8 @@ impl Wiring {
             version: estate.boot.version,
             build_id: Some(&estate.boot.build_id),
             boot_id: &estate.boot.boot_id,
-            control_ui_build_source: None,
+            // Not one of ours: a page takes another build of its own for a newer one and asks to be loaded again.
+            control_ui_build_source: Some("configured"),
             conn_id: *conn.id(),
         };
         let snapshot = Snapshot {

@@ -1,37 +1,15 @@
-//! What pages of stock clients need of methods that a later version makes whole: paired devices, tokens by
-//! day, a session's messages. True as far as they go, and not advertised.
+//! What pages of stock clients need of methods that a later version makes whole: paired devices, and who is
+//! asking. True as far as they go, and not advertised.
 
-use super::{Call, empty, store_refusal};
+use super::{Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
-use crate::sessions::message_row;
-use crate::store::{self, DayUsage, DeviceRow, HistoryPage, TokenRow};
+use crate::store::{self, DeviceRow, TokenRow};
 use crate::tree::Ctx;
-use crabtree_protocol::params::chat::DEFAULT_HISTORY_LIMIT;
-use crabtree_protocol::params::core::{DEFAULT_USAGE_DAYS, NoParams, UsageCostParams};
-use crabtree_protocol::params::sessions::GetParams;
+use crabtree_protocol::params::core::NoParams;
 use crabtree_protocol::{ErrorCode, Refusal};
 use serde_json::{Value, json};
 use std::collections::HashSet;
-
-pub(super) fn session_messages(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
-    let Some((params, call)) = call.parse::<GetParams>() else { return };
-    let key = match call.key_of(&params.key, params.agent_id.as_deref()) {
-        Ok(key) => key,
-        Err(refusal) => return call.responder.refuse(refusal),
-    };
-    let page =
-        HistoryPage { limit: params.limit.map_or(DEFAULT_HISTORY_LIMIT, |l| l.get()) as u32, offset: 0 };
-    let (store, responder) = (call.wiring.store.clone(), call.responder);
-    ctx.detached(async move {
-        let history = store.read(move |c| store::history(c, key.as_str(), page)).await;
-        responder.settle(
-            history.map_err(|e| store_refusal(&e)).map(
-                |history| json!({ "messages": history.rows.iter().map(message_row).collect::<Vec<_>>() }),
-            ),
-        );
-    });
-}
 
 pub(super) fn devices(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((NoParams {}, call)) = call.parse() else { return };
@@ -96,57 +74,4 @@ pub(super) fn users_self(call: Call<'_>) {
     let Some((NoParams {}, call)) = call.parse() else { return };
     let words = format!("{} requires an authenticated user", call.method);
     call.responder.refuse(Refusal::new(ErrorCode::Forbidden, words));
-}
-
-pub(super) fn usage_cost(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
-    let Some((params, call)) = call.parse::<UsageCostParams>() else { return };
-    let days = params.days.map_or(DEFAULT_USAGE_DAYS, |days| days.get()) as i64;
-    let (store, responder) = (call.wiring.store.clone(), call.responder);
-    ctx.detached(async move {
-        let now = store.estate.clock.now_ms();
-        let first = now / store::DAY_MS - days + 1;
-        let used = store.read(move |c| store::usage_by_day(c, first)).await;
-        responder.settle(used.map_err(|e| store_refusal(&e)).map(|used| cost_page(&used, first, days, now)));
-    });
-}
-
-fn cost_page(used: &[DayUsage], first: i64, days: i64, now: i64) -> Value {
-    let daily = (first..first + days).map(|day| {
-        let of_day = used.iter().find(|usage| usage.day == day).copied().unwrap_or_default();
-        let mut row = totals(of_day.input, of_day.output);
-        row["date"] = json!(&empty::iso(day * store::DAY_MS)[..10]);
-        row
-    });
-    let sum = |of: fn(&DayUsage) -> u64| used.iter().map(of).sum();
-    json!({
-        "updatedAt": now,
-        "days": days,
-        "daily": daily.collect::<Vec<_>>(),
-        "totals": totals(sum(|usage| usage.input), sum(|usage| usage.output)),
-    })
-}
-
-/// The model here costs nothing.
-fn totals(input: u64, output: u64) -> Value {
-    json!({
-        "input": input, "output": output, "cacheRead": 0, "cacheWrite": 0, "totalTokens": input + output,
-        "totalCost": 0, "inputCost": 0, "outputCost": 0, "cacheReadCost": 0, "cacheWriteCost": 0,
-        "missingCostEntries": 0,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_day_has_a_row_and_the_totals_are_their_sum() {
-        let used = [DayUsage { day: 1, input: 3, output: 4 }, DayUsage { day: 2, input: 10, output: 20 }];
-        let page = cost_page(&used, 0, 3, 2 * store::DAY_MS + 5);
-        let rows = page["daily"].as_array().unwrap();
-        let brief: Vec<_> =
-            rows.iter().map(|row| (row["date"].as_str().unwrap(), &row["totalTokens"])).collect();
-        assert_eq!(brief, [("1970-01-01", &json!(0)), ("1970-01-02", &json!(7)), ("1970-01-03", &json!(30))]);
-        assert_eq!((&page["totals"]["input"], &page["totals"]["totalTokens"]), (&json!(13), &json!(37)));
-    }
 }

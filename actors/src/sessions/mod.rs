@@ -1,26 +1,30 @@
-//! **Owns** nothing but the sessions' being: one child a session key, started when it is first spoken to,
-//! and at start-up for every session with inputs that are not settled.
-//! **Hears** submissions and aborts; **tells** them to the session's own actor.
+//! **Owns** nothing but the sessions' being: one child a session key, started when it is spoken to, and at
+//! start-up for every session with inputs that are not settled; one that has been idle for long ends.
+//! **Hears** submissions, changes and aborts; **tells** them to the session's own actor.
 //! **On crash** no session notices: their addresses are in the Estate, and they are adopted again. Requests
 //! that were on their way to a session that had not started yet are answered `UNAVAILABLE`.
 
+mod blocks;
 mod outcome;
+mod queue;
 mod rows;
 mod run;
 mod session;
 mod turn;
 
+pub use blocks::{Block, BlockStream, BlockType, Insert};
 pub use outcome::{Outcome, Status};
-pub(crate) use rows::{changed_event, message_event};
-pub use rows::{message_row, session_row};
-pub use session::{MAX_BACKLOG, SessionMsg, Submission};
-pub use turn::{Ledgers, Turn};
+pub use queue::MAX_WAITING;
+pub(crate) use rows::{changed_event, groups_event, message_payload};
+pub use rows::{message_row, model_of, session_row};
+pub use session::{Change, Changed, Check, First, SessionMsg, Submission, Told};
+pub use turn::{Ledgers, Origin, Turn};
 
 use crate::estate::Estate;
 use crate::responder::Responder;
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, SessionRecord, Store, StoreError, WriteOp};
 use crate::tree::*;
-use crabtree_protocol::{RunId, SessionKey};
+use crabtree_protocol::{Refusal, RunId, SessionKey};
 use parking_lot::Mutex;
 use serde_json::json;
 use session::{Session, SessionArgs};
@@ -120,31 +124,47 @@ impl Drop for Awaited<'_> {
 pub enum SessionsMsg {
     /// For a session, which is started if need be.
     To(SessionKey, SessionMsg),
+    /// A session has had nothing to do for a while.
+    Idle(SessionKey),
+    /// A session that was asked to end has something to do again.
+    Stays(SessionKey),
     /// Sessions with inputs that are not settled.
     Unsettled(Result<Vec<String>, StoreError>),
 }
 
+/// What the parent of all sessions is started with.
+#[derive(Clone)]
+pub struct SessionsArgs {
+    /// The store, and through it the Estate.
+    pub store: Store,
+    /// Its own address, for its sessions.
+    pub slot: Slot<SessionsMsg>,
+}
+
 /// See the module.
 pub struct Sessions {
-    store: Store,
+    args: SessionsArgs,
     estate: Arc<Estate>,
+    /// What waits for sessions that start, or that may be about to end.
     pending: BTreeMap<SessionKey, Vec<SessionMsg>>,
 }
 
 impl Behavior for Sessions {
     type Msg = SessionsMsg;
-    type Args = Store;
+    type Args = SessionsArgs;
     const KIND: &'static str = "sessions";
 
-    fn start(ctx: &mut Ctx<SessionsMsg>, store: Store) -> Result<Self, Fault> {
-        let reader = store.clone();
+    fn start(ctx: &mut Ctx<SessionsMsg>, args: SessionsArgs) -> Result<Self, Fault> {
+        let reader = args.store.clone();
         ctx.task(async move { reader.read(store::keys_with_backlog).await }, SessionsMsg::Unsettled);
-        Ok(Self { estate: store.estate.clone(), store, pending: BTreeMap::new() })
+        Ok(Self { estate: args.store.estate.clone(), args, pending: BTreeMap::new() })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<SessionsMsg>, msg: SessionsMsg) -> Result<(), Fault> {
         match msg {
             SessionsMsg::To(key, msg) => self.forward(ctx, key, msg),
+            SessionsMsg::Idle(key) => self.retire(key),
+            SessionsMsg::Stays(key) => self.release(&key),
             SessionsMsg::Unsettled(keys) => {
                 for key in keys.map_err(Fault::new)? {
                     let key = SessionKey::canonical(&key, "main").map_err(|r| Fault::new(r.message))?;
@@ -159,31 +179,34 @@ impl Behavior for Sessions {
     }
 
     fn child_started(&mut self, _: &mut Ctx<SessionsMsg>, child: &Arc<Node>) -> Result<(), Fault> {
-        let Some((key, waiting)) = self.pending.remove_entry(child.name().as_ref()) else { return Ok(()) };
-        let slot = self.estate.session_slot(&key);
-        for msg in waiting {
-            // Whoever asked hears `UNAVAILABLE` if it has gone down again.
-            let _ = slot.send(msg);
-        }
+        self.release(&key_of(child)?);
         Ok(())
     }
 
     fn child_exited(
         &mut self,
-        _: &mut Ctx<SessionsMsg>,
+        ctx: &mut Ctx<SessionsMsg>,
         child: &Arc<Node>,
         _: &Exit,
         fate: NodeState,
     ) -> Result<(), Fault> {
-        if fate == NodeState::Parked {
-            self.pending.remove(child.name().as_ref());
-            let key = SessionKey::canonical(child.name(), "main").map_err(|r| Fault::new(r.message))?;
-            let begun: Vec<_> =
-                self.estate.ledgers.of(&key).iter().map(|turn| turn.lock().run_id.clone()).collect();
-            self.estate.waiters.give_up(&key, &begun);
+        let key = key_of(child)?;
+        match fate {
+            NodeState::Parked => {
+                self.pending.remove(&key);
+                let begun: Vec<_> =
+                    self.estate.ledgers.of(&key).iter().map(|turn| turn.lock().run_id.clone()).collect();
+                self.estate.waiters.give_up(&key, &begun);
+            }
+            NodeState::Stopped => self.gone(ctx, key),
+            _ => {}
         }
         Ok(())
     }
+}
+
+fn key_of(child: &Node) -> Result<SessionKey, Fault> {
+    SessionKey::canonical(child.name(), "main").map_err(|r| Fault::new(r.message))
 }
 
 impl Sessions {
@@ -202,6 +225,33 @@ impl Sessions {
         }
     }
 
+    /// From now on what comes for the session waits, until it has ended or said that it stays.
+    fn retire(&mut self, key: SessionKey) {
+        if !self.pending.contains_key(&key) && self.estate.session_slot(&key).send(SessionMsg::Retire).is_ok()
+        {
+            self.pending.insert(key, Vec::new());
+        }
+    }
+
+    /// The session is there for what has waited.
+    fn release(&mut self, key: &SessionKey) {
+        let slot = self.estate.session_slot(key);
+        for msg in self.pending.remove(key).into_iter().flatten() {
+            // Whoever asked hears `UNAVAILABLE` if it has gone down again.
+            let _ = slot.send(msg);
+        }
+    }
+
+    /// The session has left memory. If it was spoken to meanwhile it is started again.
+    fn gone(&mut self, ctx: &mut Ctx<SessionsMsg>, key: SessionKey) {
+        self.estate.forget_session(&key);
+        if self.pending.get(&key).is_some_and(|waiting| !waiting.is_empty()) {
+            self.ensure(ctx, &key);
+        } else {
+            self.pending.remove(&key);
+        }
+    }
+
     fn ensure(&mut self, ctx: &mut Ctx<SessionsMsg>, key: &SessionKey) -> NodeState {
         if let Some(child) = ctx.node().child(key.as_str()) {
             return child.state().0;
@@ -210,8 +260,9 @@ impl Sessions {
         let args = SessionArgs {
             key: key.clone(),
             estate: self.estate.clone(),
-            store: self.store.clone(),
+            store: self.args.store.clone(),
             slot: slot.clone(),
+            parent: self.args.slot.clone(),
         };
         let spec = ChildSpec::new::<Session>(key.as_str(), Restart::Transient, args, &slot).quiet();
         match ctx.spawn(spec) {
@@ -219,4 +270,36 @@ impl Sessions {
             Err(Duplicate(_)) => NodeState::Starting,
         }
     }
+}
+
+/// Has a session changed, and resolves when that is durable.
+///
+/// # Errors
+/// What `make` refuses; what the store says; UNAVAILABLE if the session goes down with it.
+pub async fn change(
+    sessions: &Slot<SessionsMsg>,
+    key: SessionKey,
+    stop: Option<&'static str>,
+    told: Told,
+    make: impl FnOnce(Option<&SessionRecord>, i64) -> Result<WriteOp, Refusal> + Send + 'static,
+) -> Result<Changed, Refusal> {
+    let make = Box::new(make);
+    change_with(sessions, key, |done| Change { check: None, stop, make, first: None, told, done }).await
+}
+
+/// The same for a change with more to it.
+///
+/// # Errors
+/// As [`change`], and what its check and its first step say.
+pub async fn change_with(
+    sessions: &Slot<SessionsMsg>,
+    key: SessionKey,
+    with: impl FnOnce(Reply<Result<Changed, Refusal>>) -> Change,
+) -> Result<Changed, Refusal> {
+    let (done, answer) = Reply::oneshot();
+    let change = with(done);
+    let unavailable = || Refusal::unavailable(sessions.retry_after_ms());
+    let sent = sessions.send(SessionsMsg::To(key, SessionMsg::Change(Box::new(change))));
+    sent.map_err(|_| unavailable())?;
+    answer.await.unwrap_or_else(|_| Err(unavailable()))
 }

@@ -1,9 +1,54 @@
 //! The one settled outcome of a run, as it is stored, and the answers made from it.
 
+use super::turn::Turn;
 use crate::agents::{CONTEXT_TOKENS, Usage};
+use crate::store::NewMessage;
 use crabtree_protocol::{Refusal, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// `stopReason` of a turn whose place another message takes, or whose session is deleted.
+pub const INTERRUPTED: &str = "aborted";
+
+/// The transcript row of what the model has answered in this step; none if it has said nothing.
+pub fn answer_row(turn: &Turn, usage: Usage, now: i64) -> Option<NewMessage> {
+    let answer = turn.answer();
+    (!answer.is_empty()).then(|| row(turn, answer.content(), usage, "stop", now))
+}
+
+fn row(turn: &Turn, content: Vec<Value>, usage: Usage, stop_reason: &str, now: i64) -> NewMessage {
+    let (provider, model) = turn.model.clone().unwrap_or_default();
+    NewMessage {
+        id: Uuid::new_v4().to_string(),
+        session_key: turn.key.to_string(),
+        session_id: String::new(),
+        parent: None,
+        kind: "assistant".into(),
+        idempotency_key: Some(format!("{}:assistant:{}", turn.run_id, turn.step())),
+        run_id: Some(turn.run_id.to_string()),
+        hidden: false,
+        message: json!({
+            "role": "assistant",
+            "content": content,
+            "api": "crabtree",
+            "provider": provider,
+            "model": model,
+            "usage": usage_json(usage),
+            "stopReason": stop_reason,
+            "timestamp": now,
+        }),
+        created_at: now,
+    }
+}
+
+/// Tokens in the recorded shape.
+fn usage_json(Usage { input, output }: Usage) -> Value {
+    json!({
+        "input": input, "output": output, "totalTokens": input + output, "cacheRead": 0, "cacheWrite": 0,
+        "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
+    })
+}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +85,12 @@ pub struct Outcome {
     pub provider: String,
     /// The model.
     pub model: String,
-    /// Tokens.
+    /// Tokens of all its calls of the model.
     #[serde(default)]
     pub usage: Usage,
+    /// Tokens of the last one.
+    #[serde(default)]
+    pub last: Usage,
     /// The session's id.
     pub session_id: String,
     /// The session's key.
@@ -63,36 +111,36 @@ impl Outcome {
 
     /// `usage` in the recorded shape.
     pub fn usage_json(&self) -> Value {
-        let Usage { input, output } = self.usage;
-        json!({
-            "input": input, "output": output, "totalTokens": input + output, "cacheRead": 0, "cacheWrite": 0,
-            "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
-        })
+        usage_json(self.usage)
     }
 
-    /// The assistant's transcript row; none if there is nothing to keep.
-    pub fn assistant_message(&self, run_id: &RunId) -> Option<Value> {
-        let text = match self.status {
-            Status::Error => format!("⚠️ {}", self.error.as_deref().unwrap_or("The run failed.")),
-            _ if self.text.is_empty() => return None,
-            _ => self.text.clone(),
-        };
-        let mut message = json!({
-            "role": "assistant",
-            "content": [{ "type": "text", "text": text }],
-            "api": "crabtree",
-            "provider": self.provider,
-            "model": self.model,
-            "usage": self.usage_json(),
-            "stopReason": if self.status == Status::Error { "error" } else { "stop" },
-            "timestamp": self.ended_at,
-            "idempotencyKey": format!("{run_id}:assistant"),
-        });
-        if self.status == Status::Aborted {
-            message["openclawAbort"] =
-                json!({ "aborted": true, "origin": self.stop_reason, "runId": run_id });
+    /// The transcript row that ends the turn; none if there is nothing to keep. What was interrupted leaves
+    /// nothing, as recorded.
+    pub fn last_row(&self, turn: &Turn) -> Option<NewMessage> {
+        match self.status {
+            Status::Error => {
+                let text = format!("⚠️ {}", self.error.as_deref().unwrap_or("The run failed."));
+                Some(row(
+                    turn,
+                    vec![json!({ "type": "text", "text": text })],
+                    self.last,
+                    "error",
+                    self.ended_at,
+                ))
+            }
+            Status::Aborted if self.stop_reason == INTERRUPTED => None,
+            Status::Aborted => {
+                let mut row = answer_row(turn, self.last, self.ended_at)?;
+                let origin = if self.stop_reason == "stop" { "stop-command" } else { &self.stop_reason };
+                let key = format!("{}:assistant", turn.run_id);
+                row.message["openclawAbort"] =
+                    json!({ "aborted": true, "origin": origin, "runId": turn.run_id });
+                row.message["idempotencyKey"] = json!(key);
+                row.idempotency_key = Some(key);
+                Some(row)
+            }
+            Status::Ok | Status::Timeout => answer_row(turn, self.last, self.ended_at),
         }
-        Some(message)
     }
 
     /// The final response of the method `agent`: a payload, or a refusal with a payload beside it.

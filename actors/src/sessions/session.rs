@@ -1,28 +1,41 @@
-//! **Owns** one session: which input runs, which wait, and what the clients have been told.
-//! **Hears** submissions and aborts from `sessions`, news from its run, and the store's acknowledgements;
-//! **tells** clients the turn's events, and the store every decision before anybody else hears of it.
+//! **Owns** one session: which turn runs, what waits, and what the clients have been told.
+//! **Hears** submissions, changes and aborts from `sessions`, news from its run, and the store's
+//! acknowledgements; **tells** clients the turn's events, and the store every decision before anybody else
+//! hears of it.
 //! **On crash** nothing is lost: inputs are rows, the turn's text and counter are in the Estate, and its
 //! run goes on. The next incarnation reads the rows, adopts the run and asks it for a report. Requests that
 //! were not yet durable are answered `UNAVAILABLE`.
+//!
+//! An input is what somebody said; a turn is what answers it, under a run of its own name. One turn may answer
+//! several inputs (they were collected, or joined it while it ran), and all of them get its outcome.
 
+mod change;
 mod ending;
+mod idle;
 mod intake;
+mod joining;
+mod loading;
 mod running;
+mod stopping;
 
-pub use intake::{MAX_BACKLOG, Submission};
+pub use change::{Change, Changed, Check, First, Told};
+pub use intake::Submission;
+pub use loading::Known;
 
+use super::SessionsMsg;
+use super::queue::Backlog;
 use super::rows::{changed_event, message_event, session_row};
-use super::run::{RunMsg, RunNews};
+use super::run::RunNews;
 use super::turn::Turn;
 use crate::estate::Estate;
 use crate::event::Event;
-use crate::store::{
-    self, InputRow, InputState, MessageRow, SessionRecord, Store, StoreError, WriteOp, Written,
-};
+use crate::settings::{QueueOverrides, QueueSettings};
+use crate::store::{InputRow, MessageRow, SessionRecord, SessionUpdate, Store, StoreError, Written, updated};
 use crate::tree::*;
 use crabtree_protocol::{RunId, SessionKey};
 use intake::Arrival;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -43,25 +56,30 @@ pub enum SessionMsg {
         /// The ids of the aborted runs, once all are settled.
         done: Reply<Vec<RunId>>,
     },
-    /// News of the run.
-    FromRun(RunId, RunNews),
+    /// Change the session itself.
+    Change(Box<Change>),
+    /// News of the run, in this call of the model.
+    FromRun(RunId, usize, RunNews),
     /// Time to tell more text.
     Pace(RunId),
+    /// Look whether the next turn can begin.
+    Look,
+    /// It has had nothing to do for a while.
+    Idle,
+    /// Nobody sends it anything more until it has ended, or said that it stays.
+    Retire,
     /// What the store holds of this session.
     Loaded(Box<Result<Known, StoreError>>),
     /// An input is durable, or not.
-    Accepted(Box<Submission>, bool, Box<Written>),
-    /// An attempt is counted.
-    Began(Box<Written>),
+    Accepted(Box<Submission>, Box<SessionUpdate>, Box<Written>),
+    /// A turn's attempt is counted.
+    Began(RunId, Box<Written>),
+    /// Inputs have joined the turn.
+    Joined(RunId, Box<Written>),
     /// An outcome is written.
-    Settled(RunId, Box<Written>),
-}
-
-/// What the store holds of a session.
-pub struct Known {
-    record: Option<SessionRecord>,
-    backlog: Vec<InputRow>,
-    told: Vec<(InputRow, Vec<MessageRow>)>,
+    Settled(RunId, Box<SessionUpdate>, Box<Written>),
+    /// A change is written.
+    Changed(Box<change::Written>),
 }
 
 /// What a session is started with.
@@ -75,15 +93,21 @@ pub struct SessionArgs {
     pub store: Store,
     /// Its own address, for its runs.
     pub slot: Slot<SessionMsg>,
+    /// Its parent's.
+    pub parent: Slot<SessionsMsg>,
 }
 
 struct Active {
-    row: InputRow,
+    /// What it answers; the first began it.
+    rows: Vec<InputRow>,
+    run_id: RunId,
     turn: Arc<Mutex<Turn>>,
     pace: Option<Timer>,
     /// False until an adopted run has reported.
     in_step: bool,
     ended: bool,
+    /// How its run has ended while something was joining it.
+    crashed: Option<&'static str>,
 }
 
 struct Abort {
@@ -98,17 +122,21 @@ pub struct Session {
     record: Option<SessionRecord>,
     loaded: bool,
     early: Vec<SessionMsg>,
-    backlog: VecDeque<InputRow>,
+    backlog: Backlog,
     active: Option<Active>,
     /// What came in, in order; the first of it is held back while a write is under way.
     arrivals: VecDeque<Arrival>,
     /// Whether the input that is on its way into the store, if there is one, will be run at once.
     accepting: Option<bool>,
-    /// An input is on its way into the store to be run at once, or its attempt is being counted.
+    /// A turn's attempt is on its way into the store, or inputs that join it.
     beginning: bool,
+    /// A change is on its way into the store.
+    changing: bool,
     settling: HashSet<RunId>,
     aborts: Vec<Abort>,
     shown: Option<(usize, Option<RunId>)>,
+    look: Option<Timer>,
+    idle: Option<Timer>,
 }
 
 impl Behavior for Session {
@@ -117,31 +145,24 @@ impl Behavior for Session {
     const KIND: &'static str = "session";
 
     fn start(ctx: &mut Ctx<SessionMsg>, args: SessionArgs) -> Result<Self, Fault> {
-        let (store, key) = (args.store.clone(), args.key.clone());
-        let runs: Vec<RunId> =
-            args.estate.ledgers.of(&key).iter().map(|turn| turn.lock().run_id.clone()).collect();
-        let reborn = ctx.node().generation() > 1;
-        let read = async move {
-            // What the last incarnation has sent to the store is committed before the rows are read.
-            if reborn && let Err(e) = store.write(WriteOp::Fence).await {
-                return Box::new(Err(e));
-            }
-            Box::new(store.read(move |c| known(c, &key, &runs)).await)
-        };
+        let read = loading::read(&args, ctx.node().generation() > 1);
         ctx.task(read, SessionMsg::Loaded);
         Ok(Self {
             args,
             record: None,
             loaded: false,
             early: Vec::new(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             active: None,
             arrivals: VecDeque::new(),
             accepting: None,
             beginning: false,
+            changing: false,
             settling: HashSet::new(),
             aborts: Vec::new(),
             shown: None,
+            look: None,
+            idle: None,
         })
     }
 
@@ -153,17 +174,24 @@ impl Behavior for Session {
             SessionMsg::Abort { run_id, reason, done } => {
                 self.arrivals.push_back(Arrival::Stop { run_id, reason, done });
             }
-            SessionMsg::FromRun(run_id, news) => self.news_of_run(ctx, &run_id, news),
+            SessionMsg::Change(change) => self.arrivals.push_back(Arrival::Change(change)),
+            SessionMsg::FromRun(run_id, step, news) => self.news_of_run(ctx, &run_id, step, news),
             SessionMsg::Pace(run_id) => self.pace(ctx, &run_id),
-            SessionMsg::Accepted(submission, begin, written) => {
-                self.accepted(ctx, *submission, begin, *written)?;
+            SessionMsg::Look => self.look = None,
+            SessionMsg::Idle => self.ask_to_retire(),
+            SessionMsg::Retire => self.retire(ctx),
+            SessionMsg::Accepted(submission, update, written) => {
+                self.accepted(ctx, *submission, &update, *written)?;
             }
-            SessionMsg::Began(written) => self.began(ctx, *written)?,
-            SessionMsg::Settled(run_id, written) => self.settled(ctx, run_id, *written)?,
+            SessionMsg::Began(run_id, written) => self.began(ctx, run_id, *written)?,
+            SessionMsg::Joined(run_id, written) => self.joined(ctx, &run_id, *written)?,
+            SessionMsg::Settled(run_id, update, written) => self.settled(ctx, run_id, &update, *written)?,
+            SessionMsg::Changed(written) => self.changed(*written),
         }
         self.take_in(ctx);
         self.next(ctx);
         self.show(ctx);
+        self.watch_idleness(ctx);
         Ok(())
     }
 
@@ -174,27 +202,17 @@ impl Behavior for Session {
         exit: &Exit,
         fate: NodeState,
     ) -> Result<(), Fault> {
-        let hit = self.active.as_ref().filter(|a| !a.ended && a.turn.lock().child == *child.name());
-        if hit.is_some()
-            && fate == NodeState::Stopped
-            && let Some(active) = self.active.take()
-        {
-            self.try_again(ctx, active.row, exit);
+        let hit = self.active.as_mut().filter(|a| !a.ended && a.turn.lock().child == *child.name());
+        if let Some(active) = hit.filter(|_| fate == NodeState::Stopped) {
+            if self.beginning {
+                active.crashed = Some(exit.kind.as_str());
+            } else if let Some(active) = self.active.take() {
+                self.try_again(ctx, active.run_id, active.rows, exit.kind.as_str());
+            }
         }
         self.next(ctx);
         Ok(())
     }
-}
-
-fn known(c: &store::Connection, key: &SessionKey, runs: &[RunId]) -> Result<Known, StoreError> {
-    let backlog = store::backlog(c, key.as_str())?;
-    let mut told = Vec::new();
-    for run in runs.iter().filter(|run| !backlog.iter().any(|row| row.run_id == run.as_str())) {
-        if let Some(row) = store::input_by_run(c, run.as_str())? {
-            told.push((row, store::messages_by_run(c, run.as_str())?));
-        }
-    }
-    Ok(Known { record: store::session(c, key.as_str())?, backlog, told })
 }
 
 impl Session {
@@ -202,9 +220,21 @@ impl Session {
         &self.args.estate
     }
 
+    /// How it queues: as it was told itself, else as its channel, else as all do.
+    fn queue_settings(&self) -> QueueSettings {
+        let own = self.record.as_ref().and_then(|record| QueueOverrides::deserialize(&record.entry).ok());
+        let section = &self.estate().config.load().settings.messages.queue;
+        QueueSettings::resolve(section, self.channel(), &own.unwrap_or_default())
+    }
+
+    /// The channel whose messages it holds.
+    fn channel(&self) -> Option<&str> {
+        self.args.key.place().and_then(|place| place.channel)
+    }
+
     /// Publishes its figures, when they are different from last time.
     fn show(&mut self, ctx: &Ctx<SessionMsg>) {
-        let run_id = self.active.as_ref().map(|a| a.turn.lock().run_id.clone());
+        let run_id = self.active.as_ref().map(|a| a.run_id.clone());
         let figures = (self.backlog.len(), run_id);
         if self.shown.as_ref() != Some(&figures) {
             ctx.publish_info(json!({ "backlog": figures.0, "activeRun": figures.1 }));
@@ -214,7 +244,16 @@ impl Session {
 
     /// Whether the next attempt may begin: the outcome of the last one is durable.
     fn is_idle(&self) -> bool {
-        self.active.is_none() && !self.beginning && self.settling.is_empty()
+        self.active.is_none() && !self.beginning && !self.changing && self.settling.is_empty()
+    }
+
+    /// What was written about the session itself holds here, too.
+    fn note(&mut self, update: &SessionUpdate) {
+        self.record = Some(updated(self.record.take(), self.args.key.as_str(), update));
+    }
+
+    fn session_id(&self) -> String {
+        self.record.as_ref().map_or_else(String::new, |record| record.session_id.clone())
     }
 
     fn publish(&self, events: impl IntoIterator<Item = Event>) {
@@ -223,11 +262,13 @@ impl Session {
 
     /// The session's row as of now.
     fn row(&self, now: i64) -> Value {
-        let active = self.active.as_ref().map(|a| RunId::from(a.row.run_id.as_str()));
-        self.record.as_ref().map_or_else(
-            || json!({ "key": self.args.key }),
-            |record| session_row(record, active.as_ref(), &self.estate().catalog.load(), now),
-        )
+        let active = self.active.as_ref().map(|a| &a.run_id);
+        let Some(record) = &self.record else { return json!({ "key": self.args.key }) };
+        let mut row = session_row(record, active, self.estate(), now);
+        if let Some(text) = &record.last_said {
+            row["lastMessagePreview"] = json!(text);
+        }
+        row
     }
 
     fn tell_change(&self, why: Value, now: i64) {
@@ -236,43 +277,5 @@ impl Session {
 
     fn tell_message(&self, row: &MessageRow, now: i64) {
         self.publish([message_event(&self.args.key, row, &self.row(now))]);
-    }
-
-    fn loaded(&mut self, ctx: &mut Ctx<SessionMsg>, known: Known) -> Result<(), Fault> {
-        self.record = known.record;
-        self.loaded = true;
-        for (row, written) in known.told.into_iter().filter(|(row, _)| row.state.is_final()) {
-            self.tell_end(ctx, &row, &written);
-        }
-        for row in known.backlog {
-            if row.state != InputState::Running {
-                self.backlog.push_back(row);
-                continue;
-            }
-            let turn = self.estate().ledgers.get(&RunId::from(row.run_id.as_str()));
-            match turn.filter(|turn| ctx.node().child(&turn.lock().child).is_some()) {
-                Some(turn) => self.adopt(row, turn),
-                None if row.attempts >= MAX_ATTEMPTS => self.give_up(ctx, row, "it crashed twice"),
-                None => self.backlog.push_front(row),
-            }
-        }
-        self.end_strays(ctx);
-        for msg in std::mem::take(&mut self.early) {
-            self.handle(ctx, msg)?;
-        }
-        Ok(())
-    }
-
-    /// Ends runs whose outcome was settled while nobody was here to end them.
-    fn end_strays(&self, ctx: &mut Ctx<SessionMsg>) {
-        let adopted = self.active.as_ref().map(|active| active.turn.lock().child.clone());
-        for child in ctx.node().children().iter().filter(|child| Some(child.name()) != adopted.as_ref()) {
-            ctx.stop_child(child.name());
-        }
-    }
-
-    fn adopt(&mut self, row: InputRow, turn: Arc<Mutex<Turn>>) {
-        let _ = turn.lock().run.send(RunMsg::Report);
-        self.active = Some(Active { row, turn, pace: None, in_step: false, ended: false });
     }
 }

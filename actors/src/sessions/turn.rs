@@ -1,49 +1,66 @@
 //! How far a running turn has been told to the clients: the text so far, what of it was sent, and the
 //! run's event counter. It lives in the Estate, so that a reborn session goes on where the last one stopped.
 
-use super::outcome::{Outcome, Status};
+mod ends;
+
+use super::blocks::BlockStream;
 use super::run::RunMsg;
+use crate::agents::Usage;
 use crate::event::{Audience, Event};
+use crate::store::{self, InputRow, MessageRow};
 use crate::tree::Slot;
 use crabtree_protocol::{Event as Name, RunId, SessionKey};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// The running turns of all sessions.
+/// The running turns of all sessions, and which submissions that wait have been told to be delivered.
 #[derive(Default)]
-pub struct Ledgers(Mutex<BTreeMap<RunId, Arc<Mutex<Turn>>>>);
+pub struct Ledgers {
+    turns: Mutex<BTreeMap<RunId, Arc<Mutex<Turn>>>>,
+    delivered: Mutex<HashSet<RunId>>,
+}
 
 impl Ledgers {
+    /// Notes that a submission is told to be delivered; false if it was told before.
+    pub fn deliver(&self, run_id: &RunId) -> bool {
+        self.delivered.lock().insert(run_id.clone())
+    }
+
+    /// A submission has its outcome.
+    pub fn settled(&self, run_id: &RunId) {
+        self.delivered.lock().remove(run_id);
+    }
+
     /// The turn of a run.
     pub fn get(&self, run_id: &RunId) -> Option<Arc<Mutex<Turn>>> {
-        self.0.lock().get(run_id).cloned()
+        self.turns.lock().get(run_id).cloned()
     }
 
     /// Enters a turn, unless it is there already; returns the one that is.
     pub fn open(&self, turn: Turn) -> Arc<Mutex<Turn>> {
-        self.0.lock().entry(turn.run_id.clone()).or_insert_with(|| Arc::new(Mutex::new(turn))).clone()
+        self.turns.lock().entry(turn.run_id.clone()).or_insert_with(|| Arc::new(Mutex::new(turn))).clone()
     }
 
     /// The turn has been told to its end.
     pub fn close(&self, run_id: &RunId) {
-        self.0.lock().remove(run_id);
+        self.turns.lock().remove(run_id);
     }
 
     /// The turns of one session.
     pub fn of(&self, key: &SessionKey) -> Vec<Arc<Mutex<Turn>>> {
-        self.0.lock().values().filter(|t| t.lock().key == *key).cloned().collect()
+        self.turns.lock().values().filter(|t| t.lock().key == *key).cloned().collect()
     }
 
     /// How many turns are running or being told.
     pub fn count(&self) -> usize {
-        self.0.lock().len()
+        self.turns.lock().len()
     }
 
     /// Keys of the sessions with a running turn, and the run.
     pub fn active(&self) -> HashMap<SessionKey, RunId> {
-        let turns = self.0.lock();
+        let turns = self.turns.lock();
         turns
             .values()
             .map(|t| {
@@ -54,6 +71,17 @@ impl Ledgers {
     }
 }
 
+/// How a turn came to be, which shows in what is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Asked for with `chat.send`, under the submission's own name: its phases are told, too.
+    Chat,
+    /// Out of the queue, under a name of its own: the submission was settled when it was queued.
+    Dispatched,
+    /// Asked for with the method `agent`.
+    Agent,
+}
+
 /// See the module.
 pub struct Turn {
     /// The run.
@@ -62,78 +90,147 @@ pub struct Turn {
     pub key: SessionKey,
     /// The session's id.
     pub session_id: String,
-    /// Asked for with `chat.send`; those turns are told their phases, too.
-    pub by_chat: bool,
+    /// How it came to be.
+    pub origin: Origin,
     /// The address of the run's actor.
     pub run: Slot<RunMsg>,
-    /// Everything the model wrote.
-    pub text: String,
+    /// Everything the model wrote, the answers of its steps with a blank line between them.
+    pub reply: BlockStream,
     /// When it began, ms.
     pub started_at: i64,
     /// Provider and name of the model, once known.
     pub model: Option<(String, String)>,
     /// Name of the actor that runs it, among the session's children.
     pub child: Arc<str>,
-    /// Whether the transcript row of what was asked has been told.
-    pub asked: bool,
     seq: u64,
     told: usize,
+    /// The last event of its preparation.
+    status: Option<Value>,
+    /// Calls of the model, the running one counted.
+    step: usize,
+    /// Where the answer of this step begins in the text.
+    answer_at: usize,
+    /// Tokens of the steps before this one.
+    usage: Usage,
+    /// The inputs it answers, as far as clients have been told.
+    inputs: HashSet<String>,
+    /// The transcript rows that clients have been told.
+    rows: HashSet<String>,
 }
 
 impl Turn {
     /// A turn that has not begun.
-    pub fn new(run_id: RunId, key: SessionKey, session_id: String, by_chat: bool, now: i64) -> Self {
+    pub fn new(run_id: RunId, key: SessionKey, session_id: String, origin: Origin, now: i64) -> Self {
         let child = run_id.as_str().into();
         Self {
             run_id,
             key,
             session_id,
-            by_chat,
+            origin,
             run: Slot::default(),
-            text: String::new(),
+            reply: BlockStream::default(),
             started_at: now,
             model: None,
             child,
-            asked: false,
             seq: 0,
             told: 0,
+            status: None,
+            step: 1,
+            answer_at: 0,
+            usage: Usage::default(),
+            inputs: HashSet::new(),
+            rows: HashSet::new(),
         }
     }
 
-    fn chat(&self, rest: Value) -> Event {
+    /// Which call of the model it is at, from 1.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// What the model has answered in this step.
+    pub fn answer(&self) -> BlockStream {
+        self.reply.since(self.answer_at)
+    }
+
+    /// Tokens of all steps, the last one's given.
+    pub fn usage_with(&self, last: Usage) -> Usage {
+        Usage { input: self.usage.input + last.input, output: self.usage.output + last.output }
+    }
+
+    /// It answers these inputs, and clients know it.
+    pub fn answers(&mut self, rows: &[InputRow]) {
+        self.inputs.extend(rows.iter().map(|row| row.id.clone()));
+    }
+
+    /// Notes that a transcript row is told; false if it was told before, by this turn or an earlier one.
+    pub fn tells(&mut self, row: &MessageRow) -> bool {
+        let is_mine = row.run_id.as_deref() == Some(self.run_id.as_str());
+        is_mine && self.rows.insert(row.id.clone())
+    }
+
+    /// Whether clients know that it answers this input.
+    pub fn knows(&self, row: &InputRow) -> bool {
+        self.inputs.contains(&row.id)
+    }
+
+    fn payload(&self, rest: Value) -> Value {
         let mut payload = json!({
             "runId": self.run_id, "sessionKey": self.key, "agentId": self.key.agent_id(), "seq": self.seq,
         });
         merge(&mut payload, rest);
-        Event::new(Name::Chat, Audience::Turn(self.key.clone()), &payload)
+        payload
+    }
+
+    fn chat(&self, rest: Value) -> Event {
+        Event::new(Name::Chat, Audience::Turn(self.key.clone()), &self.payload(rest))
     }
 
     fn agent(&self, stream: &str, data: Value, now: i64) -> Event {
+        Event::new(Name::Agent, Audience::Turn(self.key.clone()), &self.agent_payload(stream, data, now))
+    }
+
+    fn agent_payload(&self, stream: &str, data: Value, now: i64) -> Value {
         let mut payload = json!({
             "runId": self.run_id,
             "sessionKey": self.key,
-            "sessionId": self.session_id,
             "agentId": self.key.agent_id(),
             "stream": stream,
             "data": data,
             "seq": self.seq,
             "ts": now,
         });
-        if self.by_chat {
-            payload["isHeartbeat"] = json!(false);
+        if stream == "lifecycle" {
+            payload["sessionId"] = json!(self.session_id);
+            if self.origin == Origin::Dispatched {
+                payload["data"]["completionSource"] = json!("reply-dispatch");
+            }
         }
-        Event::new(Name::Agent, Audience::Turn(self.key.clone()), &payload)
+        if self.origin != Origin::Agent {
+            payload["isHeartbeat"] = json!(false);
+            if payload["data"]["phase"] == "model" && payload["data"]["model"].is_null() {
+                payload["lane"] = json!("main");
+            }
+        }
+        payload
     }
 
     /// Enters a phase of the preparation.
     pub fn phase(&mut self, phase: &str, now: i64) -> Vec<Event> {
         self.seq += 1;
         let mut events = Vec::new();
-        if self.by_chat {
+        if self.origin == Origin::Chat {
             events.push(self.chat(json!({ "state": "status", "phase": phase })).droppable());
         }
-        events.push(self.agent("run_status", json!({ "phase": phase }), now).droppable());
+        let status = self.agent_payload("run_status", json!({ "phase": phase }), now);
+        events.push(Event::new(Name::Agent, Audience::Turn(self.key.clone()), &status).droppable());
+        self.status = Some(status);
         events
+    }
+
+    /// The event of the phase it is in, until it has said something: what a client that comes late has missed.
+    pub fn missed(&self) -> Option<&Value> {
+        self.status.as_ref().filter(|_| self.told == 0)
     }
 
     /// Tells a step of the run's life.
@@ -149,144 +246,109 @@ impl Turn {
             return Vec::new();
         }
         self.seq += 1;
-        let delta = &self.text[self.told..seen];
-        let item = format!("{}:1", self.run_id);
-        let agent = json!({ "text": self.visible(), "delta": delta, "itemId": item });
+        let text = self.reply.text();
+        let (delta, item) = (&text[self.told..seen], format!("{}:{}", self.run_id, self.step));
         let chat = json!({ "state": "delta", "deltaText": delta, "message": self.message(now) });
-        let agent = self.agent("assistant", agent, now).adding(&format!("agent {item}"), "delta", delta);
-        let chat = self.chat(chat).adding(&format!("chat {item}"), "deltaText", delta);
+        let chat = self.chat(chat).adding(&format!("chat {item}"), "deltaText", delta).droppable();
+        let more = text.get(self.told.max(self.answer_at)..seen).filter(|more| !more.is_empty());
+        let agent = more.map(|more| {
+            let agent = json!({ "text": &text[self.answer_at..seen], "delta": more, "itemId": item });
+            self.agent("assistant", agent, now).adding(&format!("agent {item}"), "delta", more).droppable()
+        });
         self.told = seen;
-        vec![agent.droppable(), chat.droppable()]
+        agent.into_iter().chain([chat]).collect()
     }
 
-    /// The run starts over: what was told of its text is taken back.
+    /// The step starts over: what was told of its answer is taken back.
     pub fn restart(&mut self, now: i64) -> Vec<Event> {
-        if std::mem::take(&mut self.text).is_empty() && self.told == 0 {
+        self.reply.truncate(self.answer_at);
+        let seen = self.visible().len();
+        if self.told <= seen {
             return Vec::new();
         }
-        self.told = 0;
+        self.told = seen;
         self.seq += 1;
         let chat = json!({
-            "state": "delta", "deltaText": "", "replace": true, "message": self.message(now),
+            "state": "delta", "deltaText": self.visible(), "replace": true, "message": self.message(now),
         });
         vec![self.chat(chat)]
     }
 
-    /// Takes over what its run reports; text that was told and is not the run's is taken back.
-    pub fn report(&mut self, model: Option<(String, String)>, text: String, now: i64) -> Vec<Event> {
-        let stands = text.get(..self.told).is_some_and(|told| self.text.starts_with(told));
-        let events = if stands { Vec::new() } else { self.restart(now) };
-        (self.model, self.text) = (model.or(self.model.take()), text);
+    /// A new attempt goes on after what the transcript holds of the turn's answers.
+    pub fn go_on_after(&mut self, answers: &[MessageRow], now: i64) -> Vec<Event> {
+        self.reply = BlockStream::default();
+        self.usage = Usage::default();
+        for row in answers {
+            self.reply.write(&store::text_of(&row.message));
+            self.count(row);
+            self.pause();
+        }
+        self.step = answers.len() + 1;
+        self.answer_at = self.reply.text().len();
+        self.restart(now)
+    }
+
+    /// The model has paused, and is asked again with what has joined; `answer` is what it said until then.
+    pub fn step_over(&mut self, answer: Option<&MessageRow>, now: i64) -> Vec<Event> {
+        let mut events = self.flush(now);
+        if let Some(row) = answer {
+            self.count(row);
+        }
+        events.push(self.used(now));
+        self.pause();
+        self.step += 1;
+        self.answer_at = self.reply.text().len();
+        events
+    }
+
+    /// What follows stands below a blank line.
+    fn pause(&mut self) {
+        self.reply.trim_end();
+        if !self.reply.text().is_empty() {
+            self.reply.write("\n\n");
+        }
+    }
+
+    fn count(&mut self, answer: &MessageRow) {
+        let tokens = |name: &str| answer.message["usage"][name].as_u64().unwrap_or(0);
+        self.usage = self.usage_with(Usage { input: tokens("input"), output: tokens("output") });
+    }
+
+    /// Tells the tokens written so far.
+    fn used(&mut self, now: i64) -> Event {
+        self.seq += 1;
+        self.agent("usage", json!({ "outputTokens": self.usage.output }), now)
+    }
+
+    /// Takes over what its run reports of this step; text that was told and is not the run's is taken back.
+    pub fn report(&mut self, model: Option<(String, String)>, reply: BlockStream, now: i64) -> Vec<Event> {
+        let told = self.reply.text().get(self.answer_at..self.told).unwrap_or_default();
+        let events = if reply.text().starts_with(told) { Vec::new() } else { self.restart(now) };
+        self.model = model.or(self.model.take());
+        self.reply.truncate(self.answer_at);
+        self.reply.append(reply);
         events
     }
 
     /// The text as clients see it: white space at its end waits for the word that follows.
     fn visible(&self) -> &str {
-        self.text.trim_end()
+        self.reply.text().trim_end()
     }
 
     /// What of the text the clients have been told.
     pub fn told(&self) -> &str {
-        self.text.get(..self.told).unwrap_or_default()
+        self.reply.text().get(..self.told).unwrap_or_default()
     }
 
     fn message(&self, now: i64) -> Value {
-        let text = self.visible();
-        json!({ "role": "assistant", "content": [{ "type": "text", "text": text }], "timestamp": now })
+        json!({ "role": "assistant", "content": self.reply.visible(), "timestamp": now })
     }
+}
 
-    /// Everything that is told when the outcome is settled, in the recorded order.
-    pub fn end(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
-        match outcome.status {
-            Status::Ok => self.end_answered(outcome, now),
-            Status::Aborted => self.end_aborted(outcome, now),
-            Status::Error | Status::Timeout => self.end_failed(outcome, now),
-        }
-    }
-
-    fn end_answered(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
-        self.text.clone_from(&outcome.text);
-        let mut events = self.flush(now);
-        events.push(self.lifecycle(
-            json!({
-                "phase": "finishing", "stopReason": outcome.stop_reason, "aborted": false,
-                "livenessState": "working", "endedAt": outcome.ended_at,
-            }),
-            now,
-        ));
-        events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
-        events.push(self.lifecycle(
-            json!({
-                "phase": "end", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-                "stopReason": outcome.stop_reason, "aborted": false, "livenessState": "working",
-                "replayInvalid": false, "terminalReply": outcome.reply(),
-                "terminalReceipt": outcome.receipt(Some(&self.run_id)), "executionSettled": true,
-            }),
-            now,
-        ));
-        let mut last = json!({ "state": "final", "stopReason": outcome.stop_reason });
-        if !self.text.is_empty() {
-            last["message"] = self.message(now);
-        }
-        events.push(self.chat(last));
-        events
-    }
-
-    fn end_aborted(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
-        self.text.clone_from(&outcome.text);
-        // What had not begun when it was aborted has no execution to settle.
-        let began = self.seq > 0;
-        self.seq += 1;
-        let mut aborted = json!({ "state": "aborted", "stopReason": outcome.stop_reason });
-        if !self.text.is_empty() {
-            aborted["message"] = self.message(now);
-        }
-        let mut events = vec![self.chat(aborted)];
-        events.push(self.agent(
-            "lifecycle",
-            json!({
-                "phase": "end", "status": "cancelled", "aborted": true, "stopReason": outcome.stop_reason,
-                "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-            }),
-            now,
-        ));
-        if !began {
-            return events;
-        }
-        events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
-        events.push(self.lifecycle(
-            json!({
-                "phase": "error", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-                "error": "This operation was aborted", "aborted": true, "stopReason": "aborted",
-                "executionSettled": true,
-            }),
-            now,
-        ));
-        events
-    }
-
-    fn end_failed(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
-        let text = outcome.error.as_deref().unwrap_or("The run failed.");
-        let mut events = self.flush(now);
-        events.push(self.lifecycle(json!({ "phase": "finishing", "error": text }), now));
-        events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
-        let mut error = json!({
-            "phase": "error", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-            "error": text, "aborted": false, "executionSettled": true,
-        });
-        let mut last = json!({ "state": "error", "errorMessage": text });
-        if outcome.status == Status::Timeout {
-            let how = json!({
-                "timeoutPhase": "provider", "providerStarted": true, "livenessState": "paused",
-                "terminalReply": outcome.reply(), "terminalReceipt": outcome.receipt(Some(&self.run_id)),
-            });
-            merge(&mut error, how);
-            last["errorKind"] = json!("timeout");
-        }
-        events.push(self.lifecycle(error, now));
-        events.push(self.chat(last));
-        events
-    }
+/// The event that settles a submission which has been delivered, to a running turn or to the queue.
+pub fn delivered(key: &SessionKey, run_id: &str) -> Event {
+    let last = json!({ "runId": run_id, "sessionKey": key, "seq": 1, "state": "final" });
+    Event::new(Name::Chat, Audience::Turn(key.clone()), &last)
 }
 
 /// Adds the members of `more` to the object `into`.

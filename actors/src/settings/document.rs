@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{AgentEntry, Settings};
+use super::{AgentEntry, ResetSettings, Settings};
 
 /// What stands in for a secret wherever a configuration is shown.
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -43,6 +43,13 @@ pub struct Loaded {
     pub hash: String,
     /// Where the gateway keeps its state.
     pub state_dir: PathBuf,
+}
+
+impl Loaded {
+    /// The directory an agent works in.
+    pub fn workspace(&self, agent_id: &str) -> PathBuf {
+        self.settings.agents.workspace(agent_id, self.settings.default_agent_id(), &self.state_dir)
+    }
 }
 
 impl Settings {
@@ -106,14 +113,27 @@ fn redacted_secret(value: &Value) -> Value {
 
 /// Paths of the keys in `raw` that this version does not read.
 pub fn unknown_keys(raw: &Value) -> Vec<String> {
-    let settings = Settings {
-        agents: super::AgentsSettings { list: vec![AgentEntry::default()], ..Default::default() },
-        ..Default::default()
-    };
     let mut found = Vec::new();
-    compare(raw, &plain(&settings), "", &mut found);
+    compare(raw, &known_keys(), "", &mut found);
     found.retain(|path| path != "$schema");
     found
+}
+
+/// Every key this version reads; `*` stands for any.
+fn known_keys() -> Value {
+    let agent = AgentEntry::default();
+    let mut known = plain(&Settings::default());
+    let reset = || json!(ResetSettings::default());
+    known["agents"]["list"] = json!([agent]);
+    known["agents"]["entries"] = json!({ "*": agent });
+    known["session"]["identityLinks"] = json!({ "*": [] });
+    known["session"]["reset"] = reset();
+    known["session"]["resetByType"] =
+        json!({ "direct": reset(), "dm": reset(), "group": reset(), "thread": reset() });
+    known["session"]["resetByChannel"] = json!({ "*": reset() });
+    known["messages"]["queue"]["byChannel"] = json!({ "*": null });
+    known["messages"]["queue"]["debounceMsByChannel"] = json!({ "*": null });
+    known
 }
 
 fn compare(raw: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
@@ -121,7 +141,7 @@ fn compare(raw: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
         (Value::Object(raw), Value::Object(known)) => {
             for (key, value) in raw {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match known.get(key) {
+                match known.get(key).or_else(|| known.get("*")) {
                     Some(known) => compare(value, known, &path, found),
                     None => found.push(path),
                 }
@@ -139,8 +159,6 @@ fn compare(raw: &Value, known: &Value, path: &str, found: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -186,8 +204,20 @@ mod tests {
             "$schema": "x",
             "gateway": {"port": 1, "prot": 2, "auth": {"token": {"source": "env", "id": "T", "provider": "p"}}},
             "agents": {"defaults": {"model": "a/b"}, "list": [{"id": "main"}, {"id": "b", "identity": {"theme": "x"}}]},
+            "session": {"resetByType": {"dm": {"mode": "idle"}, "room": {}}, "resetByChannel": {"x": {"hour": 1}}},
+            "messages": {"queue": {"byChannel": {"discord": "steer"}}, "tts": {}},
             "channels": {"telegram": {}},
         });
-        assert_eq!(unknown_keys(&raw), ["gateway.prot", "agents.list[1].identity.theme", "channels"]);
+        let unknown = [
+            "gateway.prot",
+            "agents.list[1].identity.theme",
+            "session.resetByType.room",
+            "session.resetByChannel.x.hour",
+            "messages.tts",
+            "channels",
+        ];
+        assert_eq!(unknown_keys(&raw), unknown);
+        let entries = json!({"agents": {"entries": {"a": {"workspace": "/a"}, "b": {"tts": 1}}}});
+        assert_eq!(unknown_keys(&entries), ["agents.entries.b.tts"]);
     }
 }

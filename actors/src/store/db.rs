@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,10 +13,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
 use super::rows::{WriteOp, WriteReply};
-use super::{devices, inputs, schema, sessions, transcript};
-
-/// Where [`Db::apply_batch`] can be killed, in the order it passes them.
-pub const KILL_POINTS: &[&str] = &["store.before_begin", "store.after_ops", "store.after_commit"];
+use super::schema::private_file;
+use super::{check, devices, inputs, schema, sessions, transcript};
+use crate::kill_points::KillPoint;
 
 /// Connections that only read. Two: a long read (search) leaves one for the short ones.
 const READERS: usize = 2;
@@ -108,13 +108,13 @@ pub struct Db {
     writer: Mutex<Option<Connection>>,
     readers: [Mutex<Option<Connection>>; READERS],
     turn: AtomicUsize,
-    damage: Option<String>,
+    damage: OnceLock<String>,
 }
 
 impl Db {
-    /// Opens `path` (created 0600, its directory 0700 if missing), checks it, migrates it. A damaged file is
+    /// Opens `path` (created 0600, its directory 0700 if missing), looks it over, migrates it. A damaged file is
     /// moved to `<path>.damaged-<unix ms>` with its `-wal` and `-shm` and a fresh one opened: see [`Db::damage`].
-    /// Reads the whole file once.
+    /// The whole file is read only if damage showed in it before; otherwise that is left to [`Db::check`].
     ///
     /// # Errors
     /// `NewerSchema`; `Unavailable` or `Full` if the file cannot be opened, checked, moved or migrated.
@@ -130,6 +130,7 @@ impl Db {
             }
             Err(other) => return Err(other),
         };
+        check::mark(path, false);
         Ok(Self::with(Some(path.to_owned()), sync, conn, damage))
     }
 
@@ -146,6 +147,7 @@ impl Db {
 
     fn with(path: Option<PathBuf>, sync: Sync, conn: Connection, damage: Option<String>) -> Self {
         let (writer, readers) = (Mutex::new(Some(conn)), std::array::from_fn(|_| Mutex::new(None)));
+        let damage = damage.map_or_else(OnceLock::new, OnceLock::from);
         Self { path, sync, writer, readers, turn: AtomicUsize::new(0), damage }
     }
 
@@ -159,9 +161,29 @@ impl Db {
         self.path.as_deref()
     }
 
-    /// What was found damaged on opening, for people to read.
+    /// What was found damaged, on opening or since, for people to read.
     pub fn damage(&self) -> Option<&str> {
-        self.damage.as_deref()
+        self.damage.get().map(String::as_str)
+    }
+
+    /// Reads the whole file, on a connection of its own; in memory nothing. What it finds is [`Db::damage`].
+    ///
+    /// # Errors
+    /// `Damaged`: the next [`Db::open`] moves the file aside; `Unavailable` if it cannot be read.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let result = reopen(path, self.sync, true).and_then(|conn| check::whole(&conn));
+        self.note_damage(result.as_ref().err());
+        result
+    }
+
+    fn note_damage(&self, error: Option<&StoreError>) {
+        if let (Some(StoreError::Damaged), Some(path)) = (error, &self.path) {
+            let report =
+                format!("{} is damaged; it is moved aside when the gateway starts next", path.display());
+            self.damage.get_or_init(|| report);
+            check::mark(path, true);
+        }
     }
 
     /// Runs `f` with the writer, alone. A panic in `f` rolls back what it did not commit.
@@ -181,6 +203,7 @@ impl Db {
             None => reopen(path, self.sync, false)?,
         };
         let result = f(&mut conn);
+        self.note_damage(result.as_ref().err());
         if is_clean(&conn) {
             *slot = Some(conn);
         }
@@ -204,6 +227,7 @@ impl Db {
             None => reopen(path, self.sync, true)?,
         };
         let result = f(&conn);
+        self.note_damage(result.as_ref().err());
         if is_clean(&conn) {
             *slot = Some(conn);
         }
@@ -211,17 +235,18 @@ impl Db {
     }
 
     /// Applies `ops` in order and commits once. An operation that fails undoes itself only; the answers stand
-    /// in the order of `ops` and are true once this returns. `kill` is called at each of [`KILL_POINTS`].
+    /// in the order of `ops` and are true once this returns. `kill` is called at each
+    /// of the store's kill points.
     ///
     /// # Errors
     /// The batch could not be committed: nothing of it is stored, send it again.
     pub fn apply_batch(
         &self,
         ops: &[WriteOp],
-        kill: &dyn Fn(&'static str),
+        kill: &dyn Fn(KillPoint),
     ) -> Result<Vec<Result<WriteReply, StoreError>>, StoreError> {
         self.write(|conn| {
-            kill(KILL_POINTS[0]);
+            kill(KillPoint::StoreBeforeBegin);
             let mut tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut replies = Vec::with_capacity(ops.len());
             for op in ops {
@@ -232,13 +257,16 @@ impl Db {
                     // A full disk may have taken the whole transaction back with it.
                     Err(error) if savepoint.is_autocommit() => return Err(error.clone()),
                     // Rolls back to before the operation.
-                    Err(_) => savepoint.finish()?,
+                    Err(error) => {
+                        self.note_damage(Some(error));
+                        savepoint.finish()?;
+                    }
                 }
                 replies.push(reply);
             }
-            kill(KILL_POINTS[1]);
+            kill(KillPoint::StoreAfterOps);
             tx.commit()?;
-            kill(KILL_POINTS[2]);
+            kill(KillPoint::StoreAfterCommit);
             Ok(replies)
         })
     }
@@ -250,18 +278,26 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         WriteOp::AcceptInput { input, begin, user_message, session } => {
             inputs::accept(conn, input, *begin, user_message.as_ref(), session)
         }
-        WriteOp::BeginAttempt { input_id, attempt, user_message, at } => {
-            inputs::begin(conn, input_id, *attempt, user_message.as_ref(), *at)
-        }
+        WriteOp::Begin { turn, inputs, messages, at } => inputs::begin(conn, turn, inputs, messages, *at),
         WriteOp::MarkExternal { input_id } => inputs::mark_external(conn, input_id),
-        WriteOp::Settle { input_id, state, outcome, messages, session, at } => inputs::settle(
+        WriteOp::Settle { turn, inputs, released, state, outcome, messages, session, at } => inputs::settle(
             conn,
-            &inputs::Outcome { input_id, state: *state, outcome, messages, at: *at },
+            &inputs::Outcome { turn, inputs, released, state: *state, outcome, messages, at: *at },
             session,
         ),
         WriteOp::AppendMessage(message) => {
             transcript::append(conn, message).map(|(row, fresh)| WriteReply::Appended(row, fresh))
         }
+        WriteOp::All(ops) => {
+            ops.iter().map(|op| apply(conn, op)).collect::<Result<_, _>>().map(WriteReply::All)
+        }
+        WriteOp::CopyTranscript { from_key, to_key, session_id, revision, range, branch, at } => {
+            let (branch, at) = (*branch, *at);
+            let what = transcript::Copy { from_key, to_key, session_id, revision, range, branch, at };
+            transcript::copy(conn, &what)
+        }
+        WriteOp::DeleteSession { key, keep_transcripts } => sessions::delete(conn, key, *keep_transcripts),
+        WriteOp::MoveCategory { from, to } => sessions::move_category(conn, from, to.as_deref()),
         WriteOp::UpdateSession { key, update } => {
             sessions::upsert(conn, key, update, None).map(WriteReply::Session)
         }
@@ -271,6 +307,11 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         WriteOp::RemoveDevice { device_id } => devices::remove(conn, device_id),
         WriteOp::PutMeta { key, value } => devices::put_meta(conn, key, value),
     }
+}
+
+/// Strings as one value of a statement, for `json_each`.
+pub(super) fn list(strings: &[String]) -> String {
+    serde_json::json!(strings).to_string()
 }
 
 /// In memory the connection is the data: it stays where it is, whatever happens.
@@ -302,7 +343,7 @@ fn reopen(path: &Path, sync: Sync, read_only: bool) -> Result<Connection, StoreE
     Ok(conn)
 }
 
-/// Opens, checks and migrates; `Damaged` if the file is not a sound database.
+/// Opens, looks over and migrates; `Damaged` if the file is not a sound database.
 fn open_checked(path: &Path, sync: Sync) -> Result<Connection, StoreError> {
     private_file(path).map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
     let mut conn = connect(path)?;
@@ -310,9 +351,10 @@ fn open_checked(path: &Path, sync: Sync) -> Result<Connection, StoreError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     schema::configure(&conn, sync)?;
     schema::refuse_newer(&conn, schema::MIGRATIONS)?;
-    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(StoreError::Damaged);
+    if check::is_suspect(path) {
+        check::whole(&conn)?;
+    } else {
+        check::glance(&conn)?;
     }
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -331,27 +373,6 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Ok(aside)
-}
-
-/// Makes sure that the file exists and that only its owner can read it (what SQLite puts beside it follows).
-pub(super) fn private_file(path: &Path) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
-    let mut folder = fs::DirBuilder::new();
-    folder.recursive(true);
-    #[cfg(unix)]
-    {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    }
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        folder.create(parent)?;
-    }
-    let file = options.open(path)?;
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    drop(file);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use super::super::schema::suffixed;
 use super::*;
 
 pub const KEY: &str = "agent:main:main";
+/// Where a batch can be killed, in the order it passes them.
+const STORE_POINTS: [KillPoint; 3] =
+    [KillPoint::StoreBeforeBegin, KillPoint::StoreAfterOps, KillPoint::StoreAfterCommit];
 
 /// A path in a new folder of its own, which goes with this value.
 pub struct Scratch(PathBuf);
@@ -56,6 +59,7 @@ pub fn input(n: u32) -> NewInput {
         digest: "d".into(),
         body: json!({ "n": n }),
         created_at: 1_000 + i64::from(n),
+        priority: 1,
     }
 }
 
@@ -156,6 +160,60 @@ fn a_file_with_torn_pages_is_moved_aside() {
     assert_eq!(queued(&db), 0);
 }
 
+/// Damage away from the beginnings of the tables, where only a whole reading finds it.
+fn tear_the_end(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let len = bytes.len();
+    bytes[len - 8 * 4096..].fill(0xA5);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn hidden_damage_is_found_later_and_moved_aside_the_next_time() {
+    let path = scratch("hidden");
+    let db = Db::open(&path, Sync::Full).unwrap();
+    let ops: Vec<_> = (0..500).map(|n| accept(n, false, None)).collect();
+    db.apply_batch(&ops, &|_| {}).unwrap();
+    assert_eq!((db.check(), db.damage()), (Ok(()), None));
+    drop(db);
+    tear_the_end(&path);
+    let db = Db::open(&path, Sync::Full).unwrap();
+    assert_eq!(db.damage(), None);
+    assert_eq!(db.check(), Err(StoreError::Damaged));
+    assert!(db.damage().unwrap().contains("moved aside"), "{:?}", db.damage());
+    drop(db);
+    let db = Db::open(&path, Sync::Full).unwrap();
+    assert!(db.damage().unwrap().contains(".damaged-"));
+    assert_eq!((queued(&db), db.check()), (0, Ok(())));
+    drop(db);
+    assert_eq!(Db::open(&path, Sync::Full).unwrap().damage(), None);
+}
+
+#[test]
+fn damage_that_a_read_or_a_write_meets_is_not_forgotten() {
+    for write in [false, true] {
+        let path = scratch("met");
+        let db = Db::open(&path, Sync::Full).unwrap();
+        let ops: Vec<_> = (0..500).map(|n| accept(n, false, None)).collect();
+        db.apply_batch(&ops, &|_| {}).unwrap();
+        drop(db);
+        tear_the_end(&path);
+        let db = Db::open(&path, Sync::Full).unwrap();
+        let met = if write {
+            let ops: Vec<_> = (0..500).map(|n| WriteOp::MarkExternal { input_id: format!("i{n}") }).collect();
+            match db.apply_batch(&ops, &|_| {}) {
+                Err(error) => Some(error),
+                Ok(replies) => replies.into_iter().find_map(Result::err),
+            }
+        } else {
+            db.read(|c| backlog(c, KEY)).err()
+        };
+        assert_eq!((met, db.damage().is_some()), (Some(StoreError::Damaged), true));
+        drop(db);
+        assert!(Db::open(&path, Sync::Full).unwrap().damage().unwrap().contains(".damaged-"));
+    }
+}
+
 #[test]
 fn a_panic_while_writing_rolls_back_and_the_next_use_reopens() {
     let path = scratch("panic");
@@ -170,10 +228,10 @@ fn a_panic_while_writing_rolls_back_and_the_next_use_reopens() {
         assert!(panicked.is_err());
         assert_eq!(db.writer.lock().is_none(), !db.is_memory());
         assert_eq!(queued(&db), 1);
-        for point in KILL_POINTS {
-            let batch = || db.apply_batch(&[accept(2, false, None)], &|at| assert_ne!(at, *point));
+        for point in STORE_POINTS {
+            let batch = || db.apply_batch(&[accept(2, false, None)], &|at| assert_ne!(at, point));
             assert!(catch_unwind(AssertUnwindSafe(batch)).is_err());
-            assert_eq!(queued(&db), if *point == "store.after_commit" { 2 } else { 1 }, "{point}");
+            assert_eq!(queued(&db), if point == KillPoint::StoreAfterCommit { 2 } else { 1 }, "{point:?}");
         }
         apply_one(&db, &accept(3, false, None)).unwrap();
         assert_eq!(queued(&db), 3);
@@ -186,7 +244,7 @@ fn kill_points_are_passed_in_order_around_the_commit() {
     let db = Db::open(&path, Sync::Full).unwrap();
     let passed = RefCell::new(Vec::new());
     db.apply_batch(&[accept(1, false, None)], &|at| passed.borrow_mut().push((at, queued(&db)))).unwrap();
-    let seen: Vec<_> = KILL_POINTS.iter().copied().zip([0, 0, 1]).collect();
+    let seen: Vec<_> = STORE_POINTS.into_iter().zip([0, 0, 1]).collect();
     assert_eq!(passed.into_inner(), seen);
 }
 

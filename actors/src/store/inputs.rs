@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde_json::Value;
 
-use super::db::StoreError;
+use super::db::{StoreError, list};
 use super::rows::{InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply};
 use super::{sessions, transcript};
 
@@ -11,7 +11,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT seq, id, source, source_id, session_key, run_id, kind, text, digest, body, created_at, ",
-            "state, attempts, external_effects, outcome, started_at, settled_at FROM inputs ",
+            "state, attempts, external_effects, outcome, started_at, settled_at, turn, priority FROM inputs ",
             $tail
         )
     };
@@ -19,7 +19,9 @@ macro_rules! select {
 
 /// The one outcome of an input.
 pub(super) struct Outcome<'a> {
-    pub input_id: &'a str,
+    pub turn: &'a str,
+    pub inputs: &'a [String],
+    pub released: &'a [String],
     pub state: InputState,
     pub outcome: &'a Value,
     pub messages: &'a [NewMessage],
@@ -36,14 +38,14 @@ pub(super) fn accept(
     if let Some(row) = input_by_source(conn, &input.source, &input.source_id)? {
         // A key that was used in another session has no message in this one.
         let here = user_message.filter(|_| row.session_key == input.session_key);
-        let message = find_message(conn, here)?;
+        let message = here.map(|m| transcript::find(conn, m)).transpose()?.flatten();
         return Ok(WriteReply::Accepted { row, fresh: false, message });
     }
     let row = insert(conn, input, begin)?;
     let update =
         SessionUpdate { at: if session.at == 0 { input.created_at } else { session.at }, ..session.clone() };
     sessions::upsert(conn, &input.session_key, &update, user_message.map(|m| m.session_id.as_str()))?;
-    let message = append_message(conn, user_message)?;
+    let message = user_message.map(|m| append_message(conn, m)).transpose()?;
     Ok(WriteReply::Accepted { row, fresh: true, message })
 }
 
@@ -52,8 +54,10 @@ fn insert(conn: &Connection, input: &NewInput, begin: bool) -> Result<InputRow, 
     let started_at = begin.then_some(input.created_at);
     let mut statement = conn.prepare_cached(
         "INSERT INTO inputs (id, source, source_id, session_key, run_id, kind, text, digest, body, created_at,
-             state, attempts, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             state, attempts, started_at, turn, priority)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
+    let turn = begin.then(|| input.run_id.clone());
     let i = input.clone();
     let seq = statement.insert(params![
         i.id,
@@ -68,7 +72,9 @@ fn insert(conn: &Connection, input: &NewInput, begin: bool) -> Result<InputRow, 
         i.created_at,
         state.as_str(),
         attempts,
-        started_at
+        started_at,
+        turn,
+        i.priority
     ])?;
     Ok(InputRow {
         seq,
@@ -82,6 +88,8 @@ fn insert(conn: &Connection, input: &NewInput, begin: bool) -> Result<InputRow, 
         digest: i.digest,
         body: i.body,
         created_at: i.created_at,
+        priority: i.priority,
+        turn,
         state,
         attempts,
         external_effects: false,
@@ -93,27 +101,33 @@ fn insert(conn: &Connection, input: &NewInput, begin: bool) -> Result<InputRow, 
 
 pub(super) fn begin(
     conn: &Connection,
-    input_id: &str,
-    attempt: u32,
-    user_message: Option<&NewMessage>,
+    turn: &str,
+    inputs: &[(String, u32)],
+    messages: &[NewMessage],
     at: i64,
 ) -> Result<WriteReply, StoreError> {
-    let fresh = conn
-        .prepare_cached(
-            "UPDATE inputs SET state = 'running', attempts = ?2, started_at = coalesce(started_at, ?3)
+    let answers = transcript::messages_by_run(conn, turn)?;
+    let mut rows = Vec::with_capacity(inputs.len());
+    for (input_id, attempt) in inputs {
+        conn.prepare_cached(
+            "UPDATE inputs SET state = 'running', attempts = ?2, started_at = coalesce(started_at, ?3), turn = ?4
              WHERE id = ?1 AND attempts < ?2 AND settled_at IS NULL",
         )?
-        .execute(params![input_id, attempt, at])?
-        > 0;
-    let row = input_by_id(conn, input_id)?.ok_or(StoreError::NotFound)?;
-    let message = if fresh {
+        .execute(params![input_id, attempt, at, turn])?;
+        rows.push(input_by_id(conn, input_id)?.ok_or(StoreError::NotFound)?);
+    }
+    if let Some(row) = rows.first() {
         let update = SessionUpdate { at, ..SessionUpdate::default() };
-        sessions::upsert(conn, &row.session_key, &update, user_message.map(|m| m.session_id.as_str()))?;
-        append_message(conn, user_message)?
-    } else {
-        find_message(conn, user_message)?
-    };
-    Ok(WriteReply::Began { row, message })
+        let first = messages.first().map(|m| m.session_id.as_str());
+        sessions::upsert(conn, &row.session_key, &update, first)?;
+    }
+    // What is over is not asked again.
+    let messages = if rows.iter().all(|row| row.state.is_final()) { &[] } else { messages };
+    Ok(WriteReply::Began {
+        rows,
+        messages: messages.iter().map(|m| append_message(conn, m)).collect::<Result<_, _>>()?,
+        answers: answers.into_iter().filter(|row| row.kind == "assistant").collect(),
+    })
 }
 
 pub(super) fn mark_external(conn: &Connection, input_id: &str) -> Result<WriteReply, StoreError> {
@@ -130,33 +144,42 @@ pub(super) fn settle(
     if !what.state.is_final() {
         return Err(StoreError::Conflict { what: format!("{} is not a final state", what.state.as_str()) });
     }
-    let fresh = conn
-        .prepare_cached(
-            "UPDATE inputs SET state = ?2, outcome = ?3, settled_at = ?4 WHERE id = ?1 AND settled_at IS NULL",
+    let (mut rows, mut fresh) = (Vec::with_capacity(what.inputs.len()), false);
+    for input_id in what.inputs {
+        fresh |= conn
+            .prepare_cached(
+                "UPDATE inputs SET state = ?2, outcome = ?3, settled_at = ?4, turn = ?5
+                 WHERE id = ?1 AND settled_at IS NULL",
+            )?
+            .execute(params![input_id, what.state.as_str(), what.outcome.to_string(), what.at, what.turn])?
+            > 0;
+        rows.push(input_by_id(conn, input_id)?.ok_or(StoreError::NotFound)?);
+    }
+    for input_id in what.released {
+        conn.prepare_cached(
+            "UPDATE inputs SET state = 'queued', turn = NULL, 
+                 body = json_set(body, '$.detached', json('true'), '$.asked', json('true'))
+             WHERE id = ?1 AND settled_at IS NULL",
         )?
-        .execute(params![what.input_id, what.state.as_str(), what.outcome.to_string(), what.at])?
-        > 0;
-    let row = input_by_id(conn, what.input_id)?.ok_or(StoreError::NotFound)?;
-    let mut messages = Vec::with_capacity(what.messages.len());
+        .execute([input_id])?;
+    }
+    let key = rows.first().map_or("", |row| row.session_key.as_str());
     if fresh && (session.is_some() || !what.messages.is_empty()) {
         let update = session.clone().unwrap_or(SessionUpdate { at: what.at, ..SessionUpdate::default() });
         let first = what.messages.first().map(|m| m.session_id.as_str());
-        sessions::upsert(conn, &row.session_key, &update, first)?;
+        sessions::upsert(conn, key, &update, first)?;
     }
+    let mut messages = Vec::with_capacity(what.messages.len());
     for message in what.messages {
         let stored =
-            if fresh { append_message(conn, Some(message))? } else { find_message(conn, Some(message))? };
+            if fresh { Some(append_message(conn, message)?) } else { transcript::find(conn, message)? };
         messages.extend(stored);
     }
-    Ok(WriteReply::Settled { row, fresh, messages })
+    Ok(WriteReply::Settled { rows, messages })
 }
 
-fn append_message(conn: &Connection, message: Option<&NewMessage>) -> Result<Option<MessageRow>, StoreError> {
-    message.map(|m| transcript::append(conn, m).map(|(row, _)| row)).transpose()
-}
-
-fn find_message(conn: &Connection, message: Option<&NewMessage>) -> Result<Option<MessageRow>, StoreError> {
-    Ok(message.map(|m| transcript::find(conn, m)).transpose()?.flatten())
+fn append_message(conn: &Connection, message: &NewMessage) -> Result<MessageRow, StoreError> {
+    transcript::append(conn, message).map(|(row, _)| row)
 }
 
 /// The queued and running inputs of a session, oldest first.
@@ -185,7 +208,19 @@ pub fn keys_with_backlog(conn: &Connection) -> Result<Vec<String>, StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn input_by_run(conn: &Connection, run_id: &str) -> Result<Option<InputRow>, StoreError> {
-    one(conn, select!("WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1"), [run_id])
+    match one(conn, select!("WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1"), [run_id])? {
+        Some(row) => Ok(Some(row)),
+        None => one(conn, select!("WHERE turn = ?1 ORDER BY seq LIMIT 1"), [run_id]),
+    }
+}
+
+/// The inputs that the turn of a run answers, oldest first.
+///
+/// # Errors
+/// What SQLite says.
+pub fn inputs_of_turn(conn: &Connection, turn: &str) -> Result<Vec<InputRow>, StoreError> {
+    let mut statement = conn.prepare_cached(select!("WHERE turn = ?1 ORDER BY seq"))?;
+    Ok(statement.query_map([turn], input_row)?.collect::<Result<_, _>>()?)
 }
 
 /// The input submitted under an idempotency key.
@@ -206,6 +241,42 @@ pub fn input_by_source(
 /// What SQLite says.
 pub fn input_by_id(conn: &Connection, id: &str) -> Result<Option<InputRow>, StoreError> {
     one(conn, select!("WHERE id = ?1"), [id])
+}
+
+/// What became of something that was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its run.
+    pub run_id: String,
+    /// The row of the current transcript it became or became a part of; `None` while it waits.
+    pub message_id: Option<String>,
+}
+
+/// What became of inputs of a session, by their runs; nothing of those that are unknown, or over without a row.
+///
+/// # Errors
+/// What SQLite says.
+pub fn receipts(conn: &Connection, key: &str, run_ids: &[String]) -> Result<Vec<Receipt>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "WITH here (id) AS (SELECT t.id FROM sessions s JOIN transcripts t
+             ON t.session_key = s.key AND t.session_id = s.session_id AND t.revision = s.revision WHERE s.key = ?1)
+         SELECT i.run_id, i.settled_at IS NULL, coalesce(
+             (SELECT m.id FROM messages m JOIN places p ON p.pos = m.pos JOIN here ON here.id = p.transcript
+              WHERE m.idempotency_key = i.run_id || ':user'),
+             (SELECT m.id FROM messages m JOIN places p ON p.pos = m.pos JOIN here ON here.id = p.transcript
+              WHERE m.run_id = i.turn AND m.kind = 'user' ORDER BY m.pos LIMIT 1))
+         FROM inputs i WHERE i.run_id IN (SELECT value FROM json_each(?2)) AND i.session_key = ?1
+         ORDER BY i.run_id, i.seq DESC",
+    )?;
+    let receipt = |row: &Row<'_>| {
+        Ok((row.get::<_, bool>(1)?, Receipt { run_id: row.get(0)?, message_id: row.get(2)? }))
+    };
+    let found = statement.query_map(params![key, list(run_ids)], receipt)?;
+    let mut found = found.collect::<Result<Vec<_>, _>>()?;
+    // The latest, should sources have chosen the same run id.
+    found.dedup_by(|(_, later), (_, first)| later.run_id == first.run_id);
+    let told = |(waits, receipt): (bool, Receipt)| (waits || receipt.message_id.is_some()).then_some(receipt);
+    Ok(found.into_iter().filter_map(told).collect())
 }
 
 fn one(conn: &Connection, sql: &str, params: impl Params) -> Result<Option<InputRow>, StoreError> {
@@ -264,6 +335,8 @@ fn input_row(row: &Row<'_>) -> rusqlite::Result<InputRow> {
         outcome: row.get::<_, Option<String>>(14)?.map(|_| transcript::json(row, 14)).transpose()?,
         started_at: row.get(15)?,
         settled_at: row.get(16)?,
+        turn: row.get(17)?,
+        priority: row.get(18)?,
     })
 }
 

@@ -14,19 +14,33 @@ fn accepted(reply: WriteReply) -> (InputRow, bool, Option<MessageRow>) {
 }
 
 fn began(reply: WriteReply) -> (InputRow, Option<MessageRow>) {
-    let WriteReply::Began { row, message } = reply else { panic!("{reply:?}") };
-    (row, message)
+    let WriteReply::Began { mut rows, mut messages, .. } = reply else { panic!("{reply:?}") };
+    (rows.remove(0), messages.pop())
 }
 
-fn settled(reply: WriteReply) -> (InputRow, bool, Vec<MessageRow>) {
-    let WriteReply::Settled { row, fresh, messages } = reply else { panic!("{reply:?}") };
-    (row, fresh, messages)
+fn settled(reply: WriteReply) -> (InputRow, Vec<MessageRow>) {
+    let WriteReply::Settled { mut rows, messages } = reply else { panic!("{reply:?}") };
+    (rows.remove(0), messages)
+}
+
+fn begin_op(input_id: &str, attempt: u32, message: Option<NewMessage>) -> WriteOp {
+    let messages = message.into_iter().collect();
+    WriteOp::Begin { turn: "k1".into(), inputs: vec![(input_id.into(), attempt)], messages, at: 7 }
 }
 
 fn settle_op(n: u32, state: InputState, outcome: Value, messages: Vec<NewMessage>) -> WriteOp {
     let session =
         Some(SessionUpdate { at: 50, status: Some(Some("done".into())), ..SessionUpdate::default() });
-    WriteOp::Settle { input_id: format!("i{n}"), state, outcome, messages, session, at: 50 }
+    WriteOp::Settle {
+        turn: format!("k{n}"),
+        inputs: vec![format!("i{n}")],
+        released: vec![],
+        state,
+        outcome,
+        messages,
+        session,
+        at: 50,
+    }
 }
 
 fn history_len(db: &Db) -> i64 {
@@ -64,8 +78,7 @@ fn attempts_only_go_up_and_only_while_open() {
     let db = Db::memory().unwrap();
     apply_one(&db, &accept(1, false, None)).unwrap();
     let begin = |attempt, message: Option<NewMessage>| {
-        let op = WriteOp::BeginAttempt { input_id: "i1".into(), attempt, user_message: message, at: 7 };
-        began(apply_one(&db, &op).unwrap())
+        began(apply_one(&db, &begin_op("i1", attempt, message)).unwrap())
     };
     let (row, message) = begin(1, Some(said(1, "user", "hi")));
     assert_eq!((row.state, row.attempts, row.started_at), (InputState::Running, 1, Some(7)));
@@ -77,8 +90,51 @@ fn attempts_only_go_up_and_only_while_open() {
     apply_one(&db, &settle_op(1, InputState::Dead, json!("poison"), vec![])).unwrap();
     let (row, message) = begin(3, Some(said(3, "user", "never written")));
     assert_eq!((row.state, row.attempts, message), (InputState::Dead, 2, None));
-    let unknown = WriteOp::BeginAttempt { input_id: "x".into(), attempt: 1, user_message: None, at: 1 };
-    assert_eq!(apply_one(&db, &unknown), Err(StoreError::NotFound));
+    assert_eq!(apply_one(&db, &begin_op("x", 1, None)), Err(StoreError::NotFound));
+}
+
+/// accepts: I6, I7
+#[test]
+fn a_turn_that_is_joined_answers_all_its_inputs_at_once() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, true, Some(said(1, "user", "first")))).unwrap();
+    apply_one(&db, &accept(2, false, None)).unwrap();
+    let answer = NewMessage { run_id: Some("k1".into()), ..said(3, "assistant", "so far") };
+    let join = WriteOp::Begin {
+        turn: "k1".into(),
+        inputs: vec![("i2".into(), 1)],
+        messages: vec![answer, said(2, "user", "second")],
+        at: 9,
+    };
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let WriteReply::Began { rows, messages, .. } = apply_one(&db, &join).unwrap() else { panic!() };
+        assert_eq!((rows[0].state, rows[0].turn.as_deref()), (InputState::Running, Some("k1")));
+        told.push(messages.iter().map(|m| (m.id.clone(), m.seq)).collect::<Vec<_>>());
+    }
+    assert_eq!(told[0], [("m3".to_owned(), Some(2)), ("m2".to_owned(), Some(3))]);
+    assert_eq!(told[0], told[1]);
+    let again = apply_one(&db, &begin_op("i1", 2, None)).unwrap();
+    let WriteReply::Began { answers, .. } = again else { panic!() };
+    assert_eq!(answers.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["m3"], "answered already");
+
+    let turn = db.read(|c| inputs_of_turn(c, "k1")).unwrap();
+    let inputs: Vec<String> = turn.into_iter().map(|row| row.id).collect();
+    assert_eq!(inputs, ["i1", "i2"]);
+    let op = WriteOp::Settle {
+        turn: "k1".into(),
+        inputs,
+        released: vec![],
+        state: InputState::Settled,
+        outcome: json!("both"),
+        messages: vec![],
+        session: None,
+        at: 50,
+    };
+    apply_one(&db, &op).unwrap();
+    let outcomes = ["k1", "k2"].map(|run| db.read(|c| input_by_run(c, run)).unwrap().unwrap().outcome);
+    assert_eq!(outcomes, [Some(json!("both")), Some(json!("both"))]);
+    assert!(db.read(|c| backlog(c, KEY)).unwrap().is_empty());
 }
 
 #[test]
@@ -98,17 +154,16 @@ fn there_is_exactly_one_outcome() {
     apply_one(&db, &accept(1, true, Some(said(1, "user", "hi")))).unwrap();
     let answers = vec![said(2, "toolResult", "out"), said(3, "assistant", "hello")];
     let op = settle_op(1, InputState::Settled, json!({ "status": "ok" }), answers);
-    let (row, fresh, messages) = settled(apply_one(&db, &op).unwrap());
-    assert!(fresh);
+    let (row, messages) = settled(apply_one(&db, &op).unwrap());
     assert_eq!(
         (row.state, row.settled_at, &row.outcome),
         (InputState::Settled, Some(50), &Some(json!({"status":"ok"})))
     );
     assert_eq!(messages.iter().map(|m| m.seq.unwrap()).collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(settled(apply_one(&db, &op).unwrap()), (row.clone(), false, messages));
+    assert_eq!(settled(apply_one(&db, &op).unwrap()), (row.clone(), messages));
 
     let late = settle_op(1, InputState::Dead, json!("late"), vec![said(9, "assistant", "never written")]);
-    assert_eq!(settled(apply_one(&db, &late).unwrap()), (row.clone(), false, vec![]));
+    assert_eq!(settled(apply_one(&db, &late).unwrap()), (row.clone(), vec![]));
     assert_eq!(history_len(&db), 3);
     assert_eq!(db.read(|c| sessions::session(c, KEY)).unwrap().unwrap().status.as_deref(), Some("done"));
     let wrong = settle_op(1, InputState::Running, json!(null), vec![]);
@@ -121,7 +176,7 @@ fn there_is_exactly_one_outcome() {
 fn a_null_outcome_is_an_outcome() {
     let db = Db::memory().unwrap();
     apply_one(&db, &accept(1, false, None)).unwrap();
-    let (row, ..) = settled(apply_one(&db, &settle_op(1, InputState::Settled, Value::Null, vec![])).unwrap());
+    let (row, _) = settled(apply_one(&db, &settle_op(1, InputState::Settled, Value::Null, vec![])).unwrap());
     assert_eq!(row.outcome, Some(Value::Null));
 }
 
@@ -159,12 +214,6 @@ fn every_read_uses_an_index() {
     for (sql, index) in [
         (select!("WHERE session_key = ?1 AND settled_at IS NULL ORDER BY seq"), "inputs_backlog"),
         (select!("WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1"), "inputs_run"),
-        (
-            "SELECT * FROM messages WHERE transcript = ?1 AND seq <= 5 ORDER BY seq DESC LIMIT 3",
-            "messages_visible",
-        ),
-        ("SELECT * FROM messages WHERE transcript = ?1 AND idempotency_key = 'k'", "messages_key"),
-        ("SELECT * FROM messages WHERE run_id = ?1 ORDER BY pos", "messages_run"),
     ] {
         let plan = plan(sql);
         assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{sql}: {plan}");

@@ -6,6 +6,7 @@
 //!
 //! Writes that arrive while a batch is being committed form the next batch: one `fsync` for all of them.
 
+mod check;
 mod db;
 mod devices;
 mod inputs;
@@ -15,17 +16,24 @@ mod sessions;
 mod transcript;
 mod usage;
 
-pub use db::{Db, KILL_POINTS, StoreError, Sync};
+pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
-pub use inputs::{Counts, backlog, counts, input_by_id, input_by_run, input_by_source, keys_with_backlog};
+pub use inputs::{
+    Counts, Receipt, backlog, counts, input_by_id, input_by_run, input_by_source, inputs_of_turn,
+    keys_with_backlog, receipts,
+};
 pub use rows::*;
 pub use rusqlite::Connection;
-pub use sessions::{ListFilter, list_sessions, session};
-pub use transcript::{
-    HistoryPage, HistoryResult, SearchHit, first_message_preview, history, history_after,
-    last_message_preview, message, messages_by_run, search, text_of,
+pub use sessions::{
+    Archived, ListFilter, SortBy, group_counts, list_sessions, session, session_by_id, sessions_by_key_part,
+    sessions_by_label, updated,
 };
-pub use usage::{DAY_MS, DayUsage, usage_by_day};
+pub use transcript::{
+    Branch, HistoryPage, HistoryResult, SearchFilter, SearchHit, TranscriptInfo, branch_of, branches,
+    history, history_after, history_around, message, messages_by_run, search, text_of, transcript_rows,
+    transcripts_of,
+};
+pub use usage::{DAY_MS, QUARTER_MS, RunUsage, UsageFilter, UsageRow, run_usage, usage};
 
 use crate::estate::{Estate, Part};
 use crate::tree::*;
@@ -37,6 +45,9 @@ const MAX_BATCH: usize = 256;
 
 /// Pause before a write is sent again to a database that was not to be had.
 const RETRY_WRITE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The database is read whole this long after it was opened: a start has better things to do.
+const CHECK_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What a write comes back with.
 pub type Written = Result<WriteReply, StoreError>;
@@ -90,7 +101,7 @@ impl Behavior for StoreActor {
     fn handle(&mut self, ctx: &mut Ctx<StoreMsg>, msg: StoreMsg) -> Result<(), Fault> {
         match msg {
             StoreMsg::Write(op, reply) => self.queue.push((*op, reply)),
-            StoreMsg::Opened(db) => self.opened(db.map_err(Fault::new)?),
+            StoreMsg::Opened(db) => self.opened(ctx, db.map_err(Fault::new)?),
             StoreMsg::Committed(result) => self.committed(ctx, result),
         }
         self.commit_next(ctx);
@@ -105,9 +116,12 @@ impl Behavior for StoreActor {
 }
 
 impl StoreActor {
-    fn opened(&mut self, db: Arc<Db>) {
+    fn opened(&mut self, ctx: &mut Ctx<StoreMsg>, db: Arc<Db>) {
         if let Some(damage) = db.damage() {
             tracing::error!(target: "crabtree::store", "{damage}");
+        }
+        if !db.is_memory() {
+            ctx.detached(check_later(db.clone()));
         }
         self.estate.db.store(Some(db.clone()));
         self.estate.ready.done(Part::Store);
@@ -164,6 +178,18 @@ async fn open_off_thread(open: OpenDb) -> Result<Db, StoreError> {
         .unwrap_or_else(|e| Err(StoreError::Unavailable(format!("opening panicked: {e}"))))
 }
 
+/// Looks for damage in the whole file, on a thread that nobody waits for, not even at the end of the process.
+async fn check_later(db: Arc<Db>) {
+    tokio::time::sleep(CHECK_AFTER).await;
+    std::thread::spawn(move || match db.check() {
+        Ok(()) => {}
+        Err(StoreError::Damaged) => {
+            tracing::error!(target: "crabtree::store", "{}", db.damage().unwrap_or_default());
+        }
+        Err(e) => tracing::warn!(target: "crabtree::store", "the database was not checked: {e}"),
+    });
+}
+
 /// Runs `work` on a thread that may block; `inline` for an in-memory database (simulations), so that the
 /// order of things is the same in each replay.
 async fn off_thread<T: Send + 'static>(
@@ -211,3 +237,6 @@ impl Store {
         off_thread(db.is_memory(), move || db.read(query)).await
     }
 }
+
+#[cfg(test)]
+mod scale_tests;

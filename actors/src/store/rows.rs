@@ -1,6 +1,12 @@
 //! What the store holds and what it is asked: the rows as Rust sees them, the write operations and their
 //! replies. Plain data, no SQL. All times are unix milliseconds; all ids are opaque strings (rows: uuid v7).
 
+mod device;
+mod session;
+
+pub use device::{DeviceRow, TokenRow};
+pub use session::{SessionRecord, SessionUpdate};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,6 +69,8 @@ pub struct NewInput {
     pub body: Value,
     /// When it was received, ms.
     pub created_at: i64,
+    /// Its place in the backlog: the higher, the earlier.
+    pub priority: i64,
 }
 
 /// An input as stored.
@@ -90,6 +98,10 @@ pub struct InputRow {
     pub body: Value,
     /// See [`NewInput::created_at`].
     pub created_at: i64,
+    /// See [`NewInput::priority`].
+    pub priority: i64,
+    /// The run of the turn that answers it, from its first attempt on: its own, or one it shares with others.
+    pub turn: Option<String>,
     /// Where it stands.
     pub state: InputState,
     /// Attempts begun so far.
@@ -158,121 +170,15 @@ pub struct MessageRow {
     pub raw_seq: i64,
 }
 
-/// What is known of a session beside its transcript.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SessionRecord {
-    /// Canonical session key.
-    pub key: String,
-    /// Its id; another id is another transcript (rewind).
-    pub session_id: String,
-    /// Lifecycle revision; another revision is an empty transcript under the same id (reset). Empty at first.
-    pub revision: String,
-    /// The agent that answers in it.
-    pub agent_id: String,
-    /// ms.
-    pub created_at: i64,
-    /// ms; never goes back.
-    pub updated_at: i64,
-    /// `running`, `done`, `failed`, `killed`, `timeout`; absent before the first run.
-    pub status: Option<String>,
-    /// Given name.
-    pub label: Option<String>,
-    /// The latest run.
-    pub last_run_id: Option<String>,
-    /// When the latest run began, ms.
-    pub started_at: Option<i64>,
-    /// When the latest run ended, ms.
-    pub ended_at: Option<i64>,
-    /// When a person last spoke, ms; never goes back.
-    pub last_interaction_at: Option<i64>,
-    /// Everything else in OpenClaw's entry shape (model override, `pinnedAt`, category …); always an object.
-    pub entry: Value,
-}
-
-/// A partial change of a [`SessionRecord`]: `None` leaves a field alone, `Some(None)` clears it. Applying the
-/// same update twice is applying it once.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SessionUpdate {
-    /// When, ms: `created_at` of a new record; raises `updated_at` (0 leaves it).
-    pub at: i64,
-    /// The session id a new record gets; without it, the id of the message written with it, else a uuid v4.
-    pub session_id_if_new: Option<String>,
-    /// Replaces the session id (rewind).
-    pub session_id: Option<String>,
-    /// Replaces the lifecycle revision (reset).
-    pub revision: Option<String>,
-    /// Replaces the agent; a new record takes it from the key (`agent:<id>:…`), else `main`.
-    pub agent_id: Option<String>,
-    /// See [`SessionRecord::status`].
-    pub status: Option<Option<String>>,
-    /// See [`SessionRecord::label`].
-    pub label: Option<Option<String>>,
-    /// See [`SessionRecord::last_run_id`].
-    pub last_run_id: Option<Option<String>>,
-    /// See [`SessionRecord::started_at`].
-    pub started_at: Option<Option<i64>>,
-    /// See [`SessionRecord::ended_at`].
-    pub ended_at: Option<Option<i64>>,
-    /// Raises `last_interaction_at`, ms.
-    pub last_interaction_at: Option<i64>,
-    /// RFC 7396 merge patch of `entry` (an object; `null` members delete).
-    pub entry: Option<Value>,
-}
-
-/// A paired device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRow {
-    /// Fingerprint of the public key.
-    pub device_id: String,
-    /// ed25519 public key, base64url.
-    pub public_key: String,
-    /// Name shown to people.
-    pub display_name: Option<String>,
-    /// E.g. `linux`.
-    pub platform: Option<String>,
-    /// E.g. `desktop`.
-    pub device_family: Option<String>,
-    /// E.g. `cli`.
-    pub client_id: Option<String>,
-    /// E.g. `cli`, `node`.
-    pub client_mode: Option<String>,
-    /// Approved roles.
-    pub roles: Vec<String>,
-    /// Approved scopes.
-    pub scopes: Vec<String>,
-    /// How it was approved, e.g. `loopback`, `operator`.
-    pub approved_via: Option<String>,
-    /// When pairing was asked for, ms.
-    pub created_at: i64,
-    /// When it was approved, ms.
-    pub approved_at: i64,
-    /// ms; never goes back.
-    pub last_seen_at: Option<i64>,
-    /// E.g. `connect`.
-    pub last_seen_reason: Option<String>,
-    /// Address it paired from.
-    pub remote_ip: Option<String>,
-}
-
-/// What is known of one device token, one per device and role. The token itself is never stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenRow {
-    /// The device, which must be stored.
-    pub device_id: String,
-    /// The role it speaks for.
-    pub role: String,
-    /// What it may do.
-    pub scopes: Vec<String>,
-    /// Counts rotations, from 0; a row with a lower one than stored is ignored.
-    pub rotation: u32,
-    /// ms.
-    pub created_at: i64,
-    /// ms.
-    pub rotated_at: Option<i64>,
-    /// ms.
-    pub last_used_at: Option<i64>,
-    /// ms; a revoked token is refused.
-    pub revoked_at: Option<i64>,
+/// Which rows of a transcript are copied. Hidden rows among and after them come along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyRange {
+    /// Those before this message.
+    Before(String),
+    /// The last so many visible ones.
+    Last(u32),
+    /// This message and those after it.
+    From(String),
 }
 
 /// What the store can be told to do. Every operation may be sent again: the second time changes nothing.
@@ -292,14 +198,15 @@ pub enum WriteOp {
         /// Applied to the session if the input is new.
         session: SessionUpdate,
     },
-    /// Count an attempt before it is made → [`WriteReply::Began`]; `NotFound` for an unknown input.
-    BeginAttempt {
-        /// [`InputRow::id`].
-        input_id: String,
-        /// Number of this attempt, from 1.
-        attempt: u32,
-        /// Transcript row written in the same commit, if the attempt is new.
-        user_message: Option<NewMessage>,
+    /// Let inputs be answered by a turn, counting the attempt before it is made: to begin the turn, or to join
+    /// one that runs → [`WriteReply::Began`]; `NotFound` for an unknown input.
+    Begin {
+        /// The turn's run.
+        turn: String,
+        /// [`InputRow::id`] of each, and the number of its attempt, from 1.
+        inputs: Vec<(String, u32)>,
+        /// Transcript rows written in the same commit, in order.
+        messages: Vec<NewMessage>,
         /// ms.
         at: i64,
     },
@@ -308,11 +215,15 @@ pub enum WriteOp {
         /// [`InputRow::id`].
         input_id: String,
     },
-    /// Write the one outcome → [`WriteReply::Settled`]; `NotFound` for an unknown input, `Conflict` if `state`
-    /// is not final.
+    /// Write the one outcome of a turn's inputs → [`WriteReply::Settled`]; `NotFound` for an unknown input,
+    /// `Conflict` if `state` is not final.
     Settle {
-        /// [`InputRow::id`].
-        input_id: String,
+        /// The run whose outcome it is.
+        turn: String,
+        /// [`InputRow::id`] of each.
+        inputs: Vec<String>,
+        /// Inputs that had joined the turn and are queued again, as `detached` and `asked` (members of their body).
+        released: Vec<String>,
         /// `Settled` or `Dead`.
         state: InputState,
         /// The outcome every later reader sees.
@@ -326,7 +237,46 @@ pub enum WriteOp {
     },
     /// Add a transcript row → [`WriteReply::Appended`]; `NotFound` for an unknown session.
     AppendMessage(NewMessage),
-    /// Change a session, or create it → [`WriteReply::Session`].
+    /// All of these, in order, or none: the first that fails undoes those before it and is the error →
+    /// [`WriteReply::All`].
+    All(Vec<WriteOp>),
+    /// Make a transcript out of the current one of a session; message rows keep their ids →
+    /// [`WriteReply::Copied`]. The session is left as it is: an [`WriteOp::UpdateSession`] after it makes the
+    /// copy current. `NotFound` for an unknown session or message, `Conflict` if the transcript exists and is
+    /// no copy.
+    CopyTranscript {
+        /// Whose current transcript is copied.
+        from_key: String,
+        /// Whose the copy is; another session's begins a family of its own.
+        to_key: String,
+        /// Session id of the copy.
+        session_id: String,
+        /// Lifecycle revision of the copy.
+        revision: String,
+        /// What is copied.
+        range: CopyRange,
+        /// Within one session: listed beside the old one as a branch, instead of taking its place in the list.
+        branch: bool,
+        /// ms; when the copy was last changed, if it is empty.
+        at: i64,
+    },
+    /// Forget a session, its transcripts, and the messages no other transcript contains → [`WriteReply::Deleted`].
+    /// Its inputs stay: what was asked is answered only once.
+    DeleteSession {
+        /// Canonical session key.
+        key: String,
+        /// Its transcripts and messages stay, out of everybody's sight.
+        keep_transcripts: bool,
+    },
+    /// Put the sessions of one category (`entry.category`) into another, or into none → [`WriteReply::Count`].
+    MoveCategory {
+        /// The category they are in.
+        from: String,
+        /// The one they come to.
+        to: Option<String>,
+    },
+    /// Change a session, or create it → [`WriteReply::Session`]; `Conflict` if another session of its agent has
+    /// the label.
     UpdateSession {
         /// Canonical session key.
         key: String,
@@ -362,6 +312,7 @@ pub enum WriteOp {
 
 /// What a committed operation answers.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the big ones are the common ones; each is moved once")]
 pub enum WriteReply {
     /// The input is durable.
     Accepted {
@@ -372,24 +323,32 @@ pub enum WriteReply {
         /// The user message, if it was sent and is stored.
         message: Option<MessageRow>,
     },
-    /// The attempt is counted, or the row says why not (final, or as many attempts already).
+    /// The attempts are counted, or the rows say why not (final, or as many attempts already).
     Began {
-        /// As stored.
-        row: InputRow,
-        /// The user message, if it was sent and is stored.
-        message: Option<MessageRow>,
+        /// As stored, in the order sent.
+        rows: Vec<InputRow>,
+        /// The transcript rows as stored, in the order sent.
+        messages: Vec<MessageRow>,
+        /// What an earlier attempt at the turn has answered already, in order.
+        answers: Vec<MessageRow>,
     },
-    /// The input has its outcome.
+    /// The inputs have their outcome.
     Settled {
-        /// As stored, with the first outcome.
-        row: InputRow,
-        /// Settled by this operation.
-        fresh: bool,
+        /// As stored, with the first outcome, in the order sent.
+        rows: Vec<InputRow>,
         /// Those of the sent messages that are stored, in the order sent.
         messages: Vec<MessageRow>,
     },
     /// The transcript row, and whether this operation wrote it.
     Appended(MessageRow, bool),
+    /// One reply for each operation, in order.
+    All(Vec<WriteReply>),
+    /// How many visible rows the copy was made with.
+    Copied(u64),
+    /// Whether there was such a session.
+    Deleted(bool),
+    /// How many sessions changed.
+    Count(u64),
     /// The session after the change.
     Session(SessionRecord),
     /// Nothing to say.

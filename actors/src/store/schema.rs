@@ -2,17 +2,18 @@
 //! copy of the file kept before the first step taken on a file that already holds something.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::db::{StoreError, Sync, private_file};
+use super::db::{StoreError, Sync};
 
 /// One step: the version it leads to is its position in [`MIGRATIONS`], from 1.
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -140,6 +141,86 @@ UPDATE inputs SET turn = run_id WHERE attempts > 0;
 CREATE INDEX inputs_turn ON inputs (turn) WHERE turn IS NOT NULL;
 ";
 
+/// A message keeps its row in every transcript that contains it; transcripts belong together in families and
+/// keep what lists show of them; sessions are found by what their entries say, and usage by outcomes.
+const V3: &str = "
+ALTER TABLE messages RENAME TO placed;
+CREATE TABLE messages (
+    pos INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    parent TEXT,
+    kind TEXT NOT NULL,
+    idempotency_key TEXT,
+    run_id TEXT,
+    message TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO messages SELECT pos, id, parent, kind, idempotency_key, run_id, message, created_at FROM placed;
+CREATE TABLE places (
+    transcript INTEGER NOT NULL REFERENCES transcripts (id),
+    raw_seq INTEGER NOT NULL,
+    seq INTEGER,
+    pos INTEGER NOT NULL REFERENCES messages (pos),
+    PRIMARY KEY (transcript, raw_seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO places SELECT transcript, raw_seq, seq, pos FROM placed ORDER BY transcript, raw_seq;
+DROP TABLE placed;
+CREATE INDEX messages_key ON messages (idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX messages_run ON messages (run_id) WHERE run_id IS NOT NULL;
+CREATE UNIQUE INDEX places_visible ON places (transcript, seq) WHERE seq IS NOT NULL;
+CREATE UNIQUE INDEX places_of ON places (pos, transcript);
+
+ALTER TABLE transcripts ADD COLUMN family INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE transcripts ADD COLUMN listed INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE transcripts ADD COLUMN copied INTEGER;
+ALTER TABLE transcripts ADD COLUMN title TEXT;
+ALTER TABLE transcripts ADD COLUMN last_said TEXT;
+ALTER TABLE transcripts ADD COLUMN updated_at INTEGER NOT NULL DEFAULT 0;
+CREATE TEMP VIEW said AS
+    SELECT transcript, seq, kind, message, trim(replace(replace(replace(CASE json_type(message, '$.content')
+            WHEN 'text' THEN message ->> '$.content'
+            WHEN 'array' THEN (SELECT group_concat(block.value ->> '$.text', ' ')
+                FROM json_each(messages.message, '$.content') AS block
+                WHERE CASE block.type WHEN 'object' THEN block.value ->> '$.type' END = 'text')
+        END, char(9), ' '), char(10), ' '), char(13), ' ')) AS text
+    FROM places JOIN messages USING (pos) WHERE seq > 0 AND kind IN ('user', 'assistant');
+UPDATE transcripts SET family = id,
+    title = (SELECT text FROM said WHERE transcript = id AND kind = 'user' AND text <> ''
+        AND message ->> '$.excludeFromContext' IS NOT 1 ORDER BY seq LIMIT 1),
+    last_said = (SELECT text FROM said WHERE transcript = id AND text <> '' ORDER BY seq DESC LIMIT 1),
+    updated_at = coalesce(
+        (SELECT max(created_at) FROM places JOIN messages USING (pos) WHERE transcript = transcripts.id), 0);
+DROP VIEW said;
+UPDATE transcripts SET title = substr(title, 1, 159) || '…' WHERE length(title) > 160;
+UPDATE transcripts SET last_said = substr(last_said, 1, 159) || '…' WHERE length(last_said) > 160;
+
+ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN category TEXT;
+ALTER TABLE sessions ADD COLUMN spawned_by TEXT;
+ALTER TABLE sessions ADD COLUMN display_name TEXT;
+UPDATE sessions SET archived = entry ->> '$.archivedAt' IS NOT NULL, category = entry ->> '$.category',
+    spawned_by = coalesce(entry ->> '$.spawnedBy', entry ->> '$.parentSessionKey'), display_name = entry ->> '$.displayName';
+ALTER TABLE sessions ADD COLUMN activity INTEGER AS (max(updated_at, coalesce(last_interaction_at, 0)));
+DROP INDEX sessions_order;
+DROP INDEX sessions_updated;
+CREATE INDEX sessions_order ON sessions
+    (archived, pinned DESC, updated_at DESC, key, agent_id, spawned_by, last_interaction_at);
+CREATE INDEX sessions_interaction ON sessions
+    (archived, pinned DESC, last_interaction_at DESC, key, agent_id, spawned_by, updated_at);
+CREATE INDEX sessions_activity ON sessions
+    (archived, pinned DESC, activity DESC, key, agent_id, spawned_by, updated_at, last_interaction_at);
+CREATE INDEX sessions_id ON sessions (session_id);
+CREATE INDEX sessions_label ON sessions (label, agent_id) WHERE label IS NOT NULL;
+CREATE INDEX sessions_category ON sessions (category) WHERE category IS NOT NULL;
+CREATE INDEX sessions_spawned ON sessions (spawned_by) WHERE spawned_by IS NOT NULL;
+
+CREATE INDEX inputs_usage ON inputs (
+    settled_at, session_key, started_at, outcome ->> '$.provider', outcome ->> '$.model', outcome ->> '$.status',
+    outcome ->> '$.usage.input', outcome ->> '$.usage.output'
+) WHERE settled_at IS NOT NULL;
+CREATE INDEX inputs_settled ON inputs (session_key, settled_at) WHERE settled_at IS NOT NULL;
+";
+
 /// Sets what holds for one connection and is not stored in the file.
 pub(super) fn configure(conn: &Connection, sync: Sync) -> Result<(), StoreError> {
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
@@ -205,10 +286,9 @@ fn is_empty(conn: &Connection) -> Result<bool, StoreError> {
 fn keep_copy(conn: &Connection, path: &Path, version: u32) -> Result<(), StoreError> {
     let kept = suffixed(path, &format!(".before-v{version}"));
     let part = suffixed(&kept, ".part");
-    let failed =
-        |e: std::io::Error| StoreError::Unavailable(format!("cannot keep a copy before migrating: {e}"));
+    let failed = |e: io::Error| StoreError::Unavailable(format!("cannot keep a copy before migrating: {e}"));
     match fs::remove_file(&part) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
         _ => {}
     }
     private_file(&part).map_err(failed)?;
@@ -223,56 +303,27 @@ pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::db::{Db, Sync, tests::scratch};
-    use super::*;
-
-    #[test]
-    fn an_older_file_is_copied_and_migrated() {
-        let path = scratch("older");
-        private_file(&path).unwrap();
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch("CREATE TABLE early (x TEXT); INSERT INTO early VALUES ('kept')").unwrap();
-        drop(old);
-
-        let db = Db::open(&path, Sync::Full).unwrap();
-        assert_eq!(db.damage(), None);
-        assert_eq!(db.read(version).unwrap() as usize, MIGRATIONS.len());
-        let kept = suffixed(&path, ".before-v1");
-        assert!(kept.exists() && !suffixed(&kept, ".part").exists());
-        let copy = Connection::open(&kept).unwrap();
-        assert_eq!(version(&copy).unwrap(), 0);
-        let word: String = copy.query_row("SELECT x FROM early", [], |r| r.get(0)).unwrap();
-        assert_eq!(word, "kept");
-        assert!(copy.prepare("SELECT * FROM inputs").is_err());
+/// Makes sure that the file exists and that only its owner can read it (what SQLite puts beside it follows).
+pub(super) fn private_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true);
+    let mut folder = fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
     }
-
-    #[test]
-    fn steps_run_once_each_and_a_failing_one_leaves_the_last_good() {
-        let path = scratch("steps");
-        private_file(&path).unwrap();
-        let mut conn = Connection::open(&path).unwrap();
-        migrate(&mut conn, Some(&path), &["CREATE TABLE a (x)"]).unwrap();
-        assert!(!suffixed(&path, ".before-v1").exists(), "nothing to keep of an empty file");
-        let steps: &[Migration] =
-            &["CREATE TABLE a (x)", "CREATE TABLE b (x)", "CREATE TABLE c (x); SELECT nonsense"];
-        assert!(migrate(&mut conn, Some(&path), steps).is_err());
-        assert!(suffixed(&path, ".before-v2").exists());
-        assert_eq!(version(&conn).unwrap(), 2);
-        assert!(conn.prepare("SELECT * FROM b").is_ok() && conn.prepare("SELECT * FROM c").is_err());
-        migrate(&mut conn, Some(&path), &steps[..2]).unwrap();
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
+        folder.create(parent)?;
     }
-
-    #[test]
-    fn a_newer_file_is_refused_by_name_and_left_alone() {
-        let path = scratch("newer");
-        drop(Db::open(&path, Sync::Full).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        let error = Db::open(&path, Sync::Full).err().unwrap();
-        assert_eq!(error, StoreError::NewerSchema { found: 99, known: MIGRATIONS.len() as u32 });
-        let said = error.to_string();
-        assert!(said.contains("99") && said.contains(&MIGRATIONS.len().to_string()), "{said}");
-        assert!(path.exists());
-    }
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    drop(file);
+    Ok(())
 }
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,25 +1,33 @@
-//! Session records: one row a session key, changed by partial updates.
+//! Session records: one row a session key, changed by partial updates, found by key, id and label.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::db::StoreError;
-use super::rows::{SessionRecord, SessionUpdate};
+use super::rows::{SessionRecord, SessionUpdate, WriteReply};
 use super::transcript;
 
 /// The agent of a key that names none.
 const DEFAULT_AGENT: &str = "main";
 
+/// Sessions `s` with what their current transcripts `t` show.
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT key, session_id, revision, agent_id, created_at, updated_at, status, label, last_run_id, ",
-            "started_at, ended_at, last_interaction_at, entry FROM sessions ",
+            "SELECT s.key, s.session_id, s.revision, s.agent_id, s.created_at, s.updated_at, s.status, s.label, ",
+            "s.last_run_id, s.started_at, s.ended_at, s.last_interaction_at, s.entry, t.title, t.last_said ",
+            "FROM sessions s LEFT JOIN transcripts t ",
+            "ON t.session_key = s.key AND t.session_id = s.session_id AND t.revision = s.revision ",
             $tail
         )
     };
 }
+
+mod list;
+
+pub(super) use list::Wanted;
+pub use list::{Archived, ListFilter, SortBy, group_counts, list_sessions};
 
 /// Applies an update, creating the record on first use (then with the session id of the update, else
 /// `session_id`, else a new one).
@@ -33,14 +41,30 @@ pub(super) fn upsert(
         return Err(StoreError::Conflict { what: "an entry patch must be an object".into() });
     }
     let (mut record, before) = match session(conn, key)? {
-        Some(record) => (record.clone(), Some(record)),
+        Some(record) => {
+            // Which transcript is current may change here.
+            let record = SessionRecord { title: None, last_said: None, ..record };
+            (record.clone(), Some(record))
+        }
         None => (created(key, update, session_id), None),
     };
     change(&mut record, update);
+    if let Some(Some(label)) = &update.label
+        && sessions_by_label(conn, label, Some(&record.agent_id))?.iter().any(|other| other.key != key)
+    {
+        return Err(StoreError::Conflict { what: format!("label already in use: {label}") });
+    }
     if before.as_ref() != Some(&record) {
         put(conn, &record)?;
     }
     Ok(record)
+}
+
+/// The record after an update, made by it if there is none.
+pub fn updated(record: Option<SessionRecord>, key: &str, update: &SessionUpdate) -> SessionRecord {
+    let mut record = record.unwrap_or_else(|| created(key, update, None));
+    change(&mut record, update);
+    record
 }
 
 fn created(key: &str, update: &SessionUpdate, session_id: Option<&str>) -> SessionRecord {
@@ -60,6 +84,8 @@ fn created(key: &str, update: &SessionUpdate, session_id: Option<&str>) -> Sessi
         ended_at: None,
         last_interaction_at: None,
         entry: Value::Object(Map::new()),
+        title: None,
+        last_said: None,
     }
 }
 
@@ -103,11 +129,15 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// Stores a record; what lists ask of its entry stands in columns beside it.
 fn put(conn: &Connection, record: &SessionRecord) -> Result<(), StoreError> {
+    let has = |member: &str| record.entry.get(member).is_some();
+    let text = |member: &str| record.entry.get(member).and_then(Value::as_str);
     conn.prepare_cached(
         "INSERT OR REPLACE INTO sessions (key, session_id, revision, agent_id, created_at, updated_at, status, label,
-             last_run_id, started_at, ended_at, last_interaction_at, entry, pinned)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             last_run_id, started_at, ended_at, last_interaction_at, entry, pinned, archived, category, spawned_by,
+             display_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         record.key,
@@ -123,7 +153,11 @@ fn put(conn: &Connection, record: &SessionRecord) -> Result<(), StoreError> {
         record.ended_at,
         record.last_interaction_at,
         record.entry.to_string(),
-        record.entry.get("pinnedAt").is_some()
+        has("pinnedAt"),
+        has("archivedAt"),
+        text("category"),
+        text("spawnedBy").or(text("parentSessionKey")),
+        text("displayName")
     ])?;
     Ok(())
 }
@@ -133,58 +167,73 @@ fn put(conn: &Connection, record: &SessionRecord) -> Result<(), StoreError> {
 /// # Errors
 /// What SQLite says.
 pub fn session(conn: &Connection, key: &str) -> Result<Option<SessionRecord>, StoreError> {
-    Ok(conn.prepare_cached(select!("WHERE key = ?1"))?.query_row([key], session_record).optional()?)
+    Ok(conn.prepare_cached(select!("WHERE s.key = ?1"))?.query_row([key], session_record).optional()?)
 }
 
-/// Which sessions to list; they come pinned first (`entry.pinnedAt`), then the latest updated first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListFilter {
-    /// At most this many.
-    pub limit: u32,
-    /// Leave out this many of the first.
-    pub offset: u32,
-    /// Only this agent's.
-    pub agent_id: Option<String>,
-    /// Only those with this in their key or label (case of ASCII letters ignored).
-    pub search: Option<String>,
-    /// Only those updated after this, ms.
-    pub updated_after: Option<i64>,
-}
-
-impl Default for ListFilter {
-    /// The first hundred of all.
-    fn default() -> Self {
-        Self { limit: 100, offset: 0, agent_id: None, search: None, updated_after: None }
-    }
-}
-
-/// A page of the sessions, and how many match on all pages.
+/// The session with this id; the latest updated, should several have it.
 ///
 /// # Errors
 /// What SQLite says.
-pub fn list_sessions(
+pub fn session_by_id(conn: &Connection, session_id: &str) -> Result<Option<SessionRecord>, StoreError> {
+    let mut statement =
+        conn.prepare_cached(select!("WHERE s.session_id = ?1 ORDER BY s.updated_at DESC LIMIT 1"))?;
+    Ok(statement.query_row([session_id], session_record).optional()?)
+}
+
+/// The sessions with this label, of one agent or of all, the latest updated first. An agent has at most one.
+///
+/// # Errors
+/// What SQLite says.
+pub fn sessions_by_label(
     conn: &Connection,
-    filter: &ListFilter,
-) -> Result<(Vec<SessionRecord>, i64), StoreError> {
-    const TOTAL: &str = "SELECT count(*) FROM sessions WHERE (?1 IS NULL OR agent_id = ?1)
-        AND (?2 IS NULL OR key LIKE ?2 ESCAPE '\\' OR label LIKE ?2 ESCAPE '\\') AND (?3 IS NULL OR updated_at > ?3)";
-    const PAGE: &str = select!(
-        "WHERE (?1 IS NULL OR agent_id = ?1)
-         AND (?2 IS NULL OR key LIKE ?2 ESCAPE '\\' OR label LIKE ?2 ESCAPE '\\') AND (?3 IS NULL OR updated_at > ?3)
-         ORDER BY pinned DESC, updated_at DESC, key LIMIT ?4 OFFSET ?5"
-    );
-    let like = filter
-        .search
-        .as_deref()
-        .filter(|s| !s.is_empty())
-        .map(|s| format!("%{}%", s.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
-    let (agent, after) = (&filter.agent_id, filter.updated_after);
-    let total = conn.prepare_cached(TOTAL)?.query_row(params![agent, like, after], |row| row.get(0))?;
-    let rows = conn
-        .prepare_cached(PAGE)?
-        .query_map(params![agent, like, after, filter.limit, filter.offset], session_record)?
-        .collect::<Result<_, _>>()?;
-    Ok((rows, total))
+    label: &str,
+    agent: Option<&str>,
+) -> Result<Vec<SessionRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(select!(
+        "WHERE s.label = ?1 AND (?2 IS NULL OR s.agent_id = ?2) ORDER BY s.updated_at DESC"
+    ))?;
+    Ok(statement.query_map([Some(label), agent], session_record)?.collect::<Result<_, _>>()?)
+}
+
+/// At most `limit` sessions whose key goes on like this after a colon, the latest updated first.
+///
+/// # Errors
+/// What SQLite says.
+pub fn sessions_by_key_part(
+    conn: &Connection,
+    part: &str,
+    limit: u32,
+) -> Result<Vec<SessionRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(select!(
+        "WHERE s.key LIKE '%:' || ?1 || '%' ORDER BY s.updated_at DESC, s.key LIMIT ?2"
+    ))?;
+    Ok(statement.query_map(params![part, limit], session_record)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn delete(conn: &Connection, key: &str, keep_transcripts: bool) -> Result<WriteReply, StoreError> {
+    if !keep_transcripts {
+        transcript::delete(conn, key)?;
+    }
+    let gone = conn.prepare_cached("DELETE FROM sessions WHERE key = ?1")?.execute([key])?;
+    Ok(WriteReply::Deleted(gone > 0))
+}
+
+pub(super) fn move_category(
+    conn: &Connection,
+    from: &str,
+    to: Option<&str>,
+) -> Result<WriteReply, StoreError> {
+    let sql = match to {
+        Some(_) => {
+            "UPDATE sessions SET category = ?2, entry = json_set(entry, '$.category', ?2)
+             WHERE category = ?1 AND category <> ?2"
+        }
+        None => {
+            "UPDATE sessions SET category = ?2, entry = json_remove(entry, '$.category') WHERE category = ?1"
+        }
+    };
+    let moved = conn.prepare_cached(sql)?.execute(params![from, to])?;
+    Ok(WriteReply::Count(moved as u64))
 }
 
 fn session_record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
@@ -202,88 +251,11 @@ fn session_record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
         ended_at: row.get(10)?,
         last_interaction_at: row.get(11)?,
         entry: transcript::json(row, 12)?,
+        title: row.get(13)?,
+        last_said: row.get(14)?,
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::db::Db;
-    use super::super::rows::{WriteOp, WriteReply};
-    use super::*;
-    use serde_json::json;
-
-    fn update(db: &Db, key: &str, update: SessionUpdate) -> SessionRecord {
-        let op = WriteOp::UpdateSession { key: key.into(), update };
-        let mut replies = db.apply_batch(&[op], &|_| {}).unwrap();
-        let WriteReply::Session(record) = replies.remove(0).unwrap() else { panic!() };
-        record
-    }
-
-    #[test]
-    fn an_update_creates_merges_clears_and_repeats() {
-        let db = Db::memory().unwrap();
-        let first = SessionUpdate {
-            at: 5,
-            session_id_if_new: Some("s1".into()),
-            label: Some(Some("Shop".into())),
-            last_interaction_at: Some(5),
-            entry: Some(json!({ "model": { "provider": "a", "id": "b" }, "category": "x" })),
-            ..SessionUpdate::default()
-        };
-        let record = update(&db, "agent:ops:shop", first.clone());
-        assert_eq!(
-            (record.agent_id.as_str(), record.session_id.as_str(), record.created_at),
-            ("ops", "s1", 5)
-        );
-        assert_eq!(update(&db, "agent:ops:shop", first), record);
-        let second = SessionUpdate {
-            at: 3,
-            session_id_if_new: Some("s2".into()),
-            label: Some(None),
-            status: Some(Some("running".into())),
-            last_interaction_at: Some(2),
-            entry: Some(json!({ "model": { "id": null }, "category": null, "n": 1 })),
-            ..SessionUpdate::default()
-        };
-        let record = update(&db, "agent:ops:shop", second);
-        assert_eq!(record.entry, json!({ "model": { "provider": "a" }, "n": 1 }));
-        assert_eq!((record.session_id.as_str(), record.label.as_deref()), ("s1", None));
-        assert_eq!((record.created_at, record.updated_at, record.last_interaction_at), (5, 5, Some(5)));
-        assert_eq!(db.read(|c| session(c, "agent:ops:shop")).unwrap(), Some(record));
-    }
-
-    #[test]
-    fn an_entry_patch_that_is_no_object_is_refused() {
-        let db = Db::memory().unwrap();
-        let update = SessionUpdate { entry: Some(json!([1])), ..SessionUpdate::default() };
-        let op = WriteOp::UpdateSession { key: "k".into(), update };
-        let replies = db.apply_batch(&[op], &|_| {}).unwrap();
-        assert!(matches!(replies[0], Err(StoreError::Conflict { .. })));
-        assert_eq!(db.read(|c| session(c, "k")).unwrap(), None);
-    }
-
-    #[test]
-    fn lists_pinned_first_then_latest_with_filters_and_pages() {
-        let db = Db::memory().unwrap();
-        for (at, key, label) in
-            [(1, "agent:main:a", "50% off"), (2, "agent:main:b", "Beta_x"), (3, "agent:ops:c", "gamma")]
-        {
-            let label = Some(Some(label.to_owned()));
-            update(&db, key, SessionUpdate { at, label, ..SessionUpdate::default() });
-        }
-        let pin = SessionUpdate { entry: Some(json!({ "pinnedAt": 9 })), ..SessionUpdate::default() };
-        update(&db, "agent:main:a", pin);
-        let list = |filter: ListFilter| {
-            let (rows, total) = db.read(|c| list_sessions(c, &filter)).unwrap();
-            (rows.into_iter().map(|r| r.key.chars().last().unwrap()).collect::<String>(), total)
-        };
-        let all = ListFilter::default();
-        assert_eq!(list(all.clone()), ("acb".into(), 3));
-        assert_eq!(list(ListFilter { limit: 1, offset: 1, ..all.clone() }), ("c".into(), 3));
-        assert_eq!(list(ListFilter { agent_id: Some("main".into()), ..all.clone() }), ("ab".into(), 2));
-        assert_eq!(list(ListFilter { updated_after: Some(2), ..all.clone() }), ("c".into(), 1));
-        assert_eq!(list(ListFilter { search: Some("BETA_".into()), ..all.clone() }), ("b".into(), 1));
-        assert_eq!(list(ListFilter { search: Some("%".into()), ..all.clone() }), ("a".into(), 1));
-        assert_eq!(list(ListFilter { search: Some("ops".into()), ..all }), ("c".into(), 1));
-    }
-}
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -1,7 +1,8 @@
-//! Transcripts: one row a message, the full-text index beside it, history and search.
+//! Transcripts: what was said, where it stands, and the full-text index beside it.
 //!
-//! A transcript is one (session key, session id, lifecycle revision); its counters stand in its own row, so that
-//! a position, a total and a page cost the same in a long session as in a short one. Rows are never deleted.
+//! A transcript is one (session key, session id, lifecycle revision); its counters and excerpts stand in its own
+//! row, so that a position, a total and a page cost the same in a long session as in a short one. A message is one
+//! row with one id, however many transcripts contain it; each has its own place for it.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -11,53 +12,50 @@ use serde_json::Value;
 use super::db::StoreError;
 use super::rows::{MessageRow, NewMessage};
 
-/// Longest preview and snippet, characters.
+/// Longest excerpt and snippet, characters.
 const EXCERPT: usize = 160;
-/// Rows looked at for a preview: answers that are only tool calls have no text.
-const PREVIEW_ROWS: u32 = 20;
 
+/// Messages where they stand: `p` the place, `m` the message, `t` the transcript.
 macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT m.id, t.session_key, t.session_id, m.parent, m.kind, m.idempotency_key, m.run_id, m.message, ",
-            "m.created_at, m.seq, m.raw_seq FROM messages m JOIN transcripts t ON t.id = m.transcript ",
+            "m.created_at, p.seq, p.raw_seq FROM places p JOIN messages m ON m.pos = p.pos ",
+            "JOIN transcripts t ON t.id = p.transcript ",
             $tail
         )
     };
 }
 
+mod branches;
+mod copy;
+mod delete;
+mod history;
+mod search;
+
+pub use branches::{Branch, TranscriptInfo, branch_of, branches, transcript_rows, transcripts_of};
+pub(super) use copy::{Copy, copy};
+pub(super) use delete::delete;
+pub use history::{
+    HistoryPage, HistoryResult, history, history_after, history_around, message, messages_by_run,
+};
+pub use search::{SearchFilter, SearchHit, search};
+
 /// Adds a row, or returns the one that stands there already (`false`).
 pub(super) fn append(conn: &Connection, new: &NewMessage) -> Result<(MessageRow, bool), StoreError> {
-    if let Some(row) = by_id(conn, &new.id)? {
+    if let Some(row) = find(conn, new)? {
         return Ok((row, false));
     }
-    let (transcript, session_id) = transcript_for(conn, new)?;
-    if let Some(row) = by_key(conn, transcript, new.idempotency_key.as_deref())? {
-        return Ok((row, false));
-    }
-    let (visible, raw_seq): (i64, i64) = conn
-        .prepare_cached(
-            "UPDATE transcripts SET total = total + 1, visible = visible + ?2 WHERE id = ?1 RETURNING visible, total",
-        )?
-        .query_row(params![transcript, !new.hidden], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Target { session_id, revision, transcript } = target(conn, new)?.ok_or(StoreError::NotFound)?;
+    let transcript = match transcript {
+        Some(id) => id,
+        None => create(conn, &new.session_key, &session_id, &revision)?,
+    };
+    let (visible, raw_seq) = count(conn, transcript, new)?;
     let seq = (!new.hidden).then_some(visible);
-    let pos = conn
-        .prepare_cached(
-            "INSERT INTO messages (id, transcript, raw_seq, seq, parent, kind, idempotency_key, run_id, message,
-                 created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .insert(params![
-            new.id,
-            transcript,
-            raw_seq,
-            seq,
-            new.parent,
-            new.kind,
-            new.idempotency_key,
-            new.run_id,
-            new.message.to_string(),
-            new.created_at
-        ])?;
+    let pos = insert(conn, new)?;
+    conn.prepare_cached("INSERT INTO places (transcript, raw_seq, seq, pos) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![transcript, raw_seq, seq, pos])?;
     index(conn, pos, new)?;
     let new = new.clone();
     let row = MessageRow {
@@ -77,216 +75,129 @@ pub(super) fn append(conn: &Connection, new: &NewMessage) -> Result<(MessageRow,
     Ok((row, true))
 }
 
-/// The row that [`append`] would find standing there.
-pub(super) fn find(conn: &Connection, new: &NewMessage) -> Result<Option<MessageRow>, StoreError> {
-    if let Some(row) = by_id(conn, &new.id)? {
-        return Ok(Some(row));
-    }
-    let (transcript, _) = transcript_for(conn, new)?;
-    by_key(conn, transcript, new.idempotency_key.as_deref())
+/// Counts a row that comes to a transcript and keeps what lists show of it → visible and all rows.
+fn count(conn: &Connection, transcript: i64, new: &NewMessage) -> Result<(i64, i64), StoreError> {
+    let said = if new.hidden { None } else { said(&new.kind, &new.message) };
+    let title = said.as_ref().filter(|_| is_title(&new.kind, &new.message));
+    let mut statement = conn.prepare_cached(
+        "UPDATE transcripts SET total = total + 1, visible = visible + ?2, updated_at = max(updated_at, ?3),
+             title = coalesce(title, ?4), last_said = coalesce(?5, last_said)
+         WHERE id = ?1 RETURNING visible, total",
+    )?;
+    let counted = params![transcript, !new.hidden, new.created_at, title, said];
+    Ok(statement.query_row(counted, |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
-/// Puts what people search for into the index: the text of visible rows, tool output excepted.
+fn insert(conn: &Connection, new: &NewMessage) -> Result<i64, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO messages (id, parent, kind, idempotency_key, run_id, message, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    Ok(statement.insert(params![
+        new.id,
+        new.parent,
+        new.kind,
+        new.idempotency_key,
+        new.run_id,
+        new.message.to_string(),
+        new.created_at
+    ])?)
+}
+
+/// Puts what people search for into the index: the visible text of both sides.
 fn index(conn: &Connection, pos: i64, new: &NewMessage) -> Result<(), StoreError> {
     let text = text_of(&new.message);
-    if !new.hidden && new.kind != "toolResult" && !text.is_empty() {
+    if !new.hidden && is_spoken(&new.kind) && !text.is_empty() {
         conn.prepare_cached("INSERT INTO message_texts (rowid, text) VALUES (?1, ?2)")?
             .execute(params![pos, text])?;
     }
     Ok(())
 }
 
-/// Number and session id of the transcript a message belongs to, made on first use.
-fn transcript_for(conn: &Connection, new: &NewMessage) -> Result<(i64, String), StoreError> {
-    let (current, revision): (String, String) = conn
+/// The row that [`append`] would find standing there.
+pub(super) fn find(conn: &Connection, new: &NewMessage) -> Result<Option<MessageRow>, StoreError> {
+    let transcript = target(conn, new)?.and_then(|target| target.transcript);
+    let by_id = conn
+        .prepare_cached(select!("WHERE m.id = ?1 ORDER BY p.transcript IS ?2 DESC, p.transcript LIMIT 1"))?
+        .query_row(params![new.id, transcript], message_row)
+        .optional()?;
+    if by_id.is_some() {
+        return Ok(by_id);
+    }
+    let mut by_key = conn.prepare_cached(select!("WHERE m.idempotency_key = ?1 AND +p.transcript = ?2"))?;
+    Ok(by_key.query_row(params![new.idempotency_key, transcript], message_row).optional()?)
+}
+
+/// Where a message belongs.
+struct Target {
+    session_id: String,
+    revision: String,
+    /// Its number, if it exists.
+    transcript: Option<i64>,
+}
+
+/// `None` for an unknown session.
+fn target(conn: &Connection, new: &NewMessage) -> Result<Option<Target>, StoreError> {
+    let current: Option<(String, String)> = conn
         .prepare_cached("SELECT session_id, revision FROM sessions WHERE key = ?1")?
-        .query_row([&new.session_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([&new.session_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((current, revision)) = current else { return Ok(None) };
     let is_current = new.session_id.is_empty() || new.session_id == current;
     let session_id = if is_current { current } else { new.session_id.clone() };
-    let known: Option<i64> = conn
+    let transcript = conn
         .prepare_cached(
             "SELECT id FROM transcripts WHERE session_key = ?1 AND session_id = ?2 AND (?3 IS NULL OR revision = ?3)
              ORDER BY id DESC LIMIT 1",
         )?
         .query_row(params![new.session_key, session_id, is_current.then_some(&revision)], |row| row.get(0))
         .optional()?;
-    let id = match known {
-        Some(id) => id,
-        None => conn
-            .prepare_cached(
-                "INSERT INTO transcripts (session_key, session_id, revision) VALUES (?1, ?2, ?3)",
-            )?
-            .insert(params![new.session_key, session_id, if is_current { revision.as_str() } else { "" }])?,
-    };
-    Ok((id, session_id))
+    let revision = if is_current { revision } else { String::new() };
+    Ok(Some(Target { session_id, revision, transcript }))
 }
 
-fn by_id(conn: &Connection, id: &str) -> Result<Option<MessageRow>, StoreError> {
-    Ok(conn.prepare_cached(select!("WHERE m.id = ?1"))?.query_row([id], message_row).optional()?)
+/// An empty transcript, the first of a new family.
+fn create(conn: &Connection, key: &str, session_id: &str, revision: &str) -> Result<i64, StoreError> {
+    let id = conn
+        .prepare_cached("INSERT INTO transcripts (session_key, session_id, revision) VALUES (?1, ?2, ?3)")?
+        .insert([key, session_id, revision])?;
+    conn.prepare_cached("UPDATE transcripts SET family = id WHERE id = ?1")?.execute([id])?;
+    Ok(id)
 }
 
-fn by_key(conn: &Connection, transcript: i64, key: Option<&str>) -> Result<Option<MessageRow>, StoreError> {
-    let Some(key) = key else { return Ok(None) };
-    let mut statement = conn.prepare_cached(select!("WHERE m.transcript = ?1 AND m.idempotency_key = ?2"))?;
-    Ok(statement.query_row(params![transcript, key], message_row).optional()?)
+/// The current transcript of a session.
+struct Current {
+    session_id: String,
+    /// Its number; `None` while nothing was written to it.
+    transcript: Option<i64>,
+    /// Visible rows.
+    visible: i64,
 }
 
-/// Which part of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HistoryPage {
-    /// At most this many rows.
-    pub limit: u32,
-    /// Leave out this many of the newest.
-    pub offset: u32,
-}
-
-/// A part of a history.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HistoryResult {
-    /// The session's current id; `None` for an unknown session.
-    pub session_id: Option<String>,
-    /// Visible rows, oldest first.
-    pub rows: Vec<MessageRow>,
-    /// Visible rows in the whole transcript.
-    pub total: i64,
-}
-
-/// A page of the current transcript of a session; empty for an unknown session.
-///
-/// # Errors
-/// What SQLite says.
-pub fn history(conn: &Connection, key: &str, page: HistoryPage) -> Result<HistoryResult, StoreError> {
-    let Some((session_id, transcript, total)) = current(conn, key)? else {
-        return Ok(HistoryResult::default());
-    };
-    let mut statement =
-        conn.prepare_cached(select!("WHERE m.transcript = ?1 AND m.seq <= ?2 ORDER BY m.seq DESC LIMIT ?3"))?;
-    let mut rows: Vec<MessageRow> = statement
-        .query_map(params![transcript, total - i64::from(page.offset), page.limit], message_row)?
-        .collect::<Result<_, _>>()?;
-    rows.reverse();
-    Ok(HistoryResult { session_id: Some(session_id), rows, total })
-}
-
-/// The visible rows of the current transcript past position `seq`, oldest first, at most `limit`.
-///
-/// # Errors
-/// What SQLite says.
-pub fn history_after(
-    conn: &Connection,
-    key: &str,
-    seq: i64,
-    limit: u32,
-) -> Result<Vec<MessageRow>, StoreError> {
-    let Some((_, transcript, _)) = current(conn, key)? else {
-        return Ok(Vec::new());
-    };
-    let mut statement =
-        conn.prepare_cached(select!("WHERE m.transcript = ?1 AND m.seq > ?2 ORDER BY m.seq LIMIT ?3"))?;
-    Ok(statement.query_map(params![transcript, seq, limit], message_row)?.collect::<Result<_, _>>()?)
-}
-
-/// Session id, number and visible total of the current transcript.
-fn current(conn: &Connection, key: &str) -> Result<Option<(String, Option<i64>, i64)>, StoreError> {
+fn current(conn: &Connection, key: &str) -> Result<Option<Current>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT s.session_id, t.id, coalesce(t.visible, 0) FROM sessions s LEFT JOIN transcripts t
              ON t.session_key = s.key AND t.session_id = s.session_id AND t.revision = s.revision WHERE s.key = ?1",
     )?;
-    Ok(statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
-}
-
-/// One row by id, of whichever session; the caller compares `session_key`.
-///
-/// # Errors
-/// What SQLite says.
-pub fn message(conn: &Connection, id: &str) -> Result<Option<MessageRow>, StoreError> {
-    by_id(conn, id)
-}
-
-/// Everything a run wrote, hidden rows too, in the order written.
-///
-/// # Errors
-/// What SQLite says.
-pub fn messages_by_run(conn: &Connection, run_id: &str) -> Result<Vec<MessageRow>, StoreError> {
-    let mut statement = conn.prepare_cached(select!("WHERE m.run_id = ?1 ORDER BY m.pos"))?;
-    Ok(statement.query_map([run_id], message_row)?.collect::<Result<_, _>>()?)
-}
-
-/// The start (160 characters) of the last thing said by either side; `None` if nothing with text was said in the
-/// latest 20 rows.
-///
-/// # Errors
-/// What SQLite says.
-pub fn last_message_preview(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
-    let page = HistoryPage { limit: PREVIEW_ROWS, offset: 0 };
-    let spoken = history(conn, key, page)?
-        .rows
-        .into_iter()
-        .rev()
-        .filter(|r| r.kind == "user" || r.kind == "assistant");
-    Ok(spoken.map(|row| excerpt(&text_of(&row.message), "")).find(|text| !text.is_empty()))
-}
-
-/// The start (160 characters) of the first thing a person said; `None` if nothing with text was said in the
-/// first 20 rows.
-///
-/// # Errors
-/// What SQLite says.
-pub fn first_message_preview(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
-    let said = history_after(conn, key, 0, PREVIEW_ROWS)?.into_iter().filter(|r| r.kind == "user");
-    Ok(said.map(|row| excerpt(&text_of(&row.message), "")).find(|text| !text.is_empty()))
-}
-
-/// A message that matches a search.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SearchHit {
-    /// Its session.
-    pub session_key: String,
-    /// Its session's id.
-    pub session_id: String,
-    /// Its row id.
-    pub message_id: String,
-    /// Its kind.
-    pub role: String,
-    /// When it was said, ms.
-    pub timestamp: i64,
-    /// Its text around the first match, at most 160 characters.
-    pub snippet: String,
-    /// Relevance, higher is better.
-    pub score: f64,
-}
-
-/// Messages in current transcripts that contain every word of `query` (a word also matches where it begins a
-/// longer one), best first. Operators of the index's own language have no meaning here.
-///
-/// # Errors
-/// What SQLite says.
-pub fn search(conn: &Connection, query: &str, limit: u32) -> Result<Vec<SearchHit>, StoreError> {
-    let words: Vec<&str> =
-        query.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).collect();
-    if words.is_empty() {
-        return Ok(Vec::new());
-    }
-    let quoted = |word: &&str| format!("\"{}\"*", word.replace(['"', '\0'], " "));
-    let wanted = words.iter().map(quoted).collect::<Vec<_>>().join(" ");
-    let mut statement = conn.prepare_cached(
-        "SELECT t.session_key, t.session_id, m.id, m.kind, m.created_at, m.message, -bm25(message_texts)
-         FROM message_texts JOIN messages m ON m.pos = message_texts.rowid JOIN transcripts t ON t.id = m.transcript
-         JOIN sessions s ON s.key = t.session_key AND s.session_id = t.session_id AND s.revision = t.revision
-         WHERE message_texts MATCH ?1 ORDER BY bm25(message_texts), m.pos DESC LIMIT ?2",
-    )?;
-    let hit = |row: &Row<'_>| {
-        Ok(SearchHit {
-            session_key: row.get(0)?,
-            session_id: row.get(1)?,
-            message_id: row.get(2)?,
-            role: row.get(3)?,
-            timestamp: row.get(4)?,
-            snippet: excerpt(&text_of(&json(row, 5)?), words[0]),
-            score: row.get(6)?,
-        })
+    let current = |row: &Row<'_>| {
+        Ok(Current { session_id: row.get(0)?, transcript: row.get(1)?, visible: row.get(2)? })
     };
-    Ok(statement.query_map(params![wanted, limit], hit)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_row([key], current).optional()?)
+}
+
+/// Whether rows of this kind are what a person or the agent says.
+fn is_spoken(kind: &str) -> bool {
+    matches!(kind, "user" | "assistant")
+}
+
+/// The start of what a row says, if it says anything.
+fn said(kind: &str, message: &Value) -> Option<String> {
+    is_spoken(kind).then(|| excerpt(&text_of(message), "")).filter(|text| !text.is_empty())
+}
+
+/// Whether what a row says may name its transcript.
+fn is_title(kind: &str, message: &Value) -> bool {
+    kind == "user" && message["excludeFromContext"] != true
 }
 
 /// The text of a row in OpenClaw's shape: `content` itself, or its text blocks one below the other.
@@ -343,3 +254,7 @@ pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
 #[cfg(test)]
 #[path = "transcript_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "copies_tests.rs"]
+mod copies_tests;

@@ -42,7 +42,8 @@ fn rows_are_numbered_and_written_once() {
     assert_eq!((third.seq, third.raw_seq), (Some(2), 3));
 
     assert_eq!(page(&db, 10, 0), ("m1 m3".into(), 2));
-    assert_eq!(db.read(|c| message(c, "m3")).unwrap(), Some(third));
+    assert_eq!(db.read(|c| message(c, KEY, "m3")).unwrap(), Some(third));
+    assert_eq!(db.read(|c| message(c, "nobody", "m3")).unwrap(), None);
     assert_eq!(db.read(|c| messages_by_run(c, "k2")).unwrap(), [hidden]);
     let stray = NewMessage { session_key: "nobody".into(), ..said(4, "user", "x") };
     assert_eq!(apply_one(&db, &WriteOp::AppendMessage(stray)), Err(StoreError::NotFound));
@@ -85,18 +86,48 @@ fn a_reset_and_a_rewind_each_begin_an_empty_transcript() {
 }
 
 #[test]
-fn the_preview_is_the_last_thing_said() {
+fn a_page_can_be_had_around_a_message() {
     let db = db();
-    let preview = || db.read(|c| last_message_preview(c, KEY)).unwrap();
-    assert_eq!(preview(), None);
-    add(&db, said(1, "user", "a\nquestion"));
-    add(&db, said(2, "toolResult", "output"));
+    for n in 1..=9 {
+        add(&db, said(n, "user", "x"));
+    }
+    let around = |id: &str, limit| {
+        let page = db.read(|c| history_around(c, KEY, id, limit)).unwrap()?;
+        Some(page.rows.iter().filter_map(|r| r.seq).collect::<Vec<_>>())
+    };
+    assert_eq!(around("m5", 3).unwrap(), [4, 5, 6]);
+    assert_eq!(around("m5", 1).unwrap(), [5]);
+    assert_eq!(around("m5", 4).unwrap(), [4, 5, 6, 7]);
+    assert_eq!(around("m1", 3).unwrap(), [1, 2, 3]);
+    assert_eq!(around("m9", 3).unwrap(), [7, 8, 9]);
+    assert_eq!(around("m9", 99).unwrap().len(), 9);
+    assert_eq!(around("nobody", 3), None);
+    add(&db, NewMessage { hidden: true, ..said(10, "custom", "x") });
+    assert_eq!(around("m10", 3), None);
+}
+
+#[test]
+fn a_transcript_shows_what_was_said_first_and_last() {
+    let db = db();
+    let shown = || {
+        let record = db.read(|c| super::super::sessions::session(c, KEY)).unwrap().unwrap();
+        (record.title.unwrap_or_default(), record.last_said.unwrap_or_default())
+    };
+    assert_eq!(shown(), (String::new(), String::new()));
+    let aside = json!({ "content": "/status", "excludeFromContext": true });
+    add(&db, NewMessage { message: aside, ..said(1, "user", "") });
+    assert_eq!(shown(), (String::new(), "/status".into()));
+    add(&db, said(2, "user", "a\nquestion"));
+    add(&db, said(3, "toolResult", "output"));
+    add(&db, NewMessage { hidden: true, ..said(4, "assistant", "hidden") });
     let call = json!({ "role": "assistant", "content": [{ "type": "toolCall" }] });
-    add(&db, NewMessage { message: call, ..said(3, "assistant", "") });
-    assert_eq!(preview().as_deref(), Some("a question"));
+    add(&db, NewMessage { message: call, ..said(5, "assistant", "") });
+    assert_eq!(shown(), ("a question".into(), "a question".into()));
     let blocks = json!({ "content": [{ "type": "text", "text": "é".repeat(500) }] });
-    add(&db, NewMessage { message: blocks, ..said(4, "assistant", "") });
-    assert_eq!(preview().unwrap().chars().count(), EXCERPT);
+    add(&db, NewMessage { message: blocks, ..said(6, "assistant", "") });
+    assert_eq!((shown().0.as_str(), shown().1.chars().count()), ("a question", EXCERPT));
+    update(&db, SessionUpdate { revision: Some("r2".into()), ..SessionUpdate::default() });
+    assert_eq!(shown(), (String::new(), String::new()));
 }
 
 #[test]
@@ -113,7 +144,11 @@ fn search_finds_visible_text_of_current_transcripts() {
     );
     add(&db, NewMessage { hidden: true, ..said(3, "user", "hidden nebula") });
     add(&db, said(4, "toolResult", "nebula output"));
-    let search = |query: &str| db.read(|c| search(c, query, 10)).unwrap();
+    add(&db, said(5, "system", "nebula notice"));
+    let search = |query: &str| {
+        let filter = SearchFilter { query: query.into(), limit: 10, ..SearchFilter::default() };
+        db.read(|c| search(c, &filter)).unwrap()
+    };
     let ids = |query: &str| search(query).into_iter().map(|h| h.message_id).collect::<Vec<_>>();
 
     assert_eq!(ids("nebula"), ["m1", "m2"]);
@@ -130,4 +165,26 @@ fn search_finds_visible_text_of_current_transcripts() {
     assert!(hit.score > 0.0);
     update(&db, SessionUpdate { revision: Some("r2".into()), ..SessionUpdate::default() });
     assert_eq!(ids("nebula"), Vec::<String>::new());
+}
+
+#[test]
+fn every_read_uses_an_index() {
+    let db = db();
+    let plan = |sql: &str| {
+        let steps = |c: &Connection| {
+            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            Ok(statement.query_map([], |r| r.get::<_, String>(3))?.collect::<Result<Vec<_>, _>>()?.join("; "))
+        };
+        db.read(steps).unwrap()
+    };
+    for (sql, index) in [
+        (select!("WHERE p.transcript = 1 AND p.seq <= 5 ORDER BY p.seq DESC LIMIT 3"), "places_visible"),
+        (select!("WHERE p.transcript = 1 AND p.raw_seq > 5 ORDER BY p.raw_seq LIMIT 3"), "USING PRIMARY KEY"),
+        (select!("WHERE m.idempotency_key = 'k' AND +p.transcript = 1"), "messages_key"),
+        (select!("WHERE m.id = 'k' AND p.transcript = 1"), "places_of"),
+        (select!("WHERE m.run_id = 'k' ORDER BY m.pos"), "messages_run"),
+    ] {
+        let plan = plan(sql);
+        assert!(plan.contains(index) && !plan.contains("SCAN") && !plan.contains("TEMP"), "{sql}: {plan}");
+    }
 }

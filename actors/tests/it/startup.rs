@@ -31,6 +31,7 @@ fn estate() -> Arc<Estate> {
         auth: AuthSecret::Token(Secret::new("secret")),
         device_key: [7; 32],
         log_ring: Arc::default(),
+        models: vec![],
     })
 }
 

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use super::record;
 use crate::value::{Text, string_enum};
 
+pub mod roster;
+
 /// Parameters of `agents.list`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::agents::{AccountSelection, AgentRuntime, CommandRow, Labelled, ModelRow};
-use super::messages::MessageRow;
 use super::record;
 use super::runs::InputProvenance;
-use super::sessions::SessionRow;
 use crate::ids::RunId;
 use crate::value::{Int, Maybe, Text, string_enum};
 
@@ -107,7 +105,7 @@ pub struct SendIntent {
 }
 
 /// Tools of a session that are switched on or off.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ToolOverrides {
     /// MCP servers.
@@ -179,6 +177,9 @@ pub struct SendParams {
     /// Which tools the client thinks are switched; null for none.
     #[serde(default)]
     pub expected_tool_overrides: Maybe<ToolOverrides>,
+    /// Whether it is the first message after the Control UI had lost its connection; not in the contract.
+    #[serde(rename = "__controlUiReconnectResume")]
+    pub control_ui_reconnect_resume: Option<bool>,
 }
 
 /// Result of `chat.send`.
@@ -244,122 +245,6 @@ record! {
     }
 }
 
-/// Parameters of `chat.history`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HistoryParams {
-    /// The session.
-    pub session_key: Text,
-    /// The agent.
-    pub agent_id: Option<Text>,
-    /// Where the last answer ended; asks for what came since.
-    pub cursor: Option<String>,
-    /// At most so many rows; [`DEFAULT_HISTORY_LIMIT`] when absent.
-    pub limit: Option<Int<1, 1000>>,
-    /// Rows to skip, from the newest.
-    pub offset: Option<Int>,
-    /// Pending inputs before this one.
-    pub pending_before: Option<Int<1>>,
-    /// Submissions the client asks after.
-    #[schemars(length(min = 1, max = 50), extend("uniqueItems" = true))]
-    pub input_run_ids: Option<Vec<Text<256>>>,
-    /// The row to show in its surroundings.
-    pub message_id: Option<Text>,
-    /// The id the session must have.
-    pub session_id: Option<Text>,
-    /// Longest text of a row, in characters.
-    pub max_chars: Option<Int<1, 500_000>>,
-    /// At most so many bytes.
-    pub max_bytes: Option<Int<1>>,
-}
-
-/// Rows listed when `limit` is absent.
-pub const DEFAULT_HISTORY_LIMIT: u64 = 200;
-
-/// Parameters of `chat.startup`.
-pub type StartupParams = HistoryParams;
-
-record! {
-    /// Result of `chat.history` and `chat.startup`.
-    pub struct History {
-        /// The rows, oldest first.
-        messages: Vec<MessageRow>,
-        ; optional
-        /// `delta` when a cursor was given: then `messages` are payloads of `session.message`.
-        kind: String,
-        /// The session.
-        session_key: String,
-        /// The session's id; absent for an unknown session.
-        session_id: String,
-        /// What tools did, by row.
-        activity: Vec<Value>,
-        /// What waits.
-        pending_inputs: PendingInputs,
-        /// Where this answer ends.
-        delta_cursor: String,
-        /// Rows skipped.
-        offset: u64,
-        /// What to skip next.
-        next_offset: u64,
-        /// Whether there are older rows.
-        has_more: bool,
-        /// How many rows there are.
-        total_messages: u64,
-        /// What the session runs on unless told.
-        defaults: ModelDefaults,
-        /// The session.
-        session_info: Box<SessionRow>,
-        /// How hard it thinks.
-        thinking_level: String,
-        /// How much it tells.
-        verbose_level: String,
-        /// What runs.
-        in_flight_run: InFlightRun,
-    }
-}
-
-record! {
-    /// What waits in a session.
-    pub struct PendingInputs {
-        /// The inputs, oldest first.
-        items: Vec<PendingInput>,
-        /// How many there are.
-        total: u64,
-    }
-}
-
-record! {
-    /// One input that waits.
-    pub struct PendingInput {
-        /// Its id, which becomes the id of its row.
-        id: String,
-        /// When it was accepted, in milliseconds since the epoch.
-        accepted_at: u64,
-        /// `queued`, `cancelled` or `interrupted`.
-        state: String,
-        /// What it says.
-        message: MessageRow,
-        ; optional
-        /// The submission.
-        run_id: RunId,
-    }
-}
-
-record! {
-    /// A run that has not ended.
-    pub struct InFlightRun {
-        /// The run.
-        run_id: RunId,
-        /// What it said so far.
-        text: String,
-        ; optional
-        /// When it started, in milliseconds since the epoch.
-        started_at: u64,
-        /// Its `agent` events without text.
-        events: Vec<Value>,
-    }
-}
-
 record! {
     /// What sessions run on unless told.
     pub struct ModelDefaults {
@@ -394,7 +279,7 @@ pub struct MetadataParams {
 }
 
 /// Result of `chat.metadata`.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// The models.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::record;
+use super::sessions::AllWord;
 use crate::ids::DeviceId;
 use crate::value::{Int, Text, string_enum};
 
@@ -50,12 +51,16 @@ pub struct StatusParams {
     pub include_cli_projection: Option<bool>,
 }
 
-/// Parameters of `usage.cost`; only the number of days is looked at.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+/// Parameters of `usage.cost`; further ones are not looked at.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageCostParams {
     /// How many days, up to today; [`DEFAULT_USAGE_DAYS`] when absent.
     pub days: Option<Int<1, 366>>,
+    /// Only of this agent; of all agents when absent.
+    pub agent_id: Option<Text>,
+    /// Of all agents.
+    pub agent_scope: Option<AllWord>,
 }
 
 /// Days of `usage.cost` when `days` is absent.

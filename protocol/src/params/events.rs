@@ -223,3 +223,57 @@ record! {
         agent_id: String,
     }
 }
+
+string_enum! {
+    /// How far an operation got.
+    any_of pub enum OperationPhase {
+        /// It began.
+        Start = "start",
+        /// It came to its end.
+        End = "end",
+    }
+}
+
+record! {
+    /// Payload of `session.operation`.
+    pub struct SessionOperationEvent {
+        /// Tells operations apart.
+        operation_id: String,
+        /// Always `compact`.
+        operation: String,
+        /// How far it got.
+        phase: OperationPhase,
+        /// The session.
+        session_key: SessionKey,
+        /// The agent.
+        agent_id: String,
+        /// When, in milliseconds since the epoch.
+        ts: u64,
+        ; optional
+        /// Whether it did what it was to do; at its end.
+        completed: bool,
+        /// Why it did not.
+        reason: String,
+    }
+}
+
+record! {
+    /// Payload of `session.typing`.
+    pub struct SessionTypingEvent {
+        /// The session.
+        session_key: SessionKey,
+        /// Its id.
+        session_id: String,
+        /// The agent.
+        agent_id: String,
+        /// Who: `{type, id, label?}`.
+        actor: Value,
+        /// Whether they write.
+        typing: bool,
+        /// When, in milliseconds since the epoch.
+        ts: u64,
+        ; optional
+        /// What they wrote so far.
+        preview: String,
+    }
+}

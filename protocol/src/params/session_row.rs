@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::agents::{AgentRuntime, Labelled};
-use super::chat::QueueMode;
+use super::chat::{PermissionMode, QueueMode};
 use super::record;
 use crate::ids::RunId;
 use crate::session_key::SessionKey;
@@ -164,7 +164,7 @@ record! {
         /// The provider of that model.
         active_model_provider: String,
         /// The last row of the branch that is shown.
-        active_leaf_entry_id: String,
+        active_leaf_entry_id: Option<String>,
         /// The session it belongs to.
         parent_session_key: SessionKey,
         /// The id of that session.
@@ -195,8 +195,48 @@ record! {
         fork_source: Value,
         /// Whether automations use it.
         has_automation: bool,
+        /// Its icon.
+        icon: String,
+        /// Its color.
+        color: String,
+        /// What it shows first: `chat` or `dashboard`.
+        board_face: String,
+        /// When it was read.
+        last_read_at: u64,
+        /// What its tools may do.
+        permission_mode: PermissionMode,
+        /// Tools that are switched on or off.
+        tool_overrides: Value,
+        /// Whether answers are faster: a boolean or `auto`, as chosen.
+        fast_mode: Value,
+        /// How much of the model's window it uses.
+        context_window: String,
+        /// How much it tells of its steps.
+        trace_level: String,
+        /// How much it tells of its thoughts.
+        reasoning_level: String,
+        /// Whether commands run with more rights.
+        elevated_level: String,
+        /// Whether answers tell their usage, as chosen.
+        response_usage: String,
+        /// Where its commands run.
+        exec_host: String,
+        /// The node they run on.
+        exec_node: String,
+        /// Whether it may send: `allow` or `deny`.
+        send_policy: String,
+        /// When it answers in a group: `mention` or `always`.
+        group_activation: String,
+        /// What it is at, for a while: `{note, attention?, expiresAt}`.
+        agent_status: Value,
+        /// The channel its messages come from.
+        channel: String,
         /// `main`, `group` or `queue` (ours).
         mode: String,
+        /// Tools it may use beside those of its agent (ours).
+        tool_permissions: Vec<String>,
+        /// What it remembers beside its messages (ours).
+        memory_refs: Vec<String>,
     }
 }
 
@@ -295,7 +335,27 @@ impl SessionRow {
             forked_from_parent: None,
             fork_source: None,
             has_automation: None,
+            icon: None,
+            color: None,
+            board_face: None,
+            last_read_at: None,
+            permission_mode: None,
+            tool_overrides: None,
+            fast_mode: None,
+            context_window: None,
+            trace_level: None,
+            reasoning_level: None,
+            elevated_level: None,
+            response_usage: None,
+            exec_host: None,
+            exec_node: None,
+            send_policy: None,
+            group_activation: None,
+            agent_status: None,
+            channel: None,
             mode: None,
+            tool_permissions: None,
+            memory_refs: None,
         }
     }
 }

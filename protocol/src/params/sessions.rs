@@ -99,8 +99,16 @@ pub struct ListParams {
     pub involving_profile_id: Option<Text>,
     /// Only children of this session.
     pub spawned_by: Option<Text>,
-    /// Whether to leave children out.
+    /// Whether to leave out what subagents work in.
     pub exclude_subagents: Option<bool>,
+    /// Whether to leave out what scheduled jobs work in.
+    pub exclude_cron: Option<bool>,
+    /// Whether to leave out what the gateway itself works in.
+    pub exclude_system: Option<bool>,
+    /// Only sessions of this group; empty for those in none.
+    pub group: Option<String>,
+    /// Only pinned ones, or only others.
+    pub pinned: Option<bool>,
     /// Only sessions of this agent.
     pub agent_id: Option<Text>,
     /// Only sessions with this text in key, name or title.

@@ -39,6 +39,10 @@ fn recorded_parameters_are_accepted() {
         ),
         (
             Method::ChatSend,
+            json!({ "sessionKey": "k", "message": "x", "idempotencyKey": "i", "sessionId": "s", "deliver": false, "__controlUiReconnectResume": true }),
+        ),
+        (
+            Method::ChatSend,
             json!({ "sessionKey": "k", "message": "x", "idempotencyKey": "i", "attachments": [{ "type": "image", "mimeType": "image/png", "fileName": "dot.png", "content": "iVBO" }] }),
         ),
         (
@@ -53,7 +57,66 @@ fn recorded_parameters_are_accepted() {
         (Method::SessionsDescribe, json!({ "key": "k", "agentId": "main" })),
         (Method::SessionsSubscribe, json!({ "limit": 2 })),
         (Method::SessionsMessagesSubscribe, json!({ "key": "k", "includeApprovals": true })),
+        (
+            Method::SessionsResolve,
+            json!({ "shortId": "e515d1d439814091a030d72cdc3edefb", "agentId": "main", "allowMissing": true }),
+        ),
+        (Method::SessionsPreview, json!({ "keys": ["a", "b"], "limit": 2, "maxChars": 20 })),
+        (Method::SessionsSearch, json!({ "query": "words" })),
+        (
+            Method::SessionsCreate,
+            json!({ "agentId": "main", "message": "hi", "key": "agent:main:dashboard:e515d1d4", "idempotencyKey": "k" }),
+        ),
+        (
+            Method::SessionsCreate,
+            json!({ "label": "My label", "category": "grp1", "model": "mock/mock-2", "thinkingLevel": "off", "worktreeName": "a-1" }),
+        ),
+        (
+            Method::SessionsPatch,
+            json!({ "key": "k", "agentId": "main", "expectedMarkedUnreadAt": null, "unread": false }),
+        ),
+        (
+            Method::SessionsPatch,
+            json!({ "key": "k", "expectedSessionId": "s", "archived": true, "statusNote": "" }),
+        ),
+        (Method::SessionsPatchMany, json!({ "targets": [{ "key": "a" }], "patch": { "label": null } })),
+        (Method::SessionsReset, json!({ "key": "k", "reason": "new", "expectedSessionId": "s" })),
+        (Method::SessionsDelete, json!({ "key": "k", "expectedSessionId": "s", "deleteTranscript": true })),
+        (Method::SessionsCompact, json!({ "key": "k", "maxLines": 2 })),
+        (
+            Method::SessionsCleanup,
+            json!({ "allAgents": false, "enforce": true, "fixMissing": false, "fixDmScope": false }),
+        ),
+        (Method::SessionsAbort, json!({ "runId": "r" })),
+        (Method::SessionsAbort, json!({ "key": "k", "clearQueued": true })),
+        (Method::SessionsSend, json!({ "key": "k", "message": "x" })),
+        (Method::SessionsSteer, json!({ "key": "k", "message": "x", "idempotencyKey": "i" })),
+        (Method::SessionsFork, json!({ "sessionKey": "k", "entryId": "e" })),
+        (Method::SessionsRewind, json!({ "sessionKey": "k", "entryId": "e" })),
+        (Method::SessionsBranchesList, json!({ "sessionKey": "k" })),
+        (Method::SessionsBranchesSwitch, json!({ "sessionKey": "k", "leafEntryId": "e" })),
+        (Method::SessionsGroupsPut, json!({ "names": ["grp1", "grp2"] })),
+        (Method::SessionsGroupsRename, json!({ "name": "extra", "to": "extra2" })),
+        (Method::SessionsGroupsUpdate, json!({ "name": "extra2", "cwd": null, "worktree": false })),
+        (Method::SessionsGroupsDefaults, json!({})),
+        (
+            Method::SessionsUsage,
+            json!({ "startDate": "2026-10-22", "endDate": "2026-11-20", "agentScope": "all", "mode": "specific", "timeZone": "UTC", "utcOffset": "UTC+0", "groupBy": "family", "limit": 1000, "includeContextWeight": false }),
+        ),
+        (Method::SessionsUsageLogs, json!({ "key": "k", "limit": 500 })),
+        (Method::SessionsViewersSet, json!({ "sessionKeys": [] })),
+        (Method::SessionsObserverVisibility, json!({ "visible": true })),
+        (
+            Method::SessionTyping,
+            json!({ "sessionKey": "k", "sessionId": "s", "typing": true, "preview": "" }),
+        ),
+        (Method::ChatInject, json!({ "sessionKey": "k", "message": "note", "label": "probe" })),
+        (Method::ChatMessageGet, json!({ "sessionKey": "k", "messageId": "m" })),
         (Method::LogsTail, json!({ "limit": 500, "cursor": 0, "maxBytes": 250000 })),
+        (Method::AgentsCreate, json!({ "name": "Helper Two", "emoji": "🦀", "workspace": "/home/user/w2" })),
+        (Method::AgentsUpdate, json!({ "agentId": "helper-two", "name": "Helper 2b", "model": null })),
+        (Method::AgentsDelete, json!({ "agentId": "helper-two", "deleteFiles": false })),
+        (Method::AgentsFilesSet, json!({ "agentId": "main", "name": "USER.md", "content": "" })),
         (Method::SystemActors, json!({ "path": "gateway/sessions", "depth": 1, "limit": 5 })),
         (Method::SystemChaos, json!({ "path": "gateway/store", "fault": "slow", "ms": 50 })),
     ];
@@ -68,7 +131,8 @@ fn serde_and_schema_agree() {
     let raw = serde_json::value::RawValue::from_string(
         json!({ "sessionKey": "k", "inputRunIds": ["a", "b"], "limit": 10 }).to_string(),
     );
-    let parsed = crate::schema::params::<chat::HistoryParams>("chat.history", Some(&raw.unwrap())).unwrap();
+    let parsed =
+        crate::schema::params::<history::HistoryParams>("chat.history", Some(&raw.unwrap())).unwrap();
     assert_eq!(parsed.input_run_ids.unwrap().len(), 2);
 }
 
@@ -110,4 +174,88 @@ fn chat_events_are_written_as_recorded() {
         serde_json::to_value(&event).unwrap(),
         json!({ "runId": "R", "sessionKey": "agent:main:main", "agentId": "main", "seq": 1, "state": "status", "phase": "preparing_workspace" })
     );
+}
+
+/// What is beyond a limit is refused by decoding and by the schema alike, in the words of the schema.
+#[test]
+fn limits_of_session_methods_are_kept() {
+    use session_changes::{PatchManyParams, PatchParams};
+    use session_create::CreateParams;
+    use session_groups::UpdateParams;
+    use session_reads::{PreviewParams, TypingParams, ViewersSetParams};
+    use session_usage::UsageParams;
+
+    fn refused<P>(method: Method, params: Value) -> String
+    where
+        P: serde::de::DeserializeOwned + schemars::JsonSchema + 'static,
+    {
+        let raw = serde_json::value::RawValue::from_string(params.to_string()).unwrap();
+        let refusal =
+            crate::schema::params::<P>(method.name(), Some(&raw)).err().unwrap_or_else(|| panic!("{params}"));
+        let (_, what) = refusal.message.split_once(" params: ").unwrap();
+        what.to_owned()
+    }
+    let many = |n: usize| vec!["k"; n];
+    assert_eq!(
+        refused::<PreviewParams>(Method::SessionsPreview, json!({ "keys": [] })),
+        "at /keys: must not have fewer than 1 items"
+    );
+    assert_eq!(
+        refused::<ViewersSetParams>(Method::SessionsViewersSet, json!({ "sessionKeys": many(33) })),
+        "at /sessionKeys: must not have more than 32 items"
+    );
+    assert_eq!(
+        refused::<PatchManyParams>(
+            Method::SessionsPatchMany,
+            json!({ "targets": [{ "key": "k" }], "patch": {} })
+        ),
+        "at /patch: must not have fewer than 1 properties"
+    );
+    let long = json!({ "key": "k", "statusNote": "x".repeat(121), "expectedMarkedUnreadAt": -1 });
+    assert_eq!(
+        refused::<PatchParams>(Method::SessionsPatch, long),
+        "at /expectedMarkedUnreadAt: must be >= 0; at /expectedMarkedUnreadAt: must be null; \
+         at /expectedMarkedUnreadAt: must match a schema in anyOf; \
+         at /statusNote: must not have more than 120 characters; at /statusNote: must be null; \
+         at /statusNote: must match a schema in anyOf"
+    );
+    assert_eq!(
+        refused::<UpdateParams>(Method::SessionsGroupsUpdate, json!({ "name": "n", "worktree": true })),
+        "must have required property 'cwd'"
+    );
+    let typing = json!({ "sessionKey": "k", "sessionId": "s", "typing": true, "preview": "x".repeat(401) });
+    assert_eq!(
+        refused::<TypingParams>(Method::SessionTyping, typing),
+        "at /preview: must not have more than 400 characters"
+    );
+    for name in ["", "-a", "A", "a_b", &"a".repeat(65)] {
+        let what = refused::<CreateParams>(Method::SessionsCreate, json!({ "worktreeName": name }));
+        assert!(what.starts_with("at /worktreeName: must match pattern"), "{what}");
+    }
+    for day in ["2026-1-1", "2026-11-2x", "2026-11-200", "20261-1-20"] {
+        let what = refused::<UsageParams>(Method::SessionsUsage, json!({ "startDate": day }));
+        assert!(what.starts_with("at /startDate: must match pattern"), "{what}");
+    }
+    for offset in ["UTC", "UTC+", "UTC1", "UTC+100", "UTC+1:60", "UTC+1:5", "UTC+1:", "GMT+1"] {
+        let what = refused::<UsageParams>(Method::SessionsUsage, json!({ "utcOffset": offset }));
+        assert!(what.starts_with("at /utcOffset: must match pattern"), "{what}");
+    }
+    for offset in ["UTC+1", "UTC-03:30", "UTC+14:59"] {
+        let read: UsageParams = serde_json::from_value(json!({ "utcOffset": offset })).unwrap();
+        assert_eq!(read.utc_offset.unwrap().as_str(), offset);
+    }
+}
+
+/// Entries as `sessions.create` and `sessions.reset` were recorded to answer them.
+#[test]
+fn recorded_answers_of_session_methods_are_read_and_written_alike() {
+    let created = json!({ "ok": true, "key": "agent:main:t5msg", "sessionId": "e81b", "entry": { "sessionId": "e81b", "lifecycleRevision": "48b9", "updatedAt": 1795138887741_u64, "sessionRoot": "/w", "delivery": { "kind": "none" }, "createdVia": "operator", "createdAt": 1795138887741_u64, "spawnDepth": 0, "modelOverrideSource": "default", "parentSessionKey": "agent:main:main" }, "runStarted": true, "runId": "1c33", "status": "started", "resolved": { "modelProvider": "mock", "model": "mock-1" } });
+    let parsed: session_create::Created = serde_json::from_value(created.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), created);
+    let reset = json!({ "ok": true, "key": "agent:main:t5msg", "entry": { "sessionId": "5a24", "lifecycleRevision": "38c7", "updatedAt": 5, "sessionStartedAt": 5, "systemSent": false, "abortedLastRun": false, "modelOverrideSource": "default", "chatType": "direct", "compactionCount": 0, "sessionRoot": "/w", "parentSessionKey": "agent:main:main", "createdVia": "operator", "createdAt": 4, "spawnDepth": 0, "delivery": { "kind": "internal" }, "inputTokens": 0, "outputTokens": 0, "totalTokens": 0, "totalTokensFresh": true, "totalTokensVersion": 1, "modelProvider": "mock", "model": "mock-1" }, "resolved": { "modelProvider": "mock", "model": "mock-1" } });
+    let parsed: session_lifecycle::Reset = serde_json::from_value(reset.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), reset);
+    let aborted = json!({ "ok": true, "abortedRunId": null, "status": "no-active-run" });
+    let parsed: session_lifecycle::Aborted = serde_json::from_value(aborted.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), aborted);
 }

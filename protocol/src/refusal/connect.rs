@@ -387,14 +387,4 @@ impl ConnectRefusal {
         let refusal = Refusal::new(ErrorCode::NotPaired, message).with_details(Value::Object(details));
         Self { refusal: Some(refusal), close }
     }
-
-    /// The Control UI is of another build than the one this gateway serves.
-    pub fn control_ui_build(gateway_build_id: &str) -> Self {
-        let message = "protocol mismatch: Control UI updated; reload this page to continue";
-        let mut refusal = Refusal::failed(message).with_details(json!({
-            "code": "PROTOCOL_MISMATCH", "gatewayBuildId": gateway_build_id, "reloadRequired": true,
-        }));
-        refusal.retryable = Some(false);
-        Self::answered(refusal)
-    }
 }

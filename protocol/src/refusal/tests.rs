@@ -43,6 +43,22 @@ fn method_refusals_are_the_recorded_ones() {
             r#"{"code":"INVALID_REQUEST","message":"invalid agent params: unknown agent id \"ghost\""}"#,
         ),
         (
+            Refusal::groups_in_use(&[("grp1", 1), ("grp2", 1)]),
+            r#"{"code":"INVALID_REQUEST","message":"sessions.groups.put cannot drop groups that still have member sessions: \"grp1\" (1), \"grp2\" (1); include them in names or remove them via sessions.groups.delete"}"#,
+        ),
+        (
+            Refusal::session_changed("agent:main:t5msg", "reset"),
+            r#"{"code":"INVALID_REQUEST","message":"Session agent:main:t5msg changed before reset. Retry.","details":{"reason":"session-changed"}}"#,
+        ),
+        (
+            Refusal::thinking_unsupported("high", "mock", "mock-1", &["off"]),
+            r#"{"code":"INVALID_REQUEST","message":"thinkingLevel \"high\" is not supported for mock/mock-1 (use off)"}"#,
+        ),
+        (
+            Refusal::unknown_provider("nope"),
+            r#"{"code":"INVALID_REQUEST","message":"Unknown provider \"nope\". Use /models to list providers."}"#,
+        ),
+        (
             Refusal::unauthorized_role(Role::Node),
             r#"{"code":"INVALID_REQUEST","message":"unauthorized role: node"}"#,
         ),
@@ -173,15 +189,6 @@ fn pairing_names_the_request_and_cuts_the_reason() {
     assert_eq!(
         details.to_string(),
         r#"{"code":"PAIRING_REQUIRED","reason":"metadata-upgrade","requestId":"fdf336da-abc2-4da8-917e-b820cf09c825","remediationHint":"Review the refreshed device details, then approve the pending request.","recommendedNextStep":"wait_then_retry","retryable":true,"pauseReconnect":false,"deviceId":"246d","requestedRole":"operator","approvedRoles":["operator"],"approvedScopes":["operator.read","operator.write"]}"#
-    );
-}
-
-#[test]
-fn a_stale_control_ui_is_told_to_reload() {
-    check(
-        ConnectRefusal::control_ui_build("2026.9.6-x"),
-        r#"{"code":"UNAVAILABLE","message":"protocol mismatch: Control UI updated; reload this page to continue","retryable":false,"details":{"code":"PROTOCOL_MISMATCH","gatewayBuildId":"2026.9.6-x","reloadRequired":true}}"#,
-        "protocol mismatch: Control UI updated; reload this page to continue",
     );
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::params::chat::SendParams;
 use crate::params::core::{LogsTailParams, WakeParams};
+use crate::params::session_lifecycle::ResetParams;
 use crate::params::sessions::ListParams;
 
 fn raw(text: &str) -> Box<RawValue> {
@@ -31,11 +32,18 @@ fn every_schema_compiles() {
 #[test]
 fn no_schema_lets_an_optional_property_be_null() {
     for method in Method::ALL {
-        let (params, _) = method.schemas();
-        let properties = params["properties"].as_object().cloned().unwrap_or_default();
-        for (name, property) in properties {
+        no_null_in(&method.schemas().0, method.name());
+    }
+
+    fn no_null_in(schema: &Value, at: &str) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let at = format!("{at} {name}");
+            if property.get("properties").is_some() {
+                no_null_in(property, &at);
+                continue;
+            }
             let nullable = property.to_string().contains("null");
-            assert_eq!(nullable, property.get("nullable").is_some(), "{method} {name}: {property}");
+            assert_eq!(nullable, property.get("nullable").is_some(), "{at}: {property}");
         }
     }
 }
@@ -75,6 +83,9 @@ fn complaints_are_the_recorded_ones() {
 fn a_message_without_a_session_is_refused_first() {
     let refusal = params::<SendParams>("chat.send", None).err().unwrap();
     assert_eq!(refusal, Refusal::session_mutation_target("chat.send"));
+    let nameless = raw(r#"{"key":5,"reason":"odd"}"#);
+    let refusal = params::<ResetParams>("sessions.reset", Some(&nameless)).err().unwrap();
+    assert_eq!(refusal, Refusal::session_mutation_target("sessions.reset"));
 }
 
 #[test]

@@ -63,6 +63,7 @@ async fn a_running_turn_is_aborted() {
             "agent lifecycle error",
             "session.message assistant",
             "sessions.changed agent.input.settled",
+            "sessions.changed phase model",
             "sessions.changed phase end",
         ]
     );

@@ -2,15 +2,40 @@
 
 use super::*;
 
-/// accepts: I6, I7, I8
-#[tokio::test]
-async fn messages_wait_for_their_turn_and_keep_their_order() {
-    let gateway = Embedded::start().await;
+/// Submits with `chat.send` and this mode; returns when it is durable.
+async fn say_as(client: &mut Client, mode: &str, text: &str, run: &str) -> Value {
+    let mut params = message("main", text, run);
+    params["queueMode"] = json!(mode);
+    client.call("chat.send", params).await
+}
+
+/// A gateway whose queue is not waited for, and somebody who hears everything.
+async fn quick() -> (Embedded, Client) {
+    let config = json!({ "messages": { "queue": { "debounceMs": 0 } } });
+    let gateway = Embedded::with(config).await;
     let mut client = Client::admin(gateway.addr).await;
     client.call("sessions.subscribe", json!({})).await;
+    (gateway, client)
+}
+
+/// The `chat` events that end something, as run and state.
+fn ends(client: &Client) -> Vec<(&str, &str)> {
+    let chat = client.events.iter().filter(|e| e["event"] == "chat").map(|e| &e["payload"]);
+    let ends = chat.filter(|p| !matches!(p["state"].as_str(), Some("delta" | "status")));
+    ends.map(|p| (p["runId"].as_str().unwrap(), p["state"].as_str().unwrap())).collect()
+}
+
+async fn waited(client: &mut Client, run: &str) -> Value {
+    client.call("agent.wait", json!({ "runId": run, "timeoutMs": 20_000 })).await
+}
+
+/// accepts: I6, I7, I8, C7
+#[tokio::test]
+async fn messages_wait_for_their_turn_and_keep_their_order() {
+    let (_gateway, mut client) = quick().await;
     say(&mut client, "main", &words(40), "k1").await;
     for run in ["k2", "k3"] {
-        say(&mut client, "main", run, run).await;
+        assert_eq!(say_as(&mut client, "followup", run, run).await["status"], "started");
     }
     let id = client.send("agent", message("main", "a4", "a4")).await;
     assert_eq!(client.response(&id).await["payload"]["status"], "accepted");
@@ -32,13 +57,10 @@ async fn messages_wait_for_their_turn_and_keep_their_order() {
     }
     let first = pending["items"][0]["id"].clone();
     settled(&mut client, "a4").await;
-    let ends: Vec<&str> = client
-        .events
-        .iter()
-        .filter(|e| e["event"] == "chat" && e["payload"]["state"] == "final")
-        .map(|e| e["payload"]["runId"].as_str().unwrap())
-        .collect();
-    assert_eq!(ends, ["k1", "k2", "k3", "a4"]);
+    // Submissions are settled when they are queued; their turns have names of their own.
+    let told = ends(&client);
+    assert_eq!(told.iter().map(|(run, _)| *run).take(3).collect::<Vec<_>>(), ["k2", "k3", "k1"]);
+    assert!(told[3..5].iter().all(|(run, _)| run.len() == 36) && told[5] == ("a4", "final"), "{told:?}");
     let rows = history(&mut client, "main").await;
     let said: Vec<_> = rows.iter().map(|r| (r["role"].as_str().unwrap(), text_of(r))).collect();
     for (turn, run) in ["k1", "k2", "k3", "a4"].into_iter().enumerate() {
@@ -49,12 +71,139 @@ async fn messages_wait_for_their_turn_and_keep_their_order() {
     }
     assert_eq!(rows[2]["__openclaw"]["id"], first, "what waited keeps its id");
     assert_eq!(client.response(&id).await["payload"]["status"], "ok");
+    assert_eq!(
+        waited(&mut client, "k2").await["status"],
+        "ok",
+        "the submission's name is good to wait for, too"
+    );
+}
+
+/// accepts: C7, G1
+#[tokio::test]
+async fn what_is_steered_joins_the_turn_where_the_model_pauses() {
+    let (_gateway, mut client) = quick().await;
+    say(&mut client, "main", &words(20), "k1").await;
+    streams(&mut client, "k1").await;
+    for run in ["k2", "k3"] {
+        assert_eq!(say_as(&mut client, "steer", run, run).await["status"], "started");
+    }
+    settled(&mut client, "k1").await;
+    assert_eq!(ends(&client), [("k2", "final"), ("k3", "final"), ("k1", "final")]);
+    let rows = history(&mut client, "main").await;
+    let roles: Vec<_> = rows.iter().map(|row| row["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "user", "assistant"]);
+    assert_eq!(rows[2]["__openclaw"]["steerTargetRunId"], "k1");
+    let last = client.events.iter().rfind(|e| e["payload"]["state"] == "final").unwrap();
+    let told = text_of(&last["payload"]["message"]).to_owned();
+    let answers = [text_of(&rows[1]), text_of(&rows[4])];
+    assert_eq!(told, answers.join("\n\n"), "one text for the whole turn");
+    assert!(answers[1].ends_with("k3"));
+    for (run, text) in [("k1", &*words(20)), ("k2", "k2"), ("k3", "k3")] {
+        assert_eq!(waited(&mut client, run).await["terminalReply"]["text"], told);
+        let again = client.call("chat.send", message("main", text, run)).await;
+        assert_eq!(again["status"], "ok");
+    }
+}
+
+/// accepts: C7
+#[tokio::test]
+async fn what_is_collected_is_asked_together() {
+    let (_gateway, mut client) = quick().await;
+    say(&mut client, "main", &words(20), "k1").await;
+    for run in ["k2", "k3"] {
+        say_as(&mut client, "collect", run, run).await;
+    }
+    let outcome = waited(&mut client, "k3").await;
+    assert_eq!(
+        (&outcome["status"], &waited(&mut client, "k2").await["endedAt"]),
+        (&json!("ok"), &outcome["endedAt"])
+    );
+    let rows = history(&mut client, "main").await;
+    assert_eq!(rows.len(), 4);
+    let asked = "[Queued messages while agent was busy]\n\n---\nQueued #1 (from cli)\nk2\n\n---\nQueued #2 (from cli)\nk3";
+    assert_eq!(text_of(&rows[2]), asked);
+    assert!(rows[2]["idempotencyKey"].as_str().unwrap().starts_with("followup-collect:"));
+}
+
+/// accepts: C7
+#[tokio::test]
+async fn what_interrupts_takes_the_place_of_the_turn() {
+    let (_gateway, mut client) = quick().await;
+    say(&mut client, "main", &words(400), "k1").await;
+    streams(&mut client, "k1").await;
+    let ack = say_as(&mut client, "interrupt", "now", "k2").await;
+    assert_eq!(ack, json!({ "runId": "k2", "status": "started", "interruptedActiveRun": true }));
+    assert_eq!(ends(&client), [("k1", "aborted")], "it is over before the other is taken");
+    settled(&mut client, "k2").await;
+    let rows = history(&mut client, "main").await;
+    let said: Vec<_> = rows.iter().map(text_of).collect();
+    assert_eq!((said.len(), said[1]), (3, "now"), "an interrupted answer is not kept");
+    let stopped = waited(&mut client, "k1").await;
+    assert_eq!((&stopped["status"], &stopped["stopReason"]), (&json!("error"), &json!("aborted")));
+}
+
+/// accepts: C7
+#[tokio::test]
+async fn a_session_queues_as_it_is_told() {
+    let config = json!({ "messages": { "queue": { "mode": "collect", "debounceMs": 0 } } });
+    let gateway = Embedded::with(config).await;
+    let mut client = Client::admin(gateway.addr).await;
+    say(&mut client, "main", &words(20), "k1").await;
+    for run in ["k2", "k3"] {
+        say(&mut client, "main", run, run).await;
+    }
+    waited(&mut client, "k3").await;
+    assert_eq!(history(&mut client, "main").await.len(), 4);
+    let row = client.call("sessions.describe", json!({ "key": "main" })).await;
+    assert_eq!(row["session"]["effectiveQueueMode"], "collect");
+}
+
+/// accepts: I8
+#[tokio::test]
+async fn what_has_no_room_stands_in_short_in_the_next_question() {
+    let config = json!({ "messages": { "queue": { "mode": "followup", "debounceMs": 0, "cap": 2 } } });
+    let gateway = Embedded::with(config).await;
+    let mut client = Client::admin(gateway.addr).await;
+    say(&mut client, "main", &words(30), "k0").await;
+    for n in 1..=4 {
+        say(&mut client, "main", &format!("text {n}"), &format!("k{n}")).await;
+    }
+    let outcomes = [waited(&mut client, "k1").await, waited(&mut client, "k3").await];
+    assert_eq!(outcomes[0]["endedAt"], outcomes[1]["endedAt"], "answered by the same turn");
+    waited(&mut client, "k4").await;
+    let rows = history(&mut client, "main").await;
+    let asked: Vec<_> = rows.iter().filter(|r| r["role"] == "user").map(text_of).collect();
+    assert_eq!(asked.len(), 3);
+    assert!(
+        asked[1].contains("2 messages") && asked[1].contains("\n- text 1\n- text 2\n\ntext 3"),
+        "{}",
+        asked[1]
+    );
+    assert_eq!(asked[2], "text 4");
+}
+
+/// accepts: I8
+#[tokio::test]
+async fn the_oldest_is_dropped_where_that_is_the_rule() {
+    let queue = json!({ "mode": "followup", "debounceMs": 0, "cap": 1, "drop": "old" });
+    let gateway = Embedded::with(json!({ "messages": { "queue": queue } })).await;
+    let mut client = Client::admin(gateway.addr).await;
+    say(&mut client, "main", &words(30), "k0").await;
+    for run in ["k1", "k2"] {
+        say(&mut client, "main", run, run).await;
+    }
+    let dropped = waited(&mut client, "k1").await;
+    assert_eq!(dropped["status"], "error");
+    assert!(dropped["error"].as_str().unwrap().contains("more than 1 were waiting"), "{dropped}");
+    assert_eq!(waited(&mut client, "k2").await["status"], "ok");
+    let error = client.refused("chat.send", message("main", "k1", "k1")).await;
+    assert!(error["message"].as_str().unwrap().contains("dropped"), "{error}");
 }
 
 /// accepts: I8
 #[tokio::test]
 async fn a_backlog_has_an_end() {
-    let gateway = Embedded::start().await;
+    let gateway = Embedded::with(json!({ "messages": { "queue": { "drop": "new" } } })).await;
     let mut client = Client::admin(gateway.addr).await;
     say(&mut client, "main", &words(400), "k0").await;
     let mut queued = vec![];
@@ -88,7 +237,7 @@ async fn a_backlog_has_an_end() {
 /// accepts: I8
 #[tokio::test]
 async fn a_backlog_has_an_end_for_messages_sent_at_once_too() {
-    let gateway = Embedded::start().await;
+    let gateway = Embedded::with(json!({ "messages": { "queue": { "drop": "new" } } })).await;
     let mut client = Client::admin(gateway.addr).await;
     let mut ids = vec![];
     for n in 0..=30 {
@@ -101,6 +250,27 @@ async fn a_backlog_has_an_end_for_messages_sent_at_once_too() {
     }
     let stopped = client.call("chat.abort", json!({ "sessionKey": "main" })).await;
     assert_eq!((taken, stopped["runIds"].as_array().unwrap().len()), (21, 21));
+}
+
+/// accepts: I8
+#[tokio::test]
+async fn an_idle_session_leaves_memory_and_is_there_when_it_is_spoken_to() {
+    let gateway = Embedded::with(json!({ "session": { "passivateAfterSeconds": 1 } })).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let sessions = |tree: &Value| tree["root"]["children"].as_array().unwrap().len();
+    for turn in 0..3 {
+        let run = format!("k{turn}");
+        say(&mut client, "main", "hello", &run).await;
+        assert_eq!(waited(&mut client, &run).await["status"], "ok");
+        let path = json!({ "path": "gateway/sessions" });
+        assert_eq!(sessions(&client.call("system.actors", path.clone()).await), 1);
+        let start = std::time::Instant::now();
+        while sessions(&client.call("system.actors", path.clone()).await) == 1 {
+            assert!(start.elapsed() < std::time::Duration::from_secs(10), "it stays in memory");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(history(&mut client, "main").await.len(), 6);
 }
 
 /// accepts: H1, J3

@@ -1,116 +1,91 @@
 //! The end of a turn: aborted, given up or answered, it is settled once, and told when it is durable.
 
-use super::intake::{as_new, user_message};
-use super::{Abort, Session, SessionMsg};
+use super::{Session, SessionMsg};
 use crate::agents::Usage;
+use crate::kill_points::KillPoint;
 use crate::sessions::outcome::{Outcome, Status};
-use crate::sessions::turn::Turn;
+use crate::sessions::turn::{Origin, Turn};
 use crate::store::{
-    InputRow, InputState, MessageRow, NewMessage, SessionUpdate, StoreError, WriteOp, WriteReply, Written,
+    InputRow, InputState, MessageRow, SessionUpdate, StoreError, WriteOp, WriteReply, Written,
 };
-use crate::tree::{Ctx, Fault, Reply};
+use crate::tree::{Ctx, Fault};
 use crabtree_protocol::RunId;
+use parking_lot::Mutex;
 use serde_json::json;
-use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Pause before an outcome is written again to a full disk.
 const RETRY_SETTLE: Duration = Duration::from_secs(1);
 
 impl Session {
-    pub(super) fn give_up(&mut self, ctx: &mut Ctx<SessionMsg>, row: InputRow, why: &str) {
-        let run_id = RunId::from(row.run_id.as_str());
-        let now = ctx.now_ms();
-        let session_id = self.record.as_ref().map_or_else(String::new, |r| r.session_id.clone());
-        let key = self.args.key.clone();
-        let turn =
-            self.args.estate.ledgers.open(Turn::new(run_id, key, session_id, row.kind != "agent", now));
-        let error = Some(format!("This message was given up after {} attempts ({why}).", row.attempts));
-        let outcome = outcome(&turn.lock(), Status::Error, "error", Usage::default(), error, now);
-        self.settle(ctx, &row, InputState::Dead, outcome);
-    }
-
-    pub(super) fn abort(
+    /// Gives up a turn; who had joined it waits for another one.
+    pub(super) fn give_up(
         &mut self,
         ctx: &mut Ctx<SessionMsg>,
-        run_id: Option<RunId>,
-        reason: &'static str,
-        done: Reply<Vec<RunId>>,
+        run_id: RunId,
+        rows: Vec<InputRow>,
+        others: Vec<InputRow>,
+        why: &str,
     ) {
-        let named = |row: &InputRow| run_id.as_ref().is_none_or(|id| id.as_str() == row.run_id);
-        let (queued, kept) = self.backlog.drain(..).partition::<VecDeque<_>, _>(|row| named(row));
-        self.backlog = kept;
-        let mut all: Vec<RunId> = queued.iter().map(|row| RunId::from(row.run_id.as_str())).collect();
-        for row in queued {
-            self.settle_aborted(ctx, row, reason);
-        }
-        if let Some(active) = self.active.as_mut().filter(|a| !a.ended && named(&a.row)) {
-            active.ended = true;
-            active.pace = None;
-            let (row, child) = (active.row.clone(), active.turn.lock().child.clone());
-            ctx.kill_child(&child);
-            all.push(RunId::from(row.run_id.as_str()));
-            self.settle_aborted(ctx, row, reason);
-        }
-        // What others have stopped, or has just ended, is not over before it is durable.
-        let named = |id: &&RunId| run_id.as_ref().is_none_or(|only| only == *id);
-        let left: HashSet<RunId> = self.settling.iter().filter(named).cloned().collect();
-        if left.is_empty() {
-            done.send(all);
-        } else {
-            self.aborts.push(Abort { left, all, done });
-        }
+        let now = ctx.now_ms();
+        let turn = self.ledger(&run_id, &rows, now);
+        let attempts = rows.first().map_or(0, |row| row.attempts);
+        let error = Some(format!("This message was given up after {attempts} attempts ({why})."));
+        let outcome = outcome(&turn.lock(), Status::Error, "error", Usage::default(), error, now);
+        self.write_end(ctx, &turn, (&rows, &others), InputState::Dead, outcome);
+        self.backlog.push_again(others);
     }
 
-    pub(super) fn settle_aborted(&mut self, ctx: &mut Ctx<SessionMsg>, row: InputRow, reason: &str) {
-        let (run_id, now) = (RunId::from(row.run_id.as_str()), ctx.now_ms());
-        let session_id = self.record.as_ref().map_or_else(String::new, |r| r.session_id.clone());
-        let key = self.args.key.clone();
-        let turn =
-            self.args.estate.ledgers.open(Turn::new(run_id, key, session_id, row.kind != "agent", now));
-        let outcome = outcome(&turn.lock(), Status::Aborted, reason, Usage::default(), None, now);
-        self.settle(ctx, &row, InputState::Settled, outcome);
+    /// The queue was full, and it was the oldest.
+    pub(super) fn drop_for_lack_of_room(&mut self, ctx: &mut Ctx<SessionMsg>, row: InputRow, cap: usize) {
+        let now = ctx.now_ms();
+        let run_id = RunId::from(row.run_id.as_str());
+        let turn = self.ledger(&run_id, std::slice::from_ref(&row), now);
+        let error = format!(
+            "This message was dropped: more than {cap} were waiting (messages.queue.drop is \"old\")."
+        );
+        let outcome = outcome(&turn.lock(), Status::Error, "error", Usage::default(), Some(error), now);
+        self.settle(ctx, &turn, &[row], InputState::Settled, outcome);
     }
 
+    /// Writes the one outcome of a turn and of everything it answers.
     pub(super) fn settle(
         &mut self,
         ctx: &mut Ctx<SessionMsg>,
-        row: &InputRow,
+        turn: &Mutex<Turn>,
+        rows: &[InputRow],
         state: InputState,
         outcome: Outcome,
     ) {
-        let run_id = RunId::from(row.run_id.as_str());
+        self.write_end(ctx, turn, (rows, &[]), state, outcome);
+    }
+
+    /// The same; some of the inputs are released from the turn without an outcome.
+    fn write_end(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        turn: &Mutex<Turn>,
+        (rows, released): (&[InputRow], &[InputRow]),
+        state: InputState,
+        outcome: Outcome,
+    ) {
+        let (run_id, answer) = {
+            let turn = turn.lock();
+            (turn.run_id.clone(), outcome.last_row(&turn))
+        };
         if !self.settling.insert(run_id.clone()) {
             return;
         }
-        // An attempt that was lost before its turn began has left a row that nobody was told of.
-        let asked = self.estate().ledgers.get(&run_id).is_none_or(|turn| turn.lock().asked);
-        let untold = (row.attempts > 0 && !asked)
-            .then(|| user_message(&as_new(row), &row.body.get("sender").cloned().unwrap_or_default()));
-        let answer = outcome.assistant_message(&run_id).map(|message| NewMessage {
-            id: Uuid::new_v4().to_string(),
-            session_key: self.args.key.to_string(),
-            session_id: String::new(),
-            parent: None,
-            kind: "assistant".into(),
-            idempotency_key: Some(format!("{run_id}:assistant")),
-            run_id: Some(run_id.to_string()),
-            hidden: false,
-            message,
-            created_at: outcome.ended_at,
-        });
+        let session = ended(&outcome, rows.iter().any(|row| row.attempts > 0));
+        self.estate().kill_points.reach(KillPoint::SessionBeforeSettle);
         let op = WriteOp::Settle {
-            input_id: row.id.clone(),
+            turn: run_id.to_string(),
+            inputs: rows.iter().map(|row| row.id.clone()).collect(),
+            released: released.iter().map(|row| row.id.clone()).collect(),
             state,
             outcome: serde_json::to_value(&outcome).expect("an outcome is plain data"),
-            messages: untold.into_iter().chain(answer).collect(),
-            session: Some(SessionUpdate {
-                at: outcome.ended_at,
-                status: Some(Some(outcome.session_status().into())),
-                ended_at: Some(Some(outcome.ended_at)),
-                ..SessionUpdate::default()
-            }),
+            messages: answer.into_iter().collect(),
+            session: Some(session.clone()),
             at: outcome.ended_at,
         };
         let store = self.args.store.clone();
@@ -122,62 +97,96 @@ impl Session {
                 }
             }
         };
-        ctx.task(write, move |written| SessionMsg::Settled(run_id, Box::new(written)));
+        ctx.task(write, move |written| SessionMsg::Settled(run_id, Box::new(session), Box::new(written)));
     }
 
     pub(super) fn settled(
         &mut self,
         ctx: &mut Ctx<SessionMsg>,
         run_id: RunId,
+        update: &SessionUpdate,
         written: Written,
     ) -> Result<(), Fault> {
+        self.estate().kill_points.reach(KillPoint::SessionAfterSettle);
         self.settling.remove(&run_id);
-        let Ok(WriteReply::Settled { row, messages, .. }) = written else {
+        let Ok(WriteReply::Settled { rows, messages }) = written else {
             return Err(Fault::new(format!("an outcome was not written: {:?}", written.err())));
         };
-        if let Some(active) = self.active.take_if(|a| a.row.run_id == run_id.as_str()) {
+        if let Some(active) = self.active.take_if(|active| active.run_id == run_id) {
             let child = active.turn.lock().child.clone();
             ctx.stop_child(&child);
         }
-        self.tell_end(ctx, &row, &messages);
-        for abort in &mut self.aborts {
-            abort.left.remove(&run_id);
-        }
-        for abort in self.aborts.extract_if(.., |abort| abort.left.is_empty()) {
-            abort.done.send(abort.all);
-        }
+        self.note(update);
+        self.tell_end(ctx, &run_id, &rows, &messages);
+        self.answer_aborts(&[run_id]);
         Ok(())
     }
 
     /// Tells everybody the settled outcome. What is told once is marked in the Estate.
-    pub(super) fn tell_end(&mut self, ctx: &mut Ctx<SessionMsg>, row: &InputRow, messages: &[MessageRow]) {
+    pub(super) fn tell_end(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        run_id: &RunId,
+        rows: &[InputRow],
+        messages: &[MessageRow],
+    ) {
         let now = ctx.now_ms();
-        let run_id = RunId::from(row.run_id.as_str());
-        let Some(outcome) = row.outcome.clone().and_then(|o| serde_json::from_value::<Outcome>(o).ok())
-        else {
-            return;
-        };
-        if let Some(record) = &mut self.record {
-            record.status = Some(outcome.session_status().into());
-            (record.ended_at, record.updated_at) = (Some(outcome.ended_at), now);
-        }
-        if let Some(turn) = self.estate().ledgers.get(&run_id) {
-            self.estate().ledgers.close(&run_id);
-            let (asked, answer): (Vec<_>, Vec<_>) = messages.iter().partition(|m| m.kind == "user");
-            let asked = asked.into_iter().filter(|_| !turn.lock().asked);
-            asked.for_each(|message| self.tell_message(message, now));
+        let outcome = rows.first().and_then(|row| row.outcome.clone());
+        let Some(outcome) = outcome.and_then(|o| serde_json::from_value::<Outcome>(o).ok()) else { return };
+        if let Some(turn) = self.estate().ledgers.get(run_id) {
+            self.estate().ledgers.close(run_id);
             if outcome.status == Status::Ok {
-                answer.iter().for_each(|message| self.tell_message(message, now));
+                self.publish(turn.lock().answered(&outcome, now));
+                self.tell_rows(&turn, messages, now);
             }
             self.publish(turn.lock().end(&outcome, now));
-            if outcome.status != Status::Ok {
-                answer.iter().for_each(|message| self.tell_message(message, now));
-            }
-            self.tell_change(json!({ "reason": "agent.input.settled" }), now);
-            let phase = if outcome.status == Status::Error { "error" } else { "end" };
-            self.tell_change(json!({ "phase": phase, "runId": run_id }), now);
+            self.tell_rows(&turn, messages, now);
+            let (origin, began) = (turn.lock().origin, rows.iter().any(|row| row.attempts > 0));
+            self.tell_settled((origin, began), run_id, &outcome, now);
         }
-        self.estate().waiters.resolve(&run_id, &outcome);
+        self.estate().waiters.resolve(run_id, &outcome);
+        rows.iter().for_each(|row| self.estate().ledgers.settled(&row.run_id.as_str().into()));
+        for row in rows.iter().filter(|row| row.run_id != run_id.as_str()) {
+            self.estate().waiters.resolve(&RunId::from(row.run_id.as_str()), &outcome);
+        }
+    }
+
+    fn tell_settled(&self, (origin, began): (Origin, bool), run_id: &RunId, outcome: &Outcome, now: i64) {
+        if origin != Origin::Dispatched {
+            self.tell_change(json!({ "reason": "agent.input.settled" }), now);
+        }
+        if began {
+            self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
+        }
+        let phase = if outcome.status == Status::Error { "error" } else { "end" };
+        self.tell_change(json!({ "phase": phase, "runId": run_id }), now);
+    }
+}
+
+/// What is written of a session whose turn has ended; one that never began leaves it as it was.
+fn ended(outcome: &Outcome, began: bool) -> SessionUpdate {
+    if !began {
+        return SessionUpdate { at: outcome.ended_at, ..SessionUpdate::default() };
+    }
+    let mut entry = json!({
+        "systemSent": true,
+        "abortedLastRun": outcome.status == Status::Aborted,
+        "lastRunError": outcome.error,
+        "liveModelSwitchPending": null,
+    });
+    if outcome.status == Status::Ok {
+        let answered = json!({
+            "inputTokens": outcome.last.input, "outputTokens": outcome.last.output,
+            "totalTokens": outcome.last.input, "unread": true,
+        });
+        crate::sessions::turn::merge(&mut entry, answered);
+    }
+    SessionUpdate {
+        at: outcome.ended_at,
+        status: Some(Some(outcome.session_status().into())),
+        ended_at: Some(Some(outcome.ended_at)),
+        entry: Some(entry),
+        ..SessionUpdate::default()
     }
 }
 
@@ -185,21 +194,22 @@ pub(super) fn outcome(
     turn: &Turn,
     status: Status,
     stop_reason: &str,
-    usage: Usage,
+    last: Usage,
     error: Option<String>,
     now: i64,
 ) -> Outcome {
     let (provider, model) = turn.model.clone().unwrap_or_default();
     Outcome {
         status,
-        text: turn.text.clone(),
+        text: turn.reply.text().to_owned(),
         stop_reason: stop_reason.into(),
         error,
         started_at: turn.started_at,
         ended_at: now,
         provider,
         model,
-        usage,
+        usage: turn.usage_with(last),
+        last,
         session_id: turn.session_id.clone(),
         session_key: turn.key.to_string(),
     }

@@ -1,17 +1,20 @@
 //! The turn: attempts, the run's news, and what of it is told when.
 
-use super::intake::{as_new, user_message};
-use super::{Active, MAX_ATTEMPTS, Session, SessionMsg};
+use super::intake::{asked, beginning};
+use super::{Active, Session, SessionMsg};
 use crate::agents::Usage;
+use crate::kill_points::KillPoint;
 use crate::sessions::outcome::Status;
-use crate::sessions::run::{Run, RunArgs, RunEnd, RunNews};
+use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
+use crate::sessions::rows::model_of;
+use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews};
 use crate::sessions::session::ending::outcome;
-use crate::sessions::turn::Turn;
-use crate::store::{InputRow, InputState, MessageRow, SessionRecord, WriteOp, WriteReply, Written};
-use crate::tree::{ChildSpec, Ctx, Exit, Fault, Restart};
-use crabtree_protocol::{RunId, SessionKey};
+use crate::sessions::turn::{Origin, Turn};
+use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
+use crate::tree::{ChildSpec, Ctx, Fault, Restart};
+use crabtree_protocol::RunId;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,73 +22,105 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_millis(75);
 
 impl Session {
-    /// Begins the next attempt, if nothing runs.
+    /// Begins the next turn, if nothing runs.
     pub(super) fn next(&mut self, ctx: &mut Ctx<SessionMsg>) {
-        if !self.loaded || !self.is_idle() || self.estate().is_draining() {
+        if !self.loaded || self.look.is_some() || !self.is_idle() || self.estate().is_draining() {
             return;
         }
-        let Some(row) = self.backlog.pop_front() else { return };
+        match self.backlog.next(&self.queue_settings(), ctx.now_ms()) {
+            Next::Rest => {}
+            Next::Wait(time) => self.look = Some(ctx.after(time, SessionMsg::Look)),
+            Next::Turn(batch) => self.begin(ctx, batch),
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Ctx<SessionMsg>, batch: Batch) {
+        self.estate().kill_points.reach(KillPoint::SessionBeforeAttempt);
         self.beginning = true;
-        let sender = row.body.get("sender").cloned().unwrap_or_default();
-        let op = WriteOp::BeginAttempt {
-            input_id: row.id.clone(),
-            attempt: row.attempts + 1,
-            user_message: Some(user_message(&as_new(&row), &sender)),
+        let run_id = batch.turn();
+        let op = WriteOp::Begin {
+            turn: run_id.to_string(),
+            inputs: batch.all().map(|row| (row.id.clone(), row.attempts + 1)).collect(),
+            messages: batch.messages(&self.session_id(), |row| asked(row, &run_id)),
             at: ctx.now_ms(),
         };
         let store = self.args.store.clone();
-        ctx.task(async move { Box::new(store.write(op).await) }, SessionMsg::Began);
+        ctx.task(async move { Box::new(store.write(op).await) }, |written| {
+            SessionMsg::Began(run_id, written)
+        });
     }
 
-    pub(super) fn began(&mut self, ctx: &mut Ctx<SessionMsg>, written: Written) -> Result<(), Fault> {
+    pub(super) fn began(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        run_id: RunId,
+        written: Written,
+    ) -> Result<(), Fault> {
         self.beginning = false;
         match written {
-            Ok(WriteReply::Began { row, .. }) if row.state.is_final() => {
-                self.tell_end(ctx, &row, &[]);
-                Ok(())
-            }
-            Ok(WriteReply::Began { row, message }) => {
-                self.run(ctx, row, message);
+            Ok(WriteReply::Began { rows, messages, answers }) => {
+                let (over, open): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.state.is_final());
+                if open.is_empty() {
+                    self.tell_end(ctx, &run_id, &over, &[]);
+                } else {
+                    let renamed = |row: &&InputRow| row.run_id != run_id.as_str() && !is_detached(row);
+                    open.iter().filter(renamed).for_each(|row| self.tell_delivered(row, ctx.now_ms()));
+                    self.run(ctx, &run_id, open, messages, &answers, &[]);
+                }
                 Ok(())
             }
             other => Err(Fault::new(format!("an attempt was not counted: {:?}", other.err()))),
         }
     }
 
-    pub(super) fn run(&mut self, ctx: &mut Ctx<SessionMsg>, row: InputRow, message: Option<MessageRow>) {
+    /// The ledger of a turn, opened if it is not there.
+    pub(super) fn ledger(&self, run_id: &RunId, rows: &[InputRow], now: i64) -> Arc<Mutex<Turn>> {
+        let origin = match rows.first() {
+            Some(row) if row.kind == "agent" => Origin::Agent,
+            Some(row) if row.run_id != run_id.as_str() => Origin::Dispatched,
+            _ => Origin::Chat,
+        };
+        let turn = Turn::new(run_id.clone(), self.args.key.clone(), self.session_id(), origin, now);
+        self.estate().ledgers.open(turn)
+    }
+
+    pub(super) fn run(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        run_id: &RunId,
+        rows: Vec<InputRow>,
+        messages: Vec<MessageRow>,
+        answers: &[MessageRow],
+        reasons: &[&str],
+    ) {
+        self.estate().kill_points.reach(KillPoint::SessionAttempt);
         let now = ctx.now_ms();
-        let run_id = RunId::from(row.run_id.as_str());
-        let record = self.record.get_or_insert_with(|| new_record(&self.args.key, now));
-        if let Some(message) = &message {
-            record.session_id.clone_from(&message.session_id);
-        }
-        record.status = Some("running".into());
-        (record.updated_at, record.last_interaction_at) = (now, Some(row.created_at));
-        (record.last_run_id, record.started_at, record.ended_at) =
-            (Some(row.run_id.clone()), Some(now), None);
-        let (by_chat, key) = (row.kind != "agent", self.args.key.clone());
-        let session_id = record.session_id.clone();
-        let turn = self.args.estate.ledgers.open(Turn::new(run_id.clone(), key, session_id, by_chat, now));
-        let child: Arc<str> = format!("{run_id}#{}", row.attempts).into();
+        self.note(&beginning(run_id.as_str(), now));
+        let turn = self.ledger(run_id, &rows, now);
+        let attempt = rows.first().map_or(1, |row| row.attempts);
+        let child: Arc<str> = format!("{run_id}#{attempt}").into();
         let slot = {
             let mut turn = turn.lock();
+            turn.answers(&rows);
             turn.child = child.clone();
             turn.run.clone()
         };
-        let catalog = self.estate().catalog.load();
-        let timeout = row.body.get("timeoutMs").and_then(Value::as_u64).map(Duration::from_millis);
-        let args = RunArgs {
-            run_id,
-            key: self.args.key.clone(),
-            text: row.text.clone(),
-            model: row.body.get("model").and_then(Value::as_str).unwrap_or(&catalog.primary).to_owned(),
-            timeout: timeout.unwrap_or(catalog.timeout),
-            estate: self.args.estate.clone(),
-            store: self.args.store.clone(),
-            session: self.args.slot.clone(),
-        };
-        self.active = Some(Active { row, turn: turn.clone(), pace: None, in_step: true, ended: false });
-        self.tell_start(&turn, message.as_ref(), now);
+        let events = turn.lock().go_on_after(answers, now);
+        self.publish(events);
+        let args = self.run_args(run_id, &rows, answers.len() + 1);
+        self.active = Some(Active {
+            rows,
+            run_id: run_id.clone(),
+            turn: turn.clone(),
+            pace: None,
+            in_step: true,
+            ended: false,
+            crashed: None,
+        });
+        for reason in reasons {
+            self.tell_change(json!({ "reason": reason }), now);
+        }
+        self.tell_start(&turn, &messages, now);
         if let Err(duplicate) =
             ctx.spawn(ChildSpec::new::<Run>(child, Restart::Temporary, args, &slot).quiet())
         {
@@ -93,35 +128,82 @@ impl Session {
         }
     }
 
-    pub(super) fn tell_start(&self, turn: &Mutex<Turn>, message: Option<&MessageRow>, now: i64) {
-        self.tell_change(json!({ "reason": "send" }), now);
-        let mut turn = turn.lock();
-        if turn.by_chat {
-            self.publish(turn.phase("preparing_workspace", now));
-            self.publish(turn.phase("preparing_context", now));
+    fn run_args(&self, run_id: &RunId, rows: &[InputRow], step: usize) -> RunArgs {
+        let catalog = self.estate().catalog.load();
+        let body = rows.first().map(|row| &row.body);
+        let timeout = body.and_then(|b| b.get("timeoutMs")?.as_u64()).map(Duration::from_millis);
+        let entry = self.record.as_ref().map(|record| &record.entry);
+        let model = body.and_then(|b| b.get("model")?.as_str()).map(str::to_owned);
+        let of_session = || model_of(self.record.as_ref(), &catalog);
+        RunArgs {
+            run_id: run_id.clone(),
+            key: self.args.key.clone(),
+            step,
+            again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
+            model: model.unwrap_or_else(of_session),
+            timeout: timeout.unwrap_or(catalog.timeout),
+            compacted: entry.and_then(Compacted::of),
+            estate: self.args.estate.clone(),
+            store: self.args.store.clone(),
+            session: self.args.slot.clone(),
         }
-        // An earlier attempt may have told it.
-        if let Some(message) = message.filter(|_| !turn.asked) {
-            turn.asked = true;
-            self.tell_message(message, now);
+    }
+
+    fn tell_start(&self, turn: &Mutex<Turn>, messages: &[MessageRow], now: i64) {
+        let origin = turn.lock().origin;
+        if origin != Origin::Agent {
+            let events =
+                ["preparing_workspace", "preparing_context"].map(|phase| turn.lock().phase(phase, now));
+            self.publish(events.into_iter().flatten());
         }
-        let started_at = turn.started_at;
-        self.publish([turn.lifecycle(json!({ "phase": "start", "startedAt": started_at }), now)]);
-        if turn.by_chat {
-            self.publish(turn.phase("starting_model", now));
+        self.tell_rows(turn, messages, now);
+        let mut ledger = turn.lock();
+        let started_at = ledger.started_at;
+        self.publish([ledger.lifecycle(json!({ "phase": "start", "startedAt": started_at }), now)]);
+        if origin != Origin::Agent {
+            self.publish(ledger.phase("starting_model", now));
         }
-        let run_id = turn.run_id.clone();
-        drop(turn);
-        self.tell_change(json!({ "reason": "agent.run.started" }), now);
+        let run_id = ledger.run_id.clone();
+        drop(ledger);
+        if origin != Origin::Dispatched {
+            self.tell_change(json!({ "reason": "agent.run.started" }), now);
+        }
         self.tell_change(json!({ "phase": "start", "runId": run_id }), now);
     }
 
-    pub(super) fn news_of_run(&mut self, ctx: &mut Ctx<SessionMsg>, run_id: &RunId, news: RunNews) {
+    /// Tells rows of a turn, each once.
+    pub(super) fn tell_rows<'a>(
+        &self,
+        turn: &Mutex<Turn>,
+        rows: impl IntoIterator<Item = &'a MessageRow>,
+        now: i64,
+    ) {
+        for row in rows {
+            if turn.lock().tells(row) {
+                self.tell_message(row, now);
+            }
+        }
+    }
+
+    pub(super) fn news_of_run(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        run_id: &RunId,
+        step: usize,
+        news: RunNews,
+    ) {
         let now = ctx.now_ms();
-        let Some(active) = self.active.as_mut().filter(|a| a.row.run_id == run_id.as_str() && !a.ended)
-        else {
+        let Some(active) = self.active.as_mut().filter(|a| a.run_id == *run_id && !a.ended) else { return };
+        // Something is joining: what the run does before it is told so is void.
+        if self.beginning {
             return;
-        };
+        }
+        let at = active.turn.lock().step();
+        if step != at {
+            // It was started anew, or has not heard yet that it goes on.
+            let _ = active.turn.lock().run.send(RunMsg::GoOn(at));
+            return;
+        }
         match news {
             RunNews::Started { provider, model } => {
                 active.in_step = true;
@@ -135,21 +217,25 @@ impl Session {
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
             RunNews::Delta(text) if active.in_step => {
-                active.turn.lock().text.push_str(&text);
+                active.turn.lock().reply.write(&text);
                 if active.pace.is_none() {
                     self.pace(ctx, run_id);
                 }
             }
             // What came before the report is part of it.
+            RunNews::Delta(_) | RunNews::Insert(_) if !active.in_step => {}
+            RunNews::Insert(insert) => active.turn.lock().reply.insert(insert),
             RunNews::Delta(_) => {}
-            RunNews::Ended(end) if active.in_step => self.ended(ctx, end),
+            RunNews::Ended(end) if active.in_step => self.step_over(ctx, end),
             RunNews::Ended(_) => {}
-            RunNews::Report { model, text, ended } => {
+            RunNews::Report { model, reply, ended } => {
                 active.in_step = true;
-                let events = active.turn.lock().report(model, text, now);
+                let mut turn = active.turn.lock();
+                let events = turn.report(model, reply, now);
+                drop(turn);
                 self.publish(events);
                 match ended {
-                    Some(end) => self.ended(ctx, end),
+                    Some(end) => self.step_over(ctx, end),
                     None => self.pace(ctx, run_id),
                 }
             }
@@ -158,16 +244,21 @@ impl Session {
 
     /// Tells what text there is; the timer runs on as long as there was some.
     pub(super) fn pace(&mut self, ctx: &mut Ctx<SessionMsg>, run_id: &RunId) {
-        let Some(active) = self.active.as_mut().filter(|a| a.row.run_id == run_id.as_str() && !a.ended)
-        else {
-            return;
-        };
+        let Some(active) = self.active.as_mut().filter(|a| a.run_id == *run_id && !a.ended) else { return };
         let events = active.turn.lock().flush(ctx.now_ms());
         active.pace = (!events.is_empty()).then(|| ctx.after(PACE, SessionMsg::Pace(run_id.clone())));
         self.publish(events);
     }
 
-    pub(super) fn ended(&mut self, ctx: &mut Ctx<SessionMsg>, end: RunEnd) {
+    /// The model has come to an end: of the turn, unless something joins it here.
+    fn step_over(&mut self, ctx: &mut Ctx<SessionMsg>, end: RunEnd) {
+        match end {
+            RunEnd::Done(usage) if self.join(ctx, usage) => {}
+            end => self.ended(ctx, end),
+        }
+    }
+
+    fn ended(&mut self, ctx: &mut Ctx<SessionMsg>, end: RunEnd) {
         let (status, usage, error) = match end {
             RunEnd::Done(usage) => (Status::Ok, usage, None),
             RunEnd::Failed(reason) => (Status::Error, Usage::default(), Some(reason)),
@@ -178,45 +269,11 @@ impl Session {
         let Some(active) = self.active.as_mut() else { return };
         active.ended = true;
         active.pace = None;
-        let (row, outcome) =
-            (active.row.clone(), outcome(&active.turn.lock(), status, "stop", usage, error, ctx.now_ms()));
-        self.publish_rest(&row);
-        self.settle(ctx, &row, InputState::Settled, outcome);
-    }
-
-    /// Text is told before its end is made durable, so that a reader sees it without waiting for the disk.
-    pub(super) fn publish_rest(&self, row: &InputRow) {
-        if let Some(turn) = self.estate().ledgers.get(&RunId::from(row.run_id.as_str())) {
-            let events = turn.lock().flush(self.args.estate.clock.now_ms());
-            self.publish(events);
-        }
-    }
-
-    /// The run of `row` crashed: once more, or never again.
-    pub(super) fn try_again(&mut self, ctx: &mut Ctx<SessionMsg>, row: InputRow, exit: &Exit) {
-        if row.attempts < MAX_ATTEMPTS && !row.external_effects {
-            tracing::warn!(target: "crabtree::sessions", run = row.run_id, "run crashed; it is started again");
-            self.backlog.push_front(row);
-        } else {
-            self.give_up(ctx, row, exit.kind.as_str());
-        }
-    }
-}
-
-fn new_record(key: &SessionKey, now: i64) -> SessionRecord {
-    SessionRecord {
-        key: key.to_string(),
-        session_id: String::new(),
-        revision: String::new(),
-        agent_id: key.agent_id().into(),
-        created_at: now,
-        updated_at: now,
-        status: None,
-        label: None,
-        last_run_id: None,
-        started_at: None,
-        ended_at: None,
-        last_interaction_at: None,
-        entry: json!({}),
+        let (rows, turn) = (active.rows.clone(), active.turn.clone());
+        // Text is told before its end is made durable, so that a reader sees it without waiting for the disk.
+        let events = turn.lock().flush(ctx.now_ms());
+        self.publish(events);
+        let outcome = outcome(&turn.lock(), status, "stop", usage, error, ctx.now_ms());
+        self.settle(ctx, &turn, &rows, InputState::Settled, outcome);
     }
 }

@@ -75,6 +75,9 @@ impl World {
             if let Some(ms) = said.timeout_ms {
                 params["timeoutMs"] = json!(ms);
             }
+            if let Some(mode) = said.mode {
+                params["queueMode"] = json!(mode);
+            }
             "chat.send"
         };
         self.ask(client, Topic::Say { run, agent: said.agent, same }, method, &params);

@@ -49,26 +49,21 @@ impl World {
         let rows = self.rows();
         for (run, row) in &rows {
             let id = &row.run_id;
-            if row.text != self.plan.said[*run].text {
-                // Whoever came first may have been the one who said it differently.
-                let twisted = row.text.ends_with("but differently");
-                if !twisted {
-                    self.problem(format!("{id} has another text: {}", row.text));
-                }
+            // Whoever came first may have been the one who said it differently.
+            if row.text != self.plan.said[*run].text && !row.text.ends_with("but differently") {
+                self.problem(format!("{id} has another text: {}", row.text));
             }
-            let messages = self.query(|c| store::messages_by_run(c, id));
-            let of = |kind: &str| messages.iter().filter(|m| m.kind == kind).collect::<Vec<_>>();
-            let (asked, answered) = (of("user"), of("assistant"));
-            if asked.len() != usize::from(row.attempts > 0) {
-                self.problem(format!("{id}: {} user rows after {} attempts", asked.len(), row.attempts));
-            }
-            if answered.len() > 1 {
-                self.problem(format!("{id}: {} assistant rows", answered.len()));
+            if let Some(problem) = self.asked_once(row) {
+                self.problem(problem);
             }
             match outcome(row) {
                 None => self.problem(format!("{id} has no outcome: {row:?}")),
-                Some(outcome) => self.check_outcome(row, &outcome, answered.first().copied()),
+                Some(outcome) => self.check_outcome(row, &outcome),
             }
+        }
+        let turns: BTreeSet<String> = rows.iter().filter_map(|(_, row)| row.turn.clone()).collect();
+        for turn in turns {
+            self.check_turn(&turn);
         }
         let sessions: BTreeSet<&str> = rows.iter().map(|(_, row)| row.session_key.as_str()).collect();
         for key in sessions {
@@ -76,7 +71,29 @@ impl World {
         }
     }
 
-    fn check_outcome(&mut self, row: &InputRow, outcome: &Outcome, answer: Option<&MessageRow>) {
+    /// What was said stands in the transcript once it was begun, as a row of its own or among those it was
+    /// put together with.
+    fn asked_once(&self, row: &InputRow) -> Option<String> {
+        let turn = row.turn.clone().unwrap_or_default();
+        let messages = self.query(|c| store::messages_by_run(c, &turn));
+        let own = self.query(|c| store::message(c, &row.session_key, &row.id)).is_some();
+        let said = row.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = said.chars().take(100).collect::<String>();
+        let together = |m: &&MessageRow| {
+            let key = m.idempotency_key.as_deref().unwrap_or_default();
+            key.starts_with("followup-collect:") && store::text_of(&m.message).contains(said.trim())
+        };
+        let together = messages.iter().filter(|m| m.kind == "user").filter(together).count();
+        let count = if together > 0 { together } else { usize::from(own) };
+        let wanted = usize::from(row.attempts > 0);
+        let kinds: Vec<_> = messages.iter().map(|m| (&m.kind, store::text_of(&m.message))).collect();
+        (count != wanted).then(|| {
+            let (id, attempts) = (&row.run_id, row.attempts);
+            format!("{id}: asked {count} times after {attempts} attempts, {:?}, {turn}: {kinds:?}", row.body)
+        })
+    }
+
+    fn check_outcome(&mut self, row: &InputRow, outcome: &Outcome) {
         let id = &row.run_id;
         if (row.state == InputState::Dead) != (outcome.error.as_ref().is_some_and(|e| e.contains("given up")))
         {
@@ -85,33 +102,73 @@ impl World {
         if row.state == InputState::Dead && row.attempts < 2 {
             self.problem(format!("{id} was given up after {} attempts", row.attempts));
         }
-        if outcome.status == Status::Ok {
-            if answer.is_none_or(|m| store::text_of(&m.message) != outcome.text) {
-                self.problem(format!("{id}: the transcript has not the text of the outcome"));
-            }
-            if !outcome.text.ends_with(row.text.trim()) {
-                self.problem(format!("{id} was answered with {}", outcome.text));
-            }
-            if outcome.provider != "crabtree" {
-                self.problem(format!("{id}: the outcome does not know its model"));
-            }
+    }
+
+    /// All inputs of a turn have its one outcome, which is what the transcript says.
+    fn check_turn(&mut self, turn: &str) {
+        let rows = self.query(|c| store::inputs_of_turn(c, turn));
+        let outcomes: Vec<Outcome> = rows.iter().filter_map(outcome).collect();
+        if outcomes.windows(2).any(|pair| pair[0] != pair[1]) {
+            return self.problem(format!("the inputs of {turn} have several outcomes: {outcomes:?}"));
+        }
+        let Some(outcome) = outcomes.first().filter(|outcome| outcome.status == Status::Ok) else { return };
+        let messages = self.query(|c| store::messages_by_run(c, turn));
+        let answers: Vec<String> = messages
+            .iter()
+            .filter(|m| m.kind == "assistant")
+            .map(|m| store::text_of(&m.message).trim_end().to_owned())
+            .collect();
+        if answers.join("\n\n") != outcome.text.trim_end() {
+            let said = outcome.text.trim_end();
+            self.problem(format!("{turn}: the transcript says {answers:?}, the outcome {said:?}"));
+        }
+        let first = rows.iter().find(|row| row.run_id == turn);
+        let joined = |row: &InputRow| {
+            let own = self.query(|c| store::message(c, &row.session_key, &row.id));
+            own.is_some_and(|m| m.message["__openclaw"].get("steerTargetRunId").is_some())
+        };
+        let echoed = rows.iter().filter(|row| first.map_or(!joined(row), |first| first.id == row.id));
+        let echoed: Vec<&InputRow> = echoed.collect();
+        for row in
+            echoed.into_iter().filter(|row| row.text.len() < 100 && !outcome.text.contains(row.text.trim()))
+        {
+            let (id, body, attempts) = (&row.run_id, &row.body, row.attempts);
+            self.problem(format!("{id}, {attempts} attempts, {body}, was answered with {}", outcome.text));
+        }
+        if outcome.provider != "crabtree" {
+            self.problem(format!("{turn}: the outcome does not know its model"));
         }
     }
 
-    /// The transcript tells the session in the order in which it was accepted.
+    /// The transcript tells what was queued in the same way in the order in which it was accepted, and each
+    /// answer follows what it answers.
     fn check_order(&mut self, key: &str, rows: &[(usize, InputRow)]) {
         let page = HistoryPage { limit: 10_000, offset: 0 };
         let history = self.query(|c| store::history(c, key, page));
-        let told: Vec<_> =
-            history.rows.iter().filter(|m| m.kind == "user").filter_map(|m| m.run_id.clone()).collect();
-        let mine = rows.iter().filter(|(_, row)| row.session_key == key && row.attempts > 0);
-        let accepted: Vec<_> = mine.map(|(_, row)| row.run_id.clone()).collect();
-        if told != accepted {
-            self.problem(format!("{key}: accepted {accepted:?}, in the transcript {told:?}"));
+        let mine: Vec<&InputRow> = rows
+            .iter()
+            .map(|(_, row)| row)
+            .filter(|row| row.session_key == key && row.attempts > 0)
+            .collect();
+        for mode in ["steer", "followup", "collect"] {
+            let told = history.rows.iter().filter_map(|m| mine.iter().find(|row| row.id == m.id));
+            let told: Vec<i64> =
+                told.filter(|row| row.body["queueMode"] == mode).map(|row| row.seq).collect();
+            if !told.is_sorted() {
+                self.problem(format!("{key}: {mode} is in the transcript in the order {told:?}"));
+            }
         }
         for pair in history.rows.windows(2) {
-            let answers = pair[1].kind == "assistant" && pair[1].run_id != pair[0].run_id;
-            if answers && pair[0].kind == "user" {
+            let asked =
+                |m: &MessageRow| mine.iter().find(|row| row.id == m.id).and_then(|row| row.turn.clone());
+            // Those of a turn that was given up are answered without being asked again.
+            let again = |turn: &str| {
+                let mut of_turn = mine.iter().filter(|row| row.turn.as_deref() == Some(turn));
+                of_turn.any(|row| row.body.get("asked").is_some())
+            };
+            let other = pair[1].kind == "assistant" && pair[1].run_id != pair[0].run_id;
+            let other = other && !pair[1].run_id.as_deref().is_some_and(again);
+            if other && pair[0].kind == "user" && asked(&pair[0]) != pair[1].run_id {
                 self.problem(format!("{key}: {:?} answers {:?}", pair[1].run_id, pair[0].run_id));
             }
         }
@@ -137,23 +194,30 @@ impl World {
         if wire.gaps > 0 && !slow {
             found.push(format!("{} numbers are missing", wire.gaps));
         }
+        let witness = from_start && wire.closed.is_none();
         for (run, row) in rows {
             let Some(outcome) = outcome(row) else { continue };
-            match wire.ends.get(&row.run_id).map(Vec::as_slice) {
-                None if from_start && wire.closed.is_none() => {
-                    found.push(format!("{} never ended here", self.plan.said[*run].id));
-                }
-                Some([end]) => found.extend(wrong_end(end, &row.run_id, &outcome)),
+            let turn = row.turn.clone().unwrap_or_else(|| row.run_id.clone());
+            match wire.ends.get(&turn).map(Vec::as_slice) {
+                None if witness => found.push(format!("{} never ended here", self.plan.said[*run].id)),
+                Some([end]) => found.extend(wrong_end(end, &turn, &outcome)),
                 _ => {}
             }
+            if turn != row.run_id {
+                let (told, ends) = (wire.delivered.get(&row.run_id), wire.ends.get(&row.run_id));
+                if told.is_some_and(|times| *times != 1) || (witness && told.is_none()) || ends.is_some() {
+                    found.push(format!("{} was delivered {told:?} times, and ended {ends:?}", row.run_id));
+                }
+            }
         }
-        if link.client == 0 && from_start && wire.closed.is_none() {
-            for (_, row) in rows {
-                let written = self.query(|c| store::messages_by_run(c, &row.run_id));
+        if link.client == 0 && witness {
+            let turns: BTreeSet<&str> = rows.iter().filter_map(|(_, row)| row.turn.as_deref()).collect();
+            for turn in turns {
+                let written = self.query(|c| store::messages_by_run(c, turn));
                 let told = written.iter().map(|m| (m, wire.messages.get(&m.id).copied().unwrap_or_default()));
                 found.extend(
                     told.filter(|(_, n)| *n != 1)
-                        .map(|(m, n)| format!("the {} row of {} was told {n} times", m.kind, row.run_id)),
+                        .map(|(m, n)| format!("the {} row of {turn} was told {n} times", m.kind)),
                 );
             }
         }
@@ -164,6 +228,8 @@ impl World {
     /// What was said before somebody asks for it to be stopped does not start after the answer: what the same
     /// client had sent, and what anybody had been told is accepted.
     fn check_stops(&mut self) {
+        let turns: BTreeMap<String, String> =
+            self.rows().into_iter().filter_map(|(_, row)| Some((row.run_id, row.turn?))).collect();
         let mut said = Vec::new();
         for (nth, link) in self.links.iter().enumerate() {
             for request in link.wire.lock().requests.values().filter(|r| r.is_accepted()) {
@@ -181,11 +247,13 @@ impl World {
                 let Topic::Abort(of, only) = &abort.topic else { continue };
                 let before = said.iter().filter(|(key, id, by, number, acked)| {
                     key == of
-                        && only.as_ref().is_none_or(|only| only == id)
+                        && only.as_ref().is_none_or(|only| only == id && turns.get(id) == Some(id))
                         && (*acked <= abort.sent || (*by == nth && *number < abort.number))
                 });
-                let late =
-                    |id: &str| wire.starts.get(id).is_some_and(|at| at.iter().any(|at| *at > abort.answered));
+                let late = |id: &str| {
+                    let starts = turns.get(id).and_then(|turn| wire.starts.get(turn));
+                    starts.is_some_and(|at| at.iter().any(|at| *at > abort.answered))
+                };
                 let started = before.filter(|(_, id, ..)| late(id));
                 found.extend(started.map(|(_, id, ..)| {
                     format!("{}: {id} started after it was stopped: {:?}", link.name, abort.answers)

@@ -36,7 +36,7 @@ const TWICE: u64 = 4;
 
 /// Problems shown of one seed, and how much of each.
 const MAX_PROBLEMS: usize = 12;
-const MAX_PROBLEM_BYTES: usize = 600;
+const MAX_PROBLEM_BYTES: usize = 1_600;
 
 struct Story {
     problems: Vec<String>,

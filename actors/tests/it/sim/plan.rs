@@ -22,6 +22,9 @@ pub const STATIC: [&str; 10] = [
     "connections",
 ];
 
+/// Modes of a queue; steering most often, since it has most that can go wrong.
+const MODES: [&str; 7] = ["steer", "steer", "steer", "followup", "followup", "collect", "interrupt"];
+
 pub struct Persona {
     /// Subscribes to all sessions.
     pub subscribes: bool,
@@ -40,6 +43,8 @@ pub struct Said {
     pub text: String,
     pub timeout_ms: Option<u64>,
     pub model: Option<&'static str>,
+    /// How `chat.send` asks for it to be queued.
+    pub mode: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +129,8 @@ pub struct Step {
 pub struct Plan {
     pub clients: Vec<Persona>,
     pub sessions: usize,
+    /// Seconds after which an idle session leaves memory.
+    pub passivate_after: u64,
     pub said: Vec<Said>,
     pub steps: Vec<Step>,
 }
@@ -134,7 +141,8 @@ impl Plan {
         let heavy = seed % 16 == 15;
         let clients = personas(&mut rng, heavy);
         let sessions = rng.random_range(1..=4);
-        let plan = Self { clients, sessions, said: Vec::new(), steps: Vec::new() };
+        let passivate_after = if rng.random_bool(0.5) { rng.random_range(1..4) } else { 600 };
+        let plan = Self { clients, sessions, passivate_after, said: Vec::new(), steps: Vec::new() };
         let mut draft = Draft { rng, plan, faults: BTreeMap::new(), heavy };
         let span = draft.rng.random_range(10_000..40_000);
         for _ in 0..draft.rng.random_range(15..45) {
@@ -267,6 +275,7 @@ impl Draft {
             text: text.trim().to_owned(),
             timeout_ms: self.rng.random_bool(0.1).then(|| self.rng.random_range(1..3) * 1_000 - 700),
             model: (agent && self.rng.random_bool(0.1)).then_some("no/such"),
+            mode: (!agent && self.rng.random_bool(0.7)).then(|| MODES[self.rng.random_range(0..MODES.len())]),
         });
         run
     }

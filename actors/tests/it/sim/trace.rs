@@ -1,11 +1,17 @@
 //! What was seen, in an order that a seed must repeat: random ids are replaced by the number of their first
 //! appearance.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Characters kept of a line; all of it is hashed.
 const LINE_CHARS: usize = 1_000;
+
+/// What a cursor stands behind.
+const CURSOR: &str = "\"deltaCursor\":\"";
 
 #[derive(Default)]
 pub struct Trace {
@@ -17,7 +23,7 @@ pub struct Trace {
 impl Trace {
     /// Notes a line, and returns how many there are.
     pub fn note(&mut self, at_ms: i64, who: &str, text: &str) -> usize {
-        let plain = self.numbered(text);
+        let plain = self.numbered(&opened(text));
         (at_ms, who, &plain).hash(&mut self.hasher);
         let end = plain.floor_char_boundary(LINE_CHARS);
         self.lines.push(format!("{at_ms} {who} {}", &plain[..end]));
@@ -46,6 +52,16 @@ impl Trace {
         }
         plain.push_str(&text[from..]);
         plain
+    }
+}
+
+/// The text with what its cursor holds in the cursor's place: there is an id in it.
+fn opened(text: &str) -> Cow<'_, str> {
+    let cursor = text.split_once(CURSOR).and_then(|(_, rest)| rest.split('"').next());
+    let held = cursor.and_then(|cursor| URL_SAFE_NO_PAD.decode(cursor).ok());
+    match (cursor, held.and_then(|held| String::from_utf8(held).ok())) {
+        (Some(cursor), Some(held)) => Cow::Owned(text.replacen(cursor, &held, 1)),
+        _ => Cow::Borrowed(text),
     }
 }
 

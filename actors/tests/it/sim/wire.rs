@@ -71,6 +71,8 @@ pub struct Wire {
     pub ready: bool,
     pub requests: BTreeMap<String, Request>,
     pub ends: BTreeMap<String, Vec<End>>,
+    /// How often each submission was told to be delivered, to a running turn or to the queue.
+    pub delivered: BTreeMap<String, u32>,
     /// Frame numbers of the starts of each run.
     pub starts: BTreeMap<String, Vec<u64>>,
     pub closed: Option<(u16, String)>,
@@ -192,6 +194,10 @@ impl Wire {
         let run = payload["runId"].as_str().unwrap_or_default().to_owned();
         let text = payload["message"]["content"][0]["text"].as_str().map(str::to_owned);
         let state = payload["state"].as_str().unwrap_or_default().to_owned();
+        if state == "final" && payload["seq"] == 1 && payload.get("message").is_none() {
+            *self.delivered.entry(run).or_default() += 1;
+            return;
+        }
         let ends = self.ends.entry(run.clone()).or_default();
         ends.push(End { state, text });
         if ends.len() > 1 {

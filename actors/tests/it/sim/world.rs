@@ -6,8 +6,8 @@ use super::trace::Trace;
 use super::wire::Topic;
 use crabtree_actors::estate::{Boot, Estate, EstateArgs, Part};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
-use crabtree_actors::sessions::MAX_BACKLOG;
-use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
+use crabtree_actors::sessions::MAX_WAITING;
+use crabtree_actors::settings::{AuthSecret, Loaded, Secret};
 use crabtree_actors::store::{self, Db, InputRow, InputState};
 use crabtree_actors::tree::{self, Clock, Node, NodeState, Order};
 use crabtree_protocol::SessionKey;
@@ -50,7 +50,8 @@ pub struct World {
     started: Instant,
 }
 
-fn estate(clock: Clock) -> Arc<Estate> {
+fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
+    let settings = json!({ "session": { "passivateAfterSeconds": passivate_after } });
     Estate::new(EstateArgs {
         clock,
         boot: Boot { version: "0", build_id: "sim".into(), boot_id: "sim".into(), host: "sim".into() },
@@ -58,7 +59,7 @@ fn estate(clock: Clock) -> Arc<Estate> {
             path: "/nowhere/crabtree.json".into(),
             exists: false,
             raw: json!({}),
-            settings: Settings::default(),
+            settings: serde_json::from_value(settings).unwrap(),
             warnings: Vec::new(),
             hash: "sim".into(),
             state_dir: "/nowhere".into(),
@@ -66,6 +67,7 @@ fn estate(clock: Clock) -> Arc<Estate> {
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],
         log_ring: Arc::default(),
+        models: vec![],
     })
 }
 
@@ -96,7 +98,7 @@ async fn spin(n: u32) {
 
 impl World {
     pub async fn start(plan: Plan) -> Self {
-        let wiring = Wiring::new(estate(Clock::simulated(1_800_000_000_000)));
+        let wiring = Wiring::new(estate(Clock::simulated(1_800_000_000_000), plan.passivate_after));
         let root = planted(&wiring);
         wiring.store.estate.ready.complete().await;
         sleep(Duration::from_millis(10)).await;
@@ -137,7 +139,7 @@ impl World {
         tree::fell(&self.root);
         let db = self.estate().db.load_full();
         sleep(Duration::from_millis(1)).await;
-        self.wiring = Wiring::new(estate(self.estate().clock.clone()));
+        self.wiring = Wiring::new(estate(self.estate().clock.clone(), self.plan.passivate_after));
         self.estate().db.store(db);
         self.estate().ready.done(Part::Store);
         self.presence = 0;
@@ -212,13 +214,13 @@ impl World {
         for session in 0..self.plan.sessions {
             let key = self.key(session);
             let rows = self.query(|c| store::backlog(c, key.as_str()));
-            if rows.len() > MAX_BACKLOG + 1 {
+            if rows.len() > MAX_WAITING + 1 {
                 self.once(format!("{key}: a backlog of {}", rows.len()));
             }
-            let running: Vec<_> = rows.iter().filter(|r| r.state == InputState::Running).collect();
-            if running.len() > 1 {
-                let ids: Vec<_> = running.iter().map(|r| r.run_id.as_str()).collect();
-                self.once(format!("{key}: several rows are running: {ids:?}"));
+            let running = rows.iter().filter(|r| r.state == InputState::Running);
+            let turns: BTreeSet<_> = running.filter_map(|r| r.turn.clone()).collect();
+            if turns.len() > 1 {
+                self.once(format!("{key}: several turns are running: {turns:?}"));
             }
         }
         self.send_again();

@@ -1,0 +1,45 @@
+//! Leaving memory: a session that has had nothing to do for a while ends, and is started again when it is
+//! spoken to. Its parent holds back what comes meanwhile, so that nothing is lost between the two.
+
+use super::{Session, SessionMsg};
+use crate::sessions::SessionsMsg;
+use crate::tree::Ctx;
+use std::time::Duration;
+
+impl Session {
+    /// Whether everything it knows is in the store, and nobody waits for it.
+    fn is_quiescent(&self) -> bool {
+        self.loaded
+            && self.is_idle()
+            && self.accepting.is_none()
+            && self.arrivals.is_empty()
+            && self.backlog.is_empty()
+            && self.aborts.is_empty()
+    }
+
+    /// Starts the clock when it comes to rest, and stops it when it is wanted.
+    pub(super) fn watch_idleness(&mut self, ctx: &mut Ctx<SessionMsg>) {
+        if !self.is_quiescent() {
+            self.idle = None;
+        } else if self.idle.is_none() {
+            let wait = self.estate().config.load().settings.session.passivate_after_seconds.get();
+            self.idle = Some(ctx.after(Duration::from_secs(wait), SessionMsg::Idle));
+        }
+    }
+
+    pub(super) fn ask_to_retire(&mut self) {
+        self.idle = None;
+        if self.is_quiescent() {
+            // A parent that is down is asked again.
+            let _ = self.args.parent.send(SessionsMsg::Idle(self.args.key.clone()));
+        }
+    }
+
+    pub(super) fn retire(&mut self, ctx: &mut Ctx<SessionMsg>) {
+        if self.is_quiescent() {
+            ctx.stop();
+        } else {
+            let _ = self.args.parent.send(SessionsMsg::Stays(self.args.key.clone()));
+        }
+    }
+}

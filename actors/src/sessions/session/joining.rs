@@ -1,0 +1,92 @@
+//! Steering: what was said while the model worked joins the turn where the model pauses. Its answer so far
+//! becomes a row of the transcript, what was said the next ones, and the model is asked again.
+
+use super::intake::asked;
+use super::{Session, SessionMsg};
+use crate::agents::Usage;
+use crate::kill_points::KillPoint;
+use crate::sessions::outcome::answer_row;
+use crate::sessions::run::RunMsg;
+use crate::store::{InputRow, MessageRow, WriteOp, WriteReply, Written};
+use crate::tree::{Ctx, Fault};
+use crabtree_protocol::RunId;
+use serde_json::json;
+
+impl Session {
+    /// Lets what waits for it join the turn; false if nothing does.
+    pub(super) fn join(&mut self, ctx: &mut Ctx<SessionMsg>, usage: Usage) -> bool {
+        let Some(active) = &self.active else { return false };
+        let steered = self.backlog.take_steered();
+        if steered.is_empty() {
+            return false;
+        }
+        self.beginning = true;
+        let (now, run_id) = (ctx.now_ms(), active.run_id.clone());
+        let turn = active.turn.lock();
+        let answer = answer_row(&turn, usage, now);
+        let said = steered.iter().map(|row| {
+            let mut message = asked(row, &run_id);
+            message.message["__openclaw"]["steerTargetRunId"] = json!(run_id);
+            message
+        });
+        let op = WriteOp::Begin {
+            turn: run_id.to_string(),
+            inputs: steered.iter().map(|row| (row.id.clone(), row.attempts + 1)).collect(),
+            messages: answer.into_iter().chain(said).collect(),
+            at: now,
+        };
+        drop(turn);
+        let store = self.args.store.clone();
+        ctx.task(async move { Box::new(store.write(op).await) }, |written| {
+            SessionMsg::Joined(run_id, written)
+        });
+        true
+    }
+
+    pub(super) fn joined(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        run_id: &RunId,
+        written: Written,
+    ) -> Result<(), Fault> {
+        self.estate().kill_points.reach(KillPoint::SessionJoined);
+        self.beginning = false;
+        let Ok(WriteReply::Began { rows, messages, .. }) = written else {
+            return Err(Fault::new(format!("what joins a turn was not written: {:?}", written.err())));
+        };
+        self.tell_joined(rows, &messages, ctx.now_ms());
+        let Some(active) = self.active.take() else { return Ok(()) };
+        if let Some(why) = active.crashed {
+            self.try_again(ctx, run_id.clone(), active.rows, why);
+            return Ok(());
+        }
+        let step = active.turn.lock().step();
+        let _ = active.turn.lock().run.send(RunMsg::GoOn(step));
+        self.active = Some(active);
+        Ok(())
+    }
+
+    /// Tells that these have joined the turn that runs; `messages` are the answer so far and what they say.
+    pub(super) fn tell_joined(&mut self, joined: Vec<InputRow>, messages: &[MessageRow], now: i64) {
+        let Some(active) = &mut self.active else { return };
+        let (turn, run_id) = (active.turn.clone(), active.run_id.clone());
+        turn.lock().answers(&joined);
+        active.rows.extend(joined.iter().cloned());
+        let events = turn.lock().step_over(messages.iter().find(|row| row.kind == "assistant"), now);
+        self.publish(events);
+        self.tell_rows(&turn, messages, now);
+        for row in &joined {
+            self.tell_delivered(row, now);
+        }
+        tracing::debug!(target: "crabtree::sessions", run = %run_id, joined = joined.len(), "steered");
+    }
+
+    /// Tells that a submission has been delivered: to a running turn, or to the queue.
+    pub(super) fn tell_delivered(&self, row: &InputRow, now: i64) {
+        if !self.estate().ledgers.deliver(&RunId::from(row.run_id.as_str())) {
+            return;
+        }
+        self.publish([crate::sessions::turn::delivered(&self.args.key, &row.run_id)]);
+        self.tell_change(json!({ "reason": "agent.input.settled" }), now);
+    }
+}

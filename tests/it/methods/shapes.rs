@@ -1,0 +1,169 @@
+//! What is advertised is answered, in the declared shape.
+
+use crate::client::Client;
+use crate::gateway::Embedded;
+use crabtree_protocol::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Parameters every method takes after a first turn in the main session, whose run was `k1`, and whose rows these
+/// are.
+fn examples(asked: &str, answered: &str) -> Vec<(&'static str, Value)> {
+    let actor = json!({ "path": "gateway/presence" });
+    vec![
+        ("sessions.fork", json!({ "sessionKey": "main", "entryId": asked })),
+        ("sessions.rewind", json!({ "sessionKey": "main", "entryId": asked })),
+        ("sessions.branches.list", json!({ "sessionKey": "main" })),
+        ("sessions.branches.switch", json!({ "sessionKey": "main", "leafEntryId": answered })),
+        ("health", json!({ "probe": true })),
+        ("status", json!({ "includeChannelSummary": false })),
+        ("system-presence", json!({})),
+        ("system-event", json!({ "text": "a window was opened" })),
+        ("system.info", json!({})),
+        ("system.actors", json!({})),
+        ("system.actors", json!({ "path": "gateway/sessions", "depth": 0, "limit": 1 })),
+        ("system.actors.restart", actor.clone()),
+        ("system.actors.park", actor.clone()),
+        ("system.actors.resume", actor),
+        ("system.chaos", json!({ "path": "gateway/presence", "fault": "slow", "ms": 1 })),
+        ("last-heartbeat", json!({})),
+        ("wake", json!({ "mode": "next-heartbeat", "text": "later" })),
+        ("agent.identity.get", json!({ "agentId": "main" })),
+        ("agents.files.set", json!({ "agentId": "main", "name": "USER.md", "content": "# user" })),
+        ("agents.files.list", json!({ "agentId": "main" })),
+        ("agents.files.get", json!({ "agentId": "main", "name": "USER.md" })),
+        ("agents.create", json!({ "name": "Helper", "model": "crabtree/offline", "emoji": "🦀" })),
+        ("agents.list", json!({})),
+        ("agents.update", json!({ "agentId": "helper", "model": null, "avatar": "crab.png" })),
+        ("agents.delete", json!({ "agentId": "helper", "deleteFiles": true })),
+        ("models.list", json!({ "view": "configured" })),
+        ("commands.list", json!({ "scope": "both" })),
+        ("agent", json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" })),
+        ("agent.wait", json!({ "runId": "k1", "timeoutMs": 1 })),
+        ("agent.wait", json!({ "runId": "unknown", "timeoutMs": 1 })),
+        ("chat.startup", json!({ "sessionKey": "main", "limit": 80, "maxBytes": 262_144 })),
+        ("chat.history", json!({ "sessionKey": "main", "limit": 1 })),
+        ("chat.history", json!({ "sessionKey": "unknown" })),
+        ("chat.send", json!({ "sessionKey": "main", "message": "hello", "idempotencyKey": "k2" })),
+        ("chat.send", json!({ "sessionKey": "main", "message": "/stop", "idempotencyKey": "k3" })),
+        ("chat.abort", json!({ "sessionKey": "main" })),
+        ("chat.metadata", json!({})),
+        ("sessions.list", json!({ "includeDerivedTitles": true, "includeLastMessage": true })),
+        ("sessions.describe", json!({ "key": "main" })),
+        ("sessions.describe", json!({ "key": "unknown" })),
+        ("sessions.subscribe", json!({})),
+        ("sessions.subscribe", json!({ "limit": 2 })),
+        ("sessions.messages.subscribe", json!({ "key": "main" })),
+        ("sessions.messages.unsubscribe", json!({ "key": "main" })),
+        ("sessions.get", json!({ "key": "main", "limit": 20 })),
+        ("sessions.compact", json!({ "key": "main", "maxLines": 1 })),
+        ("sessions.compact", json!({ "key": "main" })),
+        ("chat.inject", json!({ "sessionKey": "main", "message": "a note", "label": "probe" })),
+        ("session.typing", json!({ "sessionKey": "main", "sessionId": "another", "typing": true })),
+        ("sessions.viewers.set", json!({ "sessionKeys": ["main"] })),
+        ("chat.startup", json!({ "sessionKey": "main", "inputRunIds": ["k1", "k2", "nobody"] })),
+        ("chat.history", json!({ "sessionKey": "main", "cursor": "of another time" })),
+        ("chat.message.get", json!({ "sessionKey": "main", "messageId": "unknown" })),
+        ("sessions.preview", json!({ "keys": ["main", "unknown"], "limit": 3, "maxChars": 20 })),
+        ("sessions.resolve", json!({ "key": "main" })),
+        ("sessions.resolve", json!({ "shortId": "00000000", "allowMissing": true })),
+        ("sessions.search", json!({ "query": "hello" })),
+        ("sessions.search", json!({ "query": "hello", "limit": 25, "scope": { "excludeCron": true } })),
+        ("sessions.groups.put", json!({ "names": ["one", "two"], "sectionOrder": ["work", "category:two"] })),
+        ("sessions.groups.rename", json!({ "name": "one", "to": "three" })),
+        ("sessions.groups.update", json!({ "name": "three", "cwd": "/srv", "worktree": true })),
+        ("sessions.groups.delete", json!({ "name": "two" })),
+        ("sessions.groups.list", json!({})),
+        ("sessions.groups.defaults", json!({})),
+        ("sessions.usage", json!({})),
+        ("sessions.usage", json!({ "key": "main", "groupBy": "family", "range": "7d", "limit": 5 })),
+        ("sessions.usage.logs", json!({ "key": "main" })),
+        ("sessions.usage.timeseries", json!({ "key": "main" })),
+        ("sessions.observer.visibility", json!({ "visible": true })),
+        ("sessions.create", json!({ "key": "side", "label": "side", "model": "crabtree/offline" })),
+        ("sessions.create", json!({ "agentId": "main", "message": "hello", "idempotencyKey": "k4" })),
+        ("sessions.send", json!({ "key": "side", "message": "hello", "idempotencyKey": "k5" })),
+        ("sessions.steer", json!({ "key": "side", "message": "hello" })),
+        ("sessions.abort", json!({ "key": "side" })),
+        ("sessions.patch", json!({ "key": "side", "pinned": true, "category": "grp", "unread": true })),
+        ("sessions.patchMany", json!({ "targets": [{ "key": "side" }], "patch": { "icon": "x" } })),
+        ("sessions.list", json!({})),
+        ("sessions.reset", json!({ "key": "side", "reason": "new" })),
+        ("sessions.delete", json!({ "key": "side", "deleteTranscript": true })),
+        ("sessions.cleanup", json!({ "allAgents": true, "fixMissing": true })),
+        ("sessions.cleanup", json!({ "enforce": true })),
+        ("usage.status", json!({})),
+        ("device.pair.list", json!({})),
+        ("usage.cost", json!({ "days": 7 })),
+        ("config.get", json!({})),
+        ("logs.tail", json!({ "limit": 10 })),
+    ]
+}
+
+/// Objects hold what is declared and nothing else.
+fn strict(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.contains_key("properties") && !members.contains_key("additionalProperties") {
+                members.insert("additionalProperties".into(), json!(false));
+            }
+            members.values_mut().for_each(strict);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strict),
+        _ => {}
+    }
+}
+
+/// accepts: C5, C6, G2, G3
+#[tokio::test]
+async fn what_is_advertised_is_the_table() {
+    for (config, chaos) in
+        [(json!({}), false), (json!({ "gateway": { "chaos": { "enabled": true } } }), true)]
+    {
+        let gateway = Embedded::with(config).await;
+        let client = Client::admin(gateway.addr).await;
+        let table: Vec<&str> = Method::advertised_names(chaos).collect();
+        assert_eq!(client.hello["features"]["methods"], json!(table));
+        let events: Vec<&str> = crabtree_protocol::Event::advertised_names().collect();
+        assert_eq!(client.hello["features"]["events"], json!(events));
+        let once: BTreeSet<&str> = table.iter().copied().collect();
+        assert_eq!((once.len(), once.contains("system.chaos")), (table.len(), chaos));
+    }
+}
+
+/// Every method of the table is answered, and every answer has the declared shape.
+/// accepts: B11, G4
+#[tokio::test]
+async fn every_answer_has_the_declared_shape() {
+    let gateway = Embedded::start().await;
+    let mut client = Client::admin(gateway.addr).await;
+    let turn = json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" });
+    let id = client.send("agent", turn).await;
+    let mut answers = vec![("agent", client.response(&id).await), ("agent", client.response(&id).await)];
+    let history = client.call("chat.history", json!({ "sessionKey": "main" })).await;
+    let [asked, answered] = [0, 1].map(|at| history["messages"][at]["__openclaw"]["id"].as_str().unwrap());
+    for (method, params) in examples(asked, answered) {
+        let answer = client.response_to(method, params).await;
+        answers.push((method, answer));
+    }
+    let mut complaints = vec![];
+    let mut seen = BTreeSet::new();
+    for (name, answer) in &answers {
+        seen.insert(*name);
+        if answer["ok"] != true {
+            complaints.push(format!("{name}: {answer}"));
+            continue;
+        }
+        let mut schema = Method::from_name(name).unwrap().schemas().1;
+        strict(&mut schema);
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for error in validator.iter_errors(&answer["payload"]) {
+            complaints.push(format!("{name} {}: {error}", error.instance_path()).chars().take(400).collect());
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    // One opens a connection, the other is always refused.
+    let other = |name: &&str| !["connect", "users.self"].contains(name);
+    let table: BTreeSet<&str> = Method::ALL.iter().map(|m| m.name()).filter(other).collect();
+    assert_eq!(seen, table, "a method has no example above");
+}

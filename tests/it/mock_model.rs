@@ -1,0 +1,94 @@
+//! A model that does what it is told in the text it is to answer, as the one of the recordings did:
+//! `MOCK{n=tokens;d=delayMs;text=…;step=chars;err=status;hang=pre|mid;at=token;cut=token}`.
+//!
+//! It says `tok0 tok1 … ` (5 tokens unless told otherwise), a token each `d` ms; or `text`, `step` characters at a
+//! time. `err` fails at once, `cut` breaks off after that many pieces, `hang` never begins (`pre`) or stops at
+//! piece `at` (`mid`). With a `tool` the text comes a second later: there are no tools yet. It read 100 tokens and
+//! wrote as many as it sent pieces.
+
+use crabtree_actors::agents::{Chunk, Model, Prompt, Usage};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The provider's models, as the recorded gateway had them.
+pub fn models() -> Vec<Arc<dyn Model>> {
+    vec![Arc::new(Mock("mock-1")), Arc::new(Mock("mock-2"))]
+}
+
+struct Mock(&'static str);
+
+impl Model for Mock {
+    fn provider(&self) -> &str {
+        "mock"
+    }
+
+    fn id(&self) -> &str {
+        self.0
+    }
+
+    fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
+        let asked = prompt.conversation.last().map_or("", |said| said.text.as_str());
+        let told = directives(asked);
+        let number = |name: &str| told.get(name).map(|value| value.parse::<usize>().unwrap());
+        if let Some(status) = told.get("err") {
+            return stream::iter([Chunk::Failed(format!("LLM request failed (HTTP {status})."))]).boxed();
+        }
+        let mut chunks: Vec<Chunk> = match told.get("text") {
+            Some(text) => pieces(text, number("step").unwrap_or(text.len())).map(Chunk::Text).collect(),
+            None => (0..number("n").unwrap_or(5)).map(|k| Chunk::Text(format!("tok{k} "))).collect(),
+        };
+        let output = chunks.len() as u64;
+        let hang = told.get("hang").map(|at| if *at == "pre" { 0 } else { number("at").unwrap_or(1) });
+        if let Some(at) = hang {
+            chunks.truncate(at);
+        } else if let Some(at) = number("cut") {
+            chunks.truncate(at);
+        } else {
+            chunks.push(Chunk::End(Usage { input: 100, output }));
+        }
+        let pause =
+            Duration::from_millis(
+                number("d").unwrap_or(if told.contains_key("tool") { 1_000 } else { 10 }) as u64
+            );
+        let told = stream::iter(chunks).then(move |chunk| async move {
+            if matches!(chunk, Chunk::Text(_)) {
+                tokio::time::sleep(pause).await;
+            }
+            chunk
+        });
+        if hang.is_some() { told.chain(stream::pending()).boxed() } else { told.boxed() }
+    }
+}
+
+fn directives(asked: &str) -> HashMap<&str, &str> {
+    let inside = asked.rsplit_once("MOCK{").and_then(|(_, rest)| rest.split_once('}')).map_or("", |(d, _)| d);
+    inside.split(';').filter_map(|directive| directive.split_once('=')).collect()
+}
+
+fn pieces(text: &str, step: usize) -> impl Iterator<Item = String> {
+    let chars: Vec<char> = text.chars().collect();
+    let pieces: Vec<String> = chars.chunks(step.max(1)).map(|piece| piece.iter().collect()).collect();
+    pieces.into_iter()
+}
+
+#[tokio::test]
+async fn it_does_as_it_is_told() {
+    use crabtree_actors::agents::{Said, Speaker};
+    let said = async |text: &str, take: usize| {
+        let conversation = vec![Said { by: Speaker::User, text: text.into() }];
+        Mock("mock-1").answer(Prompt { conversation }).take(take).collect::<Vec<Chunk>>().await
+    };
+    let text = |text: &str| Chunk::Text(text.into());
+    let end = |output| Chunk::End(Usage { input: 100, output });
+    let start = tokio::time::Instant::now();
+    assert_eq!(said("a MOCK{n=2;d=50}", 9).await, [text("tok0 "), text("tok1 "), end(2)]);
+    assert!(start.elapsed() >= Duration::from_millis(100));
+    assert_eq!(said("hello", 9).await.len(), 6);
+    assert_eq!(said("MOCK{text=NO_REPLY;step=6}", 9).await, [text("NO_REP"), text("LY"), end(2)]);
+    assert_eq!(said("MOCK{n=9;cut=1}", 9).await, [text("tok0 ")]);
+    assert_eq!(said("MOCK{n=9;hang=mid;at=1}", 1).await, [text("tok0 ")]);
+    assert!(matches!(&said("MOCK{err=500}", 9).await[..], [Chunk::Failed(why)] if why.contains("500")));
+}
