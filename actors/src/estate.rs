@@ -20,7 +20,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::StateVersion;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
@@ -134,7 +134,7 @@ pub struct Estate {
     pub workspace_files: Mutex<()>,
     /// Held while the groups of sessions are read, changed and written.
     pub session_groups: tokio::sync::Mutex<()>,
-    sessions: Mutex<HashMap<SessionKey, Slot<SessionMsg>>>,
+    sessions: Mutex<BTreeMap<SessionKey, Slot<SessionMsg>>>,
     /// Permits for agent runs.
     pub lanes: Arc<Semaphore>,
     /// The last lines of the log.

@@ -12,7 +12,7 @@ use super::supervise::{ChildSpec, Duplicate, Order, Supervise};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use ractor::ActorCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub(super) struct Life {
 struct Family {
     next: u64,
     by_birth: BTreeMap<u64, Arc<Node>>,
-    by_name: HashMap<Arc<str>, u64>,
+    by_name: BTreeMap<Arc<str>, u64>,
 }
 
 /// One place in the tree.
