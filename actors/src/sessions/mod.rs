@@ -17,7 +17,7 @@ pub use outcome::{Outcome, Status};
 pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};
 pub use rows::{message_row, model_of, session_row};
-pub use session::{Change, Changed, Check, First, SessionMsg, Submission, Told};
+pub use session::{Change, Changed, Check, First, MANY_LIVE, SessionMsg, Submission, Told};
 pub use turn::{Ledgers, Origin, Turn};
 
 use crate::estate::Estate;
@@ -172,9 +172,7 @@ impl Behavior for Sessions {
                 }
             }
         }
-        ctx.publish_info(json!({
-            "sessions": ctx.node().child_count(), "activeRuns": self.estate.ledgers.count(),
-        }));
+        self.tell_info(ctx);
         Ok(())
     }
 
@@ -201,6 +199,7 @@ impl Behavior for Sessions {
             NodeState::Stopped => self.gone(ctx, key),
             _ => {}
         }
+        self.tell_info(ctx);
         Ok(())
     }
 }
@@ -210,6 +209,12 @@ fn key_of(child: &Node) -> Result<SessionKey, Fault> {
 }
 
 impl Sessions {
+    fn tell_info(&self, ctx: &Ctx<SessionsMsg>) {
+        ctx.publish_info(json!({
+            "sessions": ctx.node().child_count(), "activeRuns": self.estate.ledgers.count(),
+        }));
+    }
+
     fn forward(&mut self, ctx: &mut Ctx<SessionsMsg>, key: SessionKey, msg: SessionMsg) {
         // Behind what waits for it already: the session may be up, and not have been told of them yet.
         let waiting = self.pending.contains_key(&key);

@@ -19,6 +19,7 @@ mod running;
 mod stopping;
 
 pub use change::{Change, Changed, Check, First, Told};
+pub use idle::MANY_LIVE;
 pub use intake::Submission;
 pub use loading::Known;
 

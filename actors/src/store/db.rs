@@ -4,13 +4,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rows::{WriteOp, WriteReply};
 use super::schema::private_file;
@@ -108,6 +109,8 @@ pub struct Db {
     writer: Mutex<Option<Connection>>,
     readers: [Mutex<Option<Connection>>; READERS],
     turn: AtomicUsize,
+    /// One permit a reader: see [`Db::reader_free`].
+    free: Arc<Semaphore>,
     damage: OnceLock<String>,
 }
 
@@ -148,7 +151,14 @@ impl Db {
     fn with(path: Option<PathBuf>, sync: Sync, conn: Connection, damage: Option<String>) -> Self {
         let (writer, readers) = (Mutex::new(Some(conn)), std::array::from_fn(|_| Mutex::new(None)));
         let damage = damage.map_or_else(OnceLock::new, OnceLock::from);
-        Self { path, sync, writer, readers, turn: AtomicUsize::new(0), damage }
+        let free = Arc::new(Semaphore::new(READERS));
+        Self { path, sync, writer, readers, turn: AtomicUsize::new(0), free, damage }
+    }
+
+    /// Waits, first come, first served, until a reader is free, so that no threads gather where only so many can
+    /// read. To be kept while it is used.
+    pub async fn reader_free(&self) -> OwnedSemaphorePermit {
+        self.free.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// Whether it is in memory, where every call is short and needs no thread of its own.

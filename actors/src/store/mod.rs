@@ -234,7 +234,12 @@ impl Store {
         let Some(db) = self.estate.db.load_full() else {
             return Err(StoreError::Unavailable("the database is not open".into()));
         };
-        off_thread(db.is_memory(), move || db.read(query)).await
+        let reader = db.reader_free().await;
+        off_thread(db.is_memory(), move || {
+            let _reader = reader;
+            db.read(query)
+        })
+        .await
     }
 }
 

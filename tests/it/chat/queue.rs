@@ -1,6 +1,7 @@
 //! What waits, and what a session remembers.
 
 use super::*;
+use crabtree_actors::sessions::MANY_LIVE;
 
 /// Submits with `chat.send` and this mode; returns when it is durable.
 async fn say_as(client: &mut Client, mode: &str, text: &str, run: &str) -> Value {
@@ -271,6 +272,32 @@ async fn an_idle_session_leaves_memory_and_is_there_when_it_is_spoken_to() {
         }
     }
     assert_eq!(history(&mut client, "main").await.len(), 6);
+}
+
+/// accepts: I8
+#[tokio::test]
+async fn of_many_sessions_those_at_rest_leave_memory_early() {
+    let gateway = Embedded::start().await;
+    let mut client = Client::admin(gateway.addr).await;
+    let live = |tree: Value| tree["root"]["info"]["sessions"].as_u64().unwrap() as usize;
+    let path = json!({ "path": "gateway/sessions", "depth": 0 });
+    let keys: Vec<_> = (0..MANY_LIVE + 100).map(|n| format!("agent:main:{n}")).collect();
+    for key in &keys {
+        client.call("sessions.create", json!({ "key": key })).await;
+    }
+    let start = std::time::Instant::now();
+    while live(client.call("system.actors", path.clone()).await) > MANY_LIVE {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "they stay in memory");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let left = live(client.call("system.actors", path.clone()).await);
+    assert!(left >= MANY_LIVE / 2, "the others stay for the configured time, {left} are left");
+    let all = client.call("sessions.list", json!({ "limit": 1_000 })).await;
+    assert_eq!(all["sessions"].as_array().unwrap().len(), keys.len());
+    for key in keys.iter().step_by(50) {
+        say(&mut client, key, "hello", key).await;
+        assert_eq!(waited(&mut client, key).await["status"], "ok");
+    }
 }
 
 /// accepts: H1, J3

@@ -3,8 +3,14 @@
 
 use super::{Session, SessionMsg};
 use crate::sessions::SessionsMsg;
-use crate::tree::Ctx;
+use crate::tree::{Ctx, Node};
 use std::time::Duration;
+
+/// Sessions in memory from which on one that comes to rest does not wait there for long: about 15 KB each.
+pub const MANY_LIVE: usize = 200;
+
+/// How long it waits then: a client that makes a session, changes it and speaks to it finds it there.
+const REST_AMONG_MANY: Duration = Duration::from_millis(250);
 
 impl Session {
     /// Whether everything it knows is in the store, and nobody waits for it.
@@ -22,8 +28,11 @@ impl Session {
         if !self.is_quiescent() {
             self.idle = None;
         } else if self.idle.is_none() {
-            let wait = self.estate().config.load().settings.session.passivate_after_seconds.get();
-            self.idle = Some(ctx.after(Duration::from_secs(wait), SessionMsg::Idle));
+            let configured = self.estate().config.load().settings.session.passivate_after_seconds.get();
+            let wait = Duration::from_secs(configured);
+            let live = ctx.node().parent().as_deref().map_or(0, Node::child_count);
+            let wait = if live > MANY_LIVE { wait.min(REST_AMONG_MANY) } else { wait };
+            self.idle = Some(ctx.after(wait, SessionMsg::Idle));
         }
     }
 
