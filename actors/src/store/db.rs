@@ -244,6 +244,18 @@ impl Db {
         result
     }
 
+    /// Gives back the pages that connections not in use keep in memory: the system has them, too.
+    pub fn trim(&self) {
+        for connection in self.readers.iter().chain([&self.writer]) {
+            if let Some(slot) = connection.try_lock()
+                && let Some(conn) = &*slot
+                && let Err(e) = conn.execute_batch("PRAGMA shrink_memory")
+            {
+                tracing::warn!(target: "crabtree::store", "no memory was given back: {e}");
+            }
+        }
+    }
+
     /// Applies `ops` in order and commits once. An operation that fails undoes itself only; the answers stand
     /// in the order of `ops` and are true once this returns. `kill` is called at each
     /// of the store's kill points.

@@ -38,7 +38,7 @@ pub use usage::{DAY_MS, QUARTER_MS, RunUsage, UsageFilter, UsageRow, run_usage, 
 use crate::estate::{Estate, Part};
 use crate::tree::*;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Operations in one commit.
 const MAX_BATCH: usize = 256;
@@ -48,6 +48,9 @@ const RETRY_WRITE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// The database is read whole this long after it was opened: a start has better things to do.
 const CHECK_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How often memory that the database does not need is given back.
+const TRIM_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What a write comes back with.
 pub type Written = Result<WriteReply, StoreError>;
@@ -122,6 +125,7 @@ impl StoreActor {
         }
         if !db.is_memory() {
             ctx.detached(check_later(db.clone()));
+            ctx.detached(trim_regularly(Arc::downgrade(&db)));
         }
         self.estate.db.store(Some(db.clone()));
         self.estate.ready.done(Part::Store);
@@ -188,6 +192,16 @@ async fn check_later(db: Arc<Db>) {
         }
         Err(e) => tracing::warn!(target: "crabtree::store", "the database was not checked: {e}"),
     });
+}
+
+/// For as long as the database is open.
+async fn trim_regularly(db: Weak<Db>) {
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        let Some(db) = db.upgrade() else { return };
+        let trimmed = tokio::task::spawn_blocking(move || db.trim());
+        let _ = trimmed.await;
+    }
 }
 
 /// Runs `work` on a thread that may block; `inline` for an in-memory database (simulations), so that the

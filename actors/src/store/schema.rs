@@ -17,9 +17,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
-/// Page cache of one connection, of three. Small, for what is read again comes from the system's own cache, which it
-/// can take back.
-const CACHE_KIB: i64 = 256;
+/// Page cache of one connection, of three; given back when nobody reads.
+const CACHE_KIB: i64 = 512;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const WAL_LIMIT: i64 = 8 << 20;
 /// Statements kept prepared per connection: more than this folder has.
