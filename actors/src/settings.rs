@@ -5,6 +5,7 @@ mod access;
 mod agents;
 mod document;
 mod messages;
+mod models;
 mod queue;
 mod secret;
 mod session;
@@ -13,6 +14,7 @@ pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimi
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
+pub use models::{Api, ModelEntry, ModelsSettings, ProviderSettings};
 pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,8 @@ pub struct Settings {
     pub gateway: GatewaySettings,
     /// The agents and what they share.
     pub agents: AgentsSettings,
+    /// What agents can think with.
+    pub models: ModelsSettings,
     /// How conversations become sessions.
     pub session: SessionSettings,
     /// How messages are taken in.

@@ -6,7 +6,7 @@
 //! piece `at` (`mid`). With a `tool` the text comes a second later: there are no tools yet. It read 100 tokens and
 //! wrote as many as it sent pieces.
 
-use crabtree_actors::agents::{Chunk, Model, Prompt, Usage};
+use crabtree_actors::agents::{Chunk, Failure, Model, Prompt, Usage};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::HashMap;
@@ -34,7 +34,8 @@ impl Model for Mock {
         let told = directives(asked);
         let number = |name: &str| told.get(name).map(|value| value.parse::<usize>().unwrap());
         if let Some(status) = told.get("err") {
-            return stream::iter([Chunk::Failed(format!("LLM request failed (HTTP {status})."))]).boxed();
+            let failure = Failure::of_status(status.parse().unwrap(), "mock error");
+            return stream::iter([Chunk::Failed(failure)]).boxed();
         }
         let mut chunks: Vec<Chunk> = match told.get("text") {
             Some(text) => pieces(text, number("step").unwrap_or(text.len())).map(Chunk::Text).collect(),
@@ -90,5 +91,5 @@ async fn it_does_as_it_is_told() {
     assert_eq!(said("MOCK{text=NO_REPLY;step=6}", 9).await, [text("NO_REP"), text("LY"), end(2)]);
     assert_eq!(said("MOCK{n=9;cut=1}", 9).await, [text("tok0 ")]);
     assert_eq!(said("MOCK{n=9;hang=mid;at=1}", 1).await, [text("tok0 ")]);
-    assert!(matches!(&said("MOCK{err=500}", 9).await[..], [Chunk::Failed(why)] if why.contains("500")));
+    assert!(matches!(&said("MOCK{err=500}", 9).await[..], [Chunk::Failed(why)] if why.text.contains("500")));
 }

@@ -4,18 +4,22 @@
 //! **On crash** nothing is lost: the catalog is made from the configuration, and the last one stays
 //! published meanwhile.
 
+mod failure;
 mod model;
 mod offline;
+mod remote;
 
-pub use model::{Chunk, Model, Prompt, Said, Speaker, Usage};
+pub use failure::{Failure, Reason};
+pub use model::{Chunk, Model, ModelInfo, Prompt, Said, Speaker, Usage};
 pub use offline::Offline;
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
-use crate::settings::{AgentEntry, Settings};
+use crate::settings::{AgentEntry, ProviderSettings, Settings};
 use crate::tree::*;
 use crabtree_protocol::session_key::MAIN;
 use crabtree_protocol::{Event as Name, Scope};
+use remote::{Http, Remote};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -68,16 +72,19 @@ impl Agent {
 }
 
 impl Catalog {
-    /// Reads it out of the settings. There are the embedded model and those the embedding program `brought`; of
-    /// two with the same `provider/model` the brought one counts.
+    /// Reads it out of the settings. There are the embedded model, those of the providers, and those the embedding
+    /// program `brought`; of two with the same `provider/model` the brought one counts.
     pub fn new(settings: &Settings, brought: &[Arc<dyn Model>]) -> Self {
         let primary = &settings.agents.defaults.model.primary;
         let agent = |id: &str| Agent::new(id, settings.agents.entry(id), primary);
         let agents = settings.agent_ids().into_iter().map(agent).collect();
         let defaults = &settings.agents.defaults;
         let offline: Arc<dyn Model> = Arc::new(Offline);
-        let models = [&offline].into_iter().chain(brought);
-        let models = models.map(|model| (format!("{}/{}", model.provider(), model.id()), model.clone()));
+        let http = Http::default();
+        let providers = settings.models.providers.iter();
+        let remote = providers.flat_map(|(id, provider)| of_provider(id, provider, &http));
+        let models = [offline].into_iter().chain(remote).chain(brought.iter().cloned());
+        let models = models.map(|model| (format!("{}/{}", model.provider(), model.id()), model));
         Self {
             agents,
             primary: defaults.model.primary.clone(),
@@ -168,14 +175,15 @@ impl Catalog {
             .models
             .iter()
             .map(|(name, model)| {
+                let info = model.info();
                 json!({
                     "id": model.id(),
-                    "name": format!("{} ({})", model.id(), model.provider()),
+                    "name": info.name,
                     "provider": model.provider(),
-                    "contextWindow": CONTEXT_TOKENS,
-                    "local": true,
-                    "input": ["text"],
-                    "reasoning": false,
+                    "contextWindow": info.context_window,
+                    "local": info.local,
+                    "input": info.input,
+                    "reasoning": info.reasoning,
                     "tags": if *name == self.primary { vec!["default"] } else { vec![] },
                     "thinkingLevels": [{ "id": "off", "label": "off" }],
                     "thinkingDefault": "off",
@@ -184,6 +192,17 @@ impl Catalog {
             })
             .collect();
         json!({ "models": models })
+    }
+}
+
+/// A provider's models; none, and a warning, if it cannot be used.
+fn of_provider(id: &str, settings: &ProviderSettings, http: &Http) -> Vec<Arc<dyn Model>> {
+    match Remote::all(id, settings, http) {
+        Ok(models) => models.into_iter().map(|model| Arc::new(model) as Arc<dyn Model>).collect(),
+        Err(why) => {
+            tracing::warn!(target: "crabtree::agents", provider = id, "its models cannot be used: {why}");
+            Vec::new()
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a model is to the rest of the gateway.
 
+use super::failure::Failure;
 use crate::sessions::Insert;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,22 @@ pub enum Chunk {
     /// The answer is complete.
     End(Usage),
     /// There is no answer, or no more of it.
-    Failed(String),
+    Failed(Failure),
+}
+
+/// What people and clients are told of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Its name for people.
+    pub name: String,
+    /// How much it can keep in mind, in tokens.
+    pub context_window: u64,
+    /// What it reads: `text`, `image`.
+    pub input: Vec<String>,
+    /// Whether it can think before it answers.
+    pub reasoning: bool,
+    /// Whether it works on this machine.
+    pub local: bool,
 }
 
 /// A model that streams answers. Dropping the stream ends the work.
@@ -57,6 +73,16 @@ pub trait Model: Send + Sync {
     fn provider(&self) -> &str;
     /// Its own name.
     fn id(&self) -> &str;
+    /// What is told of it.
+    fn info(&self) -> ModelInfo {
+        ModelInfo {
+            name: format!("{} ({})", self.id(), self.provider()),
+            context_window: super::CONTEXT_TOKENS,
+            input: vec!["text".into()],
+            reasoning: false,
+            local: true,
+        }
+    }
     /// Answers.
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk>;
 }

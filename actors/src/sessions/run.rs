@@ -1,5 +1,6 @@
 //! **Owns** one turn of the agent: the model's stream and the text so far.
-//! **Hears** its own stream; **tells** its session what happens, and everything at once when asked to report.
+//! **Hears** its own stream; **tells** its session what happens, and everything at once when asked to report. What a
+//! provider's passing trouble spoils is asked again.
 //! **On crash** the text is lost: its session starts the input again, or gives it up after two attempts.
 //!
 //! It outlives a crash of its session. When the model has come to an end it waits: the session either settles
@@ -7,7 +8,7 @@
 
 use super::blocks::{BlockStream, Insert};
 use super::session::SessionMsg;
-use crate::agents::{Chunk, Prompt, Said, Speaker, Usage};
+use crate::agents::{Chunk, Failure, Prompt, Reason, Said, Speaker, Usage};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::store::{self, HistoryPage, MessageRow, Store};
@@ -15,6 +16,7 @@ use crate::tree::*;
 use crabtree_protocol::{RunId, SessionKey};
 use futures_util::StreamExt;
 use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -22,6 +24,31 @@ use tokio::time::Instant;
 
 /// Transcript rows the model is shown.
 const CONTEXT_ROWS: u32 = 50;
+
+/// How often a model is asked again after a passing failure (as recorded).
+pub const MAX_RETRIES: usize = 8;
+/// How long is waited before each of these, in milliseconds: from, to (as recorded).
+const WAITS: [(u64, u64); MAX_RETRIES] = [
+    (1_000, 1_500),
+    (1_100, 1_600),
+    (2_000, 3_000),
+    (6_000, 9_000),
+    (11_000, 19_000),
+    (24_000, 30_000),
+    (30_000, 30_000),
+    (30_000, 30_000),
+];
+
+/// A model is going to be asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Which time it is; the first is 1.
+    pub number: usize,
+    /// How long until then.
+    pub delay: Duration,
+    /// What went wrong.
+    pub reason: Reason,
+}
 
 /// What a run is started with.
 #[derive(Clone)]
@@ -73,6 +100,8 @@ pub enum RunMsg {
     Wrote(String),
     /// Something in the answer that is no text.
     Inserted(Insert),
+    /// There was no answer; the next attempt follows.
+    Retrying(Retry),
     /// The model has come to an end.
     Over(RunEnd),
     /// Something has joined the turn: this call of the model follows.
@@ -105,6 +134,8 @@ pub enum RunNews {
     Delta(String),
     /// Something else than text.
     Insert(Insert),
+    /// The model is going to be asked again; its next start voids the text.
+    Retrying(Retry),
     /// The end.
     Ended(RunEnd),
     /// Everything so far, for a reborn session.
@@ -145,6 +176,7 @@ impl Behavior for Run {
             RunMsg::Started => {
                 let (provider, model) = self.args.model.split_once('/').unwrap_or(("", &self.args.model));
                 self.model = Some((provider.into(), model.into()));
+                self.reply = BlockStream::default();
                 RunNews::Started { provider: provider.into(), model: model.into() }
             }
             RunMsg::Wrote(text) => {
@@ -155,6 +187,7 @@ impl Behavior for Run {
                 self.reply.insert(insert.clone());
                 RunNews::Insert(insert)
             }
+            RunMsg::Retrying(retry) => RunNews::Retrying(retry),
             RunMsg::Over(end) => {
                 self.args.estate.kill_points.reach(KillPoint::RunOver);
                 self.ended = Some(end.clone());
@@ -190,21 +223,47 @@ fn ask(ctx: &mut Ctx<RunMsg>, args: &RunArgs, step: usize, began: Instant) -> Ab
     ctx.task(limited, RunMsg::Over)
 }
 
-/// One call of the model: a lane, the conversation, the answer.
+/// One call of the model, and as many more as passing failures cost.
 async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
-    let Ok(_lane) = args.estate.lanes.clone().acquire_owned().await else {
-        return RunEnd::Failed("the gateway is shutting down".into());
-    };
+    let mut number = 0;
+    loop {
+        number += 1;
+        let failure = match attempt(&args, step, &me).await {
+            Ok(usage) => return RunEnd::Done(usage),
+            Err(failure) => failure,
+        };
+        if number > MAX_RETRIES || !failure.reason.passes() {
+            return RunEnd::Failed(failure.text);
+        }
+        let delay = wait_before(&args.run_id, number);
+        tracing::warn!(target: "crabtree::run", model = %args.model, reason = failure.reason.name(),
+            "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
+        let _ = me.send(RunMsg::Retrying(Retry { number, delay, reason: failure.reason }));
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Spread so that runs that failed together do not come back together; the same in each replay.
+fn wait_before(run_id: &RunId, number: usize) -> Duration {
+    let (from, to) = WAITS[number - 1];
+    let mut hasher = DefaultHasher::new();
+    (run_id, number).hash(&mut hasher);
+    Duration::from_millis(from + hasher.finish() % (to - from + 1))
+}
+
+/// One attempt: a lane, the conversation, the answer. Who waits for the next one holds no lane.
+async fn attempt(args: &RunArgs, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
+    let failed = |text: String| Failure::new(Reason::Unknown, text);
+    let lane = args.estate.lanes.clone().acquire_owned().await;
+    let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
     let Some(model) = args.estate.catalog.load().model(&args.model) else {
-        return RunEnd::Failed(format!(
+        return Err(failed(format!(
             "Unknown model: {}. Set agents.defaults.model to one that `models list` shows.",
             args.model
-        ));
+        )));
     };
-    let conversation = match conversation(&args, step).await {
-        Ok(conversation) => conversation,
-        Err(e) => return RunEnd::Failed(format!("the transcript could not be read: {e}")),
-    };
+    let read = conversation(args, step).await;
+    let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
     let _ = me.send(RunMsg::Started);
     args.estate.kill_points.reach(KillPoint::RunModel);
     let mut answer = model.answer(Prompt { conversation });
@@ -216,11 +275,11 @@ async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
             Chunk::Block(insert) => {
                 let _ = me.send(RunMsg::Inserted(insert));
             }
-            Chunk::End(usage) => return RunEnd::Done(usage),
-            Chunk::Failed(reason) => return RunEnd::Failed(reason),
+            Chunk::End(usage) => return Ok(usage),
+            Chunk::Failed(failure) => return Err(failure),
         }
     }
-    RunEnd::Failed("the model's answer broke off".into())
+    Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
 }
 
 /// What has been said, as the transcript has it: what is to be answered is its last part.

@@ -4,8 +4,8 @@
 mod ends;
 
 use super::blocks::BlockStream;
-use super::run::RunMsg;
-use crate::agents::Usage;
+use super::run::{MAX_RETRIES, Retry, RunMsg};
+use crate::agents::{Reason, Usage};
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
 use crate::tree::Slot;
@@ -217,12 +217,41 @@ impl Turn {
 
     /// Enters a phase of the preparation.
     pub fn phase(&mut self, phase: &str, now: i64) -> Vec<Event> {
+        self.status(json!({ "state": "status", "phase": phase }), json!({ "phase": phase }), now)
+    }
+
+    /// The model did not answer, and is asked again in a while.
+    pub fn retrying(&mut self, retry: &Retry, now: i64) -> Vec<Event> {
+        let (attempt, reason) = (retry.number + 1, retry.reason.name());
+        let mut chat = json!({ "state": "status", "phase": "starting_model" });
+        if retry.reason == Reason::RateLimit {
+            chat["retry"] = json!({ "attempt": attempt, "maxAttempts": MAX_RETRIES + 2, "reason": reason });
+        }
+        let seconds = retry.delay.as_secs_f64().ceil();
+        let message = format!(
+            "Provider temporarily unavailable. Retrying in {seconds}s ({}/{MAX_RETRIES}).",
+            retry.number
+        );
+        let run = json!({
+            "phase": "retrying",
+            "message": message,
+            "retryAttempt": retry.number,
+            "maxRetries": MAX_RETRIES,
+            "delayMs": retry.delay.as_millis() as u64,
+            "attempt": attempt,
+            "maxAttempts": MAX_RETRIES + 1,
+            "reason": reason,
+        });
+        self.status(chat, run, now)
+    }
+
+    fn status(&mut self, chat: Value, run: Value, now: i64) -> Vec<Event> {
         self.seq += 1;
         let mut events = Vec::new();
         if self.origin == Origin::Chat {
-            events.push(self.chat(json!({ "state": "status", "phase": phase })).droppable());
+            events.push(self.chat(chat).droppable());
         }
-        let status = self.agent_payload("run_status", json!({ "phase": phase }), now);
+        let status = self.agent_payload("run_status", run, now);
         events.push(Event::new(Name::Agent, Audience::Turn(self.key.clone()), &status).droppable());
         self.status = Some(status);
         events

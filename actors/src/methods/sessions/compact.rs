@@ -187,7 +187,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
                 Chunk::Block(_) => {}
                 Chunk::End(_) if text.trim().is_empty() => return Err("the model said nothing".to_owned()),
                 Chunk::End(_) => return Ok(text.trim().to_owned()),
-                Chunk::Failed(why) => return Err(why),
+                Chunk::Failed(failure) => return Err(failure.text),
             }
         }
         Err("the model's answer broke off".to_owned())

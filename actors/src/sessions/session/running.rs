@@ -226,6 +226,13 @@ impl Session {
             RunNews::Delta(_) | RunNews::Insert(_) if !active.in_step => {}
             RunNews::Insert(insert) => active.turn.lock().reply.insert(insert),
             RunNews::Delta(_) => {}
+            RunNews::Retrying(retry) => {
+                let mut turn = active.turn.lock();
+                let mut events = turn.flush(now);
+                events.extend(turn.retrying(&retry, now));
+                drop(turn);
+                self.publish(events);
+            }
             RunNews::Ended(end) if active.in_step => self.step_over(ctx, end),
             RunNews::Ended(_) => {}
             RunNews::Report { model, reply, ended } => {

@@ -1,0 +1,204 @@
+//! Models of providers: each way to speak to one, what becomes of its failures, and who never hears the key.
+
+mod server;
+
+use crate::client::Client;
+use crate::gateway::Embedded;
+use serde_json::{Value, json};
+use server::{Dialect, Provider, Reply};
+
+/// Enough that a test would notice it anywhere.
+const KEY: &str = "sk-never-shown-0123456789";
+
+/// A gateway whose agent thinks with the model `m` of this provider.
+async fn gateway(provider: &Provider) -> (Embedded, Client) {
+    let settings = json!({
+        "models": { "providers": { "mock": {
+            "baseUrl": provider.base_url(),
+            "apiKey": KEY,
+            "api": provider.dialect.name(),
+            "timeoutSeconds": 1,
+            "models": [{ "id": "m", "name": "Mock", "contextWindow": 5000, "maxTokens": 99, "reasoning": false }],
+        } } },
+        "agents": { "defaults": { "model": "mock/m" } },
+    });
+    let gateway = Embedded::with(settings).await;
+    let mut client = Client::admin(gateway.addr).await;
+    client.call("sessions.subscribe", json!({})).await;
+    (gateway, client)
+}
+
+async fn say(client: &mut Client, text: &str, run: &str) -> Value {
+    let said = json!({ "sessionKey": "main", "message": text, "idempotencyKey": run });
+    client.call("chat.send", said).await;
+    client.chat_end(run).await
+}
+
+fn text_of(message: &Value) -> &str {
+    message["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+/// The steps of asking again, as clients hear of them.
+fn retries(client: &Client) -> Vec<Value> {
+    let told = client.events.iter().map(|e| &e["payload"]);
+    let retrying = told.filter(|p| p["stream"] == "run_status" && p["data"]["phase"] == "retrying");
+    retrying.map(|p| p["data"].clone()).collect()
+}
+
+/// accepts: I10
+#[tokio::test]
+async fn every_dialect_streams_an_answer_and_tells_what_it_cost() {
+    for dialect in Dialect::ALL {
+        let provider = Provider::start(dialect, |_| Reply::text(&["Hel", "lo ", "there"])).await;
+        let (_gateway, mut client) = gateway(&provider).await;
+        let end = say(&mut client, "first", "k1").await;
+        assert_eq!(
+            (&end["state"], text_of(&end["message"])),
+            (&json!("final"), "Hello there"),
+            "{dialect:?}"
+        );
+        say(&mut client, "second", "k2").await;
+        let asked = provider.asked();
+        assert_eq!(asked.len(), 2, "{dialect:?}");
+        assert_eq!(asked[1].path, dialect.path(), "{dialect:?}");
+        let key = (dialect != Dialect::Ollama).then_some(KEY);
+        assert_eq!(asked[1].key.as_deref(), key, "{dialect:?}");
+        let body = asked[1].body.to_string();
+        let places = ["first", "Hello there", "second"].map(|said| body.find(said));
+        assert!(places.is_sorted() && places[0].is_some(), "{dialect:?}: {body}");
+        assert!(body.contains("99"), "the most it may write: {body}");
+        let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
+        let usage = &rows[3]["usage"];
+        assert_eq!((&usage["input"], &usage["output"]), (&json!(7), &json!(3)), "{dialect:?}: {usage}");
+        assert_eq!((&rows[3]["provider"], &rows[3]["model"]), (&json!("mock"), &json!("m")));
+    }
+}
+
+#[tokio::test]
+async fn its_models_are_listed_as_they_are_configured() {
+    let provider = Provider::start(Dialect::Completions, |_| Reply::text(&["x"])).await;
+    let (_gateway, mut client) = gateway(&provider).await;
+    let models = client.call("models.list", json!({})).await["models"].clone();
+    let model = models.as_array().unwrap().iter().find(|model| model["id"] == "m").unwrap().clone();
+    for (name, value) in [
+        ("provider", json!("mock")),
+        ("name", json!("Mock")),
+        ("contextWindow", json!(5000)),
+        ("tags", json!(["default"])),
+        ("local", json!(true)),
+    ] {
+        assert_eq!(model[name], value, "{name}");
+    }
+}
+
+/// Each failure that may pass: the first answer is spoilt, and the second is not.
+#[tokio::test]
+async fn what_a_passing_failure_spoils_is_asked_again_and_the_text_taken_back() {
+    type Case = (&'static str, fn() -> Reply, &'static str, bool);
+    let cases: [Case; 5] = [
+        ("error 500", || Reply::status(500, r#"{"error":{"message":"oops"}}"#), "server_error", false),
+        ("error 429", || Reply::status(429, r#"{"error":{"message":"slow down"}}"#), "rate_limit", false),
+        ("cut", || Reply::text(&["half an ", "ans"]).cut(), "timeout", true),
+        ("silence", || Reply::text(&["half an ", "ans"]).hang(), "timeout", true),
+        ("no JSON", || Reply::text(&["half an ", "ans"]).garbage(), "server_error", true),
+    ];
+    for (what, spoilt, reason, told) in cases {
+        let answers = move |number| if number == 0 { spoilt() } else { Reply::text(&["whole"]) };
+        let provider = Provider::start(Dialect::Completions, answers).await;
+        let (_gateway, mut client) = gateway(&provider).await;
+        let end = say(&mut client, "hello", "k1").await;
+        assert_eq!((&end["state"], text_of(&end["message"])), (&json!("final"), "whole"), "{what}");
+        let retries = retries(&client);
+        assert_eq!(retries.len(), 1, "{what}: {retries:?}");
+        let delay = retries[0]["delayMs"].as_u64().unwrap();
+        assert!((1_000..=1_500).contains(&delay), "{what}: {delay}");
+        let expected = json!({
+            "phase": "retrying",
+            "message": format!("Provider temporarily unavailable. Retrying in {}s (1/8).", delay.div_ceil(1_000)),
+            "retryAttempt": 1, "maxRetries": 8, "delayMs": delay, "attempt": 2, "maxAttempts": 9, "reason": reason,
+        });
+        assert_eq!(retries[0], expected, "{what}");
+        let replaced = client.events.iter().any(|e| e["event"] == "chat" && e["payload"]["replace"] == true);
+        assert_eq!(replaced, told, "{what}: text that was told is taken back, and only then");
+        let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
+        assert_eq!(rows.as_array().unwrap().len(), 2, "{what}: nothing of what failed stays");
+        assert_eq!(text_of(&rows[1]), "whole", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer_in_any_dialect() {
+    for dialect in Dialect::ALL {
+        let answers = |number| {
+            if number == 0 { Reply::text(&["half an ", "ans"]).cut() } else { Reply::text(&["whole"]) }
+        };
+        let provider = Provider::start(dialect, answers).await;
+        let (_gateway, mut client) = gateway(&provider).await;
+        let end = say(&mut client, "hello", "k1").await;
+        assert_eq!((&end["state"], text_of(&end["message"])), (&json!("final"), "whole"), "{dialect:?}");
+        assert_eq!(provider.asked().len(), 2, "{dialect:?}");
+    }
+}
+
+/// accepts: I10
+#[tokio::test]
+async fn what_does_not_pass_ends_the_run_at_once_in_words_that_help() {
+    let cases = [
+        (401, "authentication failed, HTTP 401"),
+        (400, "HTTP 400): the words of the provider"),
+        (404, "HTTP 404): the words of the provider"),
+    ];
+    for (status, words) in cases {
+        let body = r#"{"error":{"message":"the words of the provider"}}"#;
+        let provider = Provider::start(Dialect::Completions, move |_| Reply::status(status, body)).await;
+        let (_gateway, mut client) = gateway(&provider).await;
+        let end = say(&mut client, "hello", "k1").await;
+        assert_eq!(end["state"], "error", "{status}");
+        let why = end["errorMessage"].as_str().unwrap();
+        assert!(why.contains(words), "{status}: {why}");
+        assert_eq!((provider.asked().len(), retries(&client)), (1, vec![]), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_abort_ends_the_call_and_the_wait_for_the_next() {
+    let provider = Provider::start(Dialect::Completions, |_| Reply::status(500, "{}")).await;
+    let (_gateway, mut client) = gateway(&provider).await;
+    let said = json!({ "sessionKey": "main", "message": "hello", "idempotencyKey": "k1" });
+    client.call("chat.send", said).await;
+    client.event(|e| e["payload"]["data"]["phase"] == "retrying").await;
+    client.call("chat.abort", json!({ "sessionKey": "main" })).await;
+    assert_eq!(client.chat_end("k1").await["state"], "aborted");
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(provider.asked().len(), 1, "it is not asked again");
+}
+
+/// The key is in the request, and nowhere else.
+#[tokio::test]
+async fn the_key_is_never_shown() {
+    let provider = Provider::start(Dialect::Completions, |_| Reply::status(401, "{}")).await;
+    let (gateway, mut client) = gateway(&provider).await;
+    say(&mut client, "hello", "k1").await;
+    assert_eq!(provider.asked()[0].key.as_deref(), Some(KEY));
+    let mut told = vec![json!(client.events)];
+    for method in ["config.get", "models.list", "sessions.list", "status", "logs.tail", "system.actors"] {
+        told.push(client.call(method, json!({})).await);
+    }
+    for told in told {
+        assert!(!told.to_string().contains(KEY), "{told}");
+    }
+    drop(gateway);
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_used_is_left_out_and_the_gateway_starts() {
+    let settings = json!({ "models": { "providers": {
+        "aws": { "baseUrl": "http://127.0.0.1:1", "api": "bedrock-converse-stream", "models": [{ "id": "x" }] },
+        "unset": { "apiKey": "${CRABTREE_TEST_NOT_SET}", "baseUrl": "http://127.0.0.1:1", "models": [{ "id": "x" }] },
+    } } });
+    let gateway = Embedded::with(settings).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let models = client.call("models.list", json!({})).await["models"].clone();
+    assert_eq!(models.as_array().unwrap().len(), 1, "{models}");
+    assert_eq!(say(&mut client, "hello", "k1").await["state"], "final");
+}
