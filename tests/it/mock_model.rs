@@ -80,7 +80,11 @@ async fn it_does_as_it_is_told() {
     use crabtree_actors::agents::{Said, Speaker};
     let said = async |text: &str, take: usize| {
         let conversation = vec![Said { by: Speaker::User, text: text.into() }];
-        Mock("mock-1").answer(Prompt { conversation }).take(take).collect::<Vec<Chunk>>().await
+        Mock("mock-1")
+            .answer(Prompt { instructions: None, conversation })
+            .take(take)
+            .collect::<Vec<Chunk>>()
+            .await
     };
     let text = |text: &str| Chunk::Text(text.into());
     let end = |output| Chunk::End(Usage { input: 100, output });

@@ -91,6 +91,24 @@ async fn its_models_are_listed_as_they_are_configured() {
     }
 }
 
+#[tokio::test]
+async fn the_files_of_the_workspace_are_told_before_the_conversation() {
+    for (dialect, place) in [(Dialect::Completions, "/messages/0/content"), (Dialect::Anthropic, "/system")] {
+        let provider = Provider::start(dialect, |_| Reply::text(&["x"])).await;
+        let (gateway, mut client) = gateway(&provider).await;
+        let workspace = gateway.state.path().join("workspace");
+        std::fs::create_dir_all(&workspace).unwrap();
+        std::fs::write(workspace.join("SOUL.md"), "You love crabs.").unwrap();
+        say(&mut client, "hello", "k1").await;
+        std::fs::write(workspace.join("SOUL.md"), "You love trees.").unwrap();
+        say(&mut client, "hello", "k2").await;
+        for (asked, told) in provider.asked().iter().zip(["You love crabs.", "You love trees."]) {
+            let system = asked.body.pointer(place).unwrap().to_string();
+            assert!(system.contains(told) && system.contains("agent:main:main"), "{dialect:?}: {system}");
+        }
+    }
+}
+
 /// Each failure that may pass: the first answer is spoilt, and the second is not.
 #[tokio::test]
 async fn what_a_passing_failure_spoils_is_asked_again_and_the_text_taken_back() {

@@ -5,11 +5,13 @@
 //! published meanwhile.
 
 mod failure;
+mod instructions;
 mod model;
 mod offline;
 mod remote;
 
 pub use failure::{Failure, Reason};
+pub use instructions::Instructions;
 pub use model::{Chunk, Model, ModelInfo, Prompt, Said, Speaker, Usage};
 pub use offline::Offline;
 

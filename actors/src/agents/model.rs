@@ -1,6 +1,7 @@
 //! What a model is to the rest of the gateway.
 
 use super::failure::Failure;
+use super::instructions::Instructions;
 use crate::sessions::Insert;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub struct Said {
 /// What a model is asked.
 #[derive(Clone, Debug)]
 pub struct Prompt {
+    /// Who answers; nobody in particular without it.
+    pub instructions: Option<Instructions>,
     /// The conversation so far, oldest first; the last entry is to be answered.
     pub conversation: Vec<Said>,
 }

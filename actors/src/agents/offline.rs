@@ -59,7 +59,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn says_the_same_each_time_word_by_word() {
-        let prompt = Prompt { conversation: vec![Said { by: Speaker::User, text: "hello there".into() }] };
+        let prompt = Prompt {
+            instructions: None,
+            conversation: vec![Said { by: Speaker::User, text: "hello there".into() }],
+        };
         let chunks: Vec<Chunk> = Offline.answer(prompt.clone()).collect().await;
         let again: Vec<Chunk> = Offline.answer(prompt).collect().await;
         assert_eq!(chunks, again);

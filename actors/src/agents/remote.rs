@@ -156,7 +156,10 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
         Speaker::User => ChatMessage::user(said.text),
         Speaker::Assistant => ChatMessage::assistant(said.text),
     });
-    let request = ChatRequest::new(said.collect());
+    let mut request = ChatRequest::new(said.collect());
+    if let Some(instructions) = prompt.instructions {
+        request = request.with_system(instructions.text().await);
+    }
     let begun = timeout(asked.silence, client.exec_chat_stream(target, request, Some(&options))).await;
     let begun = begun.map_err(|_| Failure::silent(asked.silence))?.map_err(|e| Failure::of(&e))?;
     Ok(Answer { pieces: begun.stream, silence: asked.silence, says_why })

@@ -8,11 +8,12 @@
 
 use super::blocks::{BlockStream, Insert};
 use super::session::SessionMsg;
-use crate::agents::{Chunk, Failure, Prompt, Reason, Said, Speaker, Usage};
+use crate::agents::{Chunk, Failure, Instructions, Prompt, Reason, Said, Speaker, Usage};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::store::{self, HistoryPage, MessageRow, Store};
 use crate::tree::*;
+use crabtree_protocol::session_key::SessionMode;
 use crabtree_protocol::{RunId, SessionKey};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -266,7 +267,7 @@ async fn attempt(args: &RunArgs, step: usize, me: &Addr<RunMsg>) -> Result<Usage
     let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
     let _ = me.send(RunMsg::Started);
     args.estate.kill_points.reach(KillPoint::RunModel);
-    let mut answer = model.answer(Prompt { conversation });
+    let mut answer = model.answer(Prompt { instructions: Some(instructions(args)), conversation });
     while let Some(chunk) = answer.next().await {
         match chunk {
             Chunk::Text(text) => {
@@ -280,6 +281,18 @@ async fn attempt(args: &RunArgs, step: usize, me: &Addr<RunMsg>) -> Result<Usage
         }
     }
     Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
+}
+
+/// Who answers in this session.
+fn instructions(args: &RunArgs) -> Instructions {
+    let agent_id = args.key.agent_id();
+    Instructions {
+        name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
+        session: args.key.to_string(),
+        group: args.key.mode() == SessionMode::Group,
+        workspace: args.estate.config.load().workspace(agent_id),
+        agent_id: agent_id.to_owned(),
+    }
 }
 
 /// What has been said, as the transcript has it: what is to be answered is its last part.

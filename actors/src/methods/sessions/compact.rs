@@ -178,7 +178,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     let work = async {
         let lane = estate.lanes.clone().acquire_owned().await;
         let _lane = lane.map_err(|_| "the gateway is shutting down".to_owned())?;
-        let mut answer = found.answer(Prompt { conversation });
+        let mut answer = found.answer(Prompt { instructions: None, conversation });
         let mut text = String::new();
         while let Some(chunk) = answer.next().await {
             match chunk {
