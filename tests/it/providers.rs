@@ -178,6 +178,47 @@ async fn what_does_not_pass_ends_the_run_at_once_in_words_that_help() {
     }
 }
 
+/// accepts: I10
+#[tokio::test]
+async fn a_key_that_is_not_accepted_is_left_alone_by_all_sessions() {
+    let provider = Provider::start(Dialect::Completions, |_| Reply::status(401, "{}")).await;
+    let (_gateway, mut client) = gateway(&provider).await;
+    say(&mut client, "hello", "k1").await;
+    let said = json!({ "sessionKey": "other", "message": "hello", "idempotencyKey": "k2" });
+    client.call("chat.send", said).await;
+    let end = client.chat_end("k2").await;
+    let why = end["errorMessage"].as_str().unwrap();
+    assert!(why.contains("Check models.providers.mock.apiKey"), "{why}");
+    assert_eq!(provider.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn another_model_takes_the_place_of_one_that_fails() {
+    let broken = Provider::start(Dialect::Completions, |_| Reply::status(401, "{}")).await;
+    let other = Provider::start(Dialect::Anthropic, |_| Reply::text(&["I am", " here"])).await;
+    let of = |provider: &Provider| {
+        json!({
+            "baseUrl": provider.base_url(), "apiKey": KEY, "api": provider.dialect.name(), "models": [{ "id": "m" }],
+        })
+    };
+    let settings = json!({
+        "models": { "providers": { "first": of(&broken), "second": of(&other) } },
+        "agents": { "defaults": { "model": { "primary": "first/m", "fallbacks": ["second/m"] } } },
+    });
+    let gateway = Embedded::with(settings).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let end = say(&mut client, "hello", "k1").await;
+    assert_eq!((&end["state"], text_of(&end["message"])), (&json!("final"), "I am here"));
+    let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
+    assert_eq!((&rows[1]["provider"], &rows[1]["model"]), (&json!("second"), &json!("m")));
+    // Who chooses a model gets that one, or hears why not.
+    let chosen = json!({ "key": "chosen", "model": "first/m" });
+    client.call("sessions.create", chosen).await;
+    let said = json!({ "sessionKey": "chosen", "message": "hello", "idempotencyKey": "k2" });
+    client.call("chat.send", said).await;
+    assert_eq!(client.chat_end("k2").await["state"], "error");
+}
+
 #[tokio::test]
 async fn an_abort_ends_the_call_and_the_wait_for_the_next() {
     let provider = Provider::start(Dialect::Completions, |_| Reply::status(500, "{}")).await;

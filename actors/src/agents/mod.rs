@@ -17,7 +17,7 @@ pub use offline::Offline;
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
-use crate::settings::{AgentEntry, ProviderSettings, Settings};
+use crate::settings::{AgentEntry, ModelChoice, ProviderSettings, Settings};
 use crate::tree::*;
 use crabtree_protocol::session_key::MAIN;
 use crabtree_protocol::{Event as Name, Scope};
@@ -41,6 +41,8 @@ pub struct Agent {
     pub avatar: Option<String>,
     /// `provider/model` of its model.
     pub model: String,
+    /// The same of those that take its place when it fails, in their order.
+    pub fallbacks: Vec<String>,
 }
 
 /// The agents and models, as everybody reads them.
@@ -57,13 +59,14 @@ pub struct Catalog {
 }
 
 impl Agent {
-    fn new(id: &str, entry: Option<&AgentEntry>, primary: &str) -> Self {
+    fn new(id: &str, entry: Option<&AgentEntry>, shared: &ModelChoice) -> Self {
         let identity = entry.map(|entry| entry.identity.clone()).unwrap_or_default();
         let name = identity.name.or_else(|| entry.and_then(|entry| entry.name.clone()));
-        let model = entry.and_then(|entry| entry.model.as_ref()).map_or(primary, |model| &model.primary);
+        let choice = entry.and_then(|entry| entry.model.as_ref()).unwrap_or(shared).clone();
         let shown = |value: Option<String>| value.filter(|value| !value.is_empty());
         let (emoji, avatar) = (shown(identity.emoji), shown(identity.avatar));
-        Self { id: id.to_owned(), name, emoji, avatar, model: model.to_owned() }
+        let (model, fallbacks) = (choice.primary, choice.fallbacks);
+        Self { id: id.to_owned(), name, emoji, avatar, model, fallbacks }
     }
 
     /// How it appears, as rows show it.
@@ -77,8 +80,8 @@ impl Catalog {
     /// Reads it out of the settings. There are the embedded model, those of the providers, and those the embedding
     /// program `brought`; of two with the same `provider/model` the brought one counts.
     pub fn new(settings: &Settings, brought: &[Arc<dyn Model>]) -> Self {
-        let primary = &settings.agents.defaults.model.primary;
-        let agent = |id: &str| Agent::new(id, settings.agents.entry(id), primary);
+        let shared = &settings.agents.defaults.model;
+        let agent = |id: &str| Agent::new(id, settings.agents.entry(id), shared);
         let agents = settings.agent_ids().into_iter().map(agent).collect();
         let defaults = &settings.agents.defaults;
         let offline: Arc<dyn Model> = Arc::new(Offline);

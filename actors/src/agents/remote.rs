@@ -9,14 +9,17 @@ use genai::adapter::AdapterKind;
 use genai::chat::{ChatMessage, ChatOptions, ChatRequest, ChatStream, ChatStreamEvent};
 use genai::resolver::{AuthData, Endpoint};
 use genai::{Client, ModelIden, ServiceTarget};
+use parking_lot::Mutex;
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long a provider may be silent, before the first piece of an answer and between two: local models read a long
 /// conversation for minutes before they say anything.
 const SILENCE: Duration = Duration::from_secs(180);
+/// How long a provider that did not accept the key is left alone, by all sessions (as recorded).
+const COOLDOWN: Duration = Duration::from_secs(60);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -28,6 +31,8 @@ pub struct Remote {
     provider: String,
     entry: ModelEntry,
     asked: Asked,
+    /// Until when the provider is left alone.
+    cooling: Arc<Mutex<Option<Instant>>>,
 }
 
 /// All that a call needs.
@@ -55,9 +60,11 @@ impl Remote {
         });
         let key = key.transpose().map_err(|e| e.to_string())?;
         let (kind, endpoint) = spoken(api, &url);
+        let cooling = Arc::default();
         let model = |entry: &ModelEntry| Self {
             provider: id.to_owned(),
             entry: entry.clone(),
+            cooling: Arc::clone(&cooling),
             asked: Asked {
                 model: ModelIden::new(kind, entry.id.clone()),
                 endpoint: Endpoint::from_owned(endpoint.clone()),
@@ -92,6 +99,15 @@ impl Model for Remote {
     }
 
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
+        if self.cooling.lock().is_some_and(|until| until > Instant::now()) {
+            let text = format!(
+                "The API key of {} was not accepted a moment ago, and is not tried again for about a minute. Check \
+                 models.providers.{}.apiKey, or choose another model.",
+                self.provider, self.provider
+            );
+            return stream::iter([Chunk::Failed(Failure::new(Reason::Auth, text))]).boxed();
+        }
+        let cooling = self.cooling.clone();
         let begun = stream::once(begin(self.asked.clone(), prompt));
         begun
             .map(|begun| match begun {
@@ -99,6 +115,11 @@ impl Model for Remote {
                 Err(failure) => stream::iter([Chunk::Failed(failure)]).boxed(),
             })
             .flatten()
+            .inspect(move |chunk| {
+                if matches!(chunk, Chunk::Failed(Failure { reason: Reason::Auth, .. })) {
+                    *cooling.lock() = Some(Instant::now() + COOLDOWN);
+                }
+            })
             .boxed()
     }
 }

@@ -28,6 +28,8 @@ const CONTEXT_ROWS: u32 = 50;
 
 /// How often a model is asked again after a passing failure (as recorded).
 pub const MAX_RETRIES: usize = 8;
+/// The same while there is another model to take its place.
+const RETRIES_BEFORE_FALLBACK: usize = 2;
 /// How long is waited before each of these, in milliseconds: from, to (as recorded).
 const WAITS: [(u64, u64); MAX_RETRIES] = [
     (1_000, 1_500),
@@ -62,8 +64,8 @@ pub struct RunArgs {
     pub step: usize,
     /// Rows of the transcript that are to be answered, though something was said after them.
     pub again: Vec<String>,
-    /// `provider/model`.
-    pub model: String,
+    /// `provider/model`, and the same of those that take its place when it fails, in their order.
+    pub models: Vec<String>,
     /// How long it may take.
     pub timeout: Duration,
     /// What stands for the older part of the conversation.
@@ -95,8 +97,8 @@ impl Compacted {
 
 /// What a run hears.
 pub enum RunMsg {
-    /// It has a lane and a model.
-    Started,
+    /// It has a lane and this model.
+    Started(String),
     /// A piece of the answer.
     Wrote(String),
     /// Something in the answer that is no text.
@@ -174,8 +176,8 @@ impl Behavior for Run {
 
     fn handle(&mut self, ctx: &mut Ctx<RunMsg>, msg: RunMsg) -> Result<(), Fault> {
         let news = match msg {
-            RunMsg::Started => {
-                let (provider, model) = self.args.model.split_once('/').unwrap_or(("", &self.args.model));
+            RunMsg::Started(model) => {
+                let (provider, model) = model.split_once('/').unwrap_or(("", &model));
                 self.model = Some((provider.into(), model.into()));
                 self.reply = BlockStream::default();
                 RunNews::Started { provider: provider.into(), model: model.into() }
@@ -224,20 +226,43 @@ fn ask(ctx: &mut Ctx<RunMsg>, args: &RunArgs, step: usize, began: Instant) -> Ab
     ctx.task(limited, RunMsg::Over)
 }
 
-/// One call of the model, and as many more as passing failures cost.
+/// Asks the first model, and those after it when it fails for good.
 async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
+    let mut models = args.models.iter().peekable();
+    let mut failed = String::from("no model is configured");
+    while let Some(model) = models.next() {
+        let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
+        match persist(&args, model, step, &me, retries).await {
+            Ok(usage) => return RunEnd::Done(usage),
+            Err(failure) => failed = failure.text,
+        }
+        if let Some(next) = models.peek() {
+            tracing::warn!(target: "crabtree::run", %model, %next, "the model failed; the next one takes its place");
+        }
+    }
+    RunEnd::Failed(failed)
+}
+
+/// One call of a model, and as many more as passing failures cost.
+async fn persist(
+    args: &RunArgs,
+    model: &str,
+    step: usize,
+    me: &Addr<RunMsg>,
+    retries: usize,
+) -> Result<Usage, Failure> {
     let mut number = 0;
     loop {
         number += 1;
-        let failure = match attempt(&args, step, &me).await {
-            Ok(usage) => return RunEnd::Done(usage),
+        let failure = match attempt(args, model, step, me).await {
+            Ok(usage) => return Ok(usage),
             Err(failure) => failure,
         };
-        if number > MAX_RETRIES || !failure.reason.passes() {
-            return RunEnd::Failed(failure.text);
+        if number > retries || !failure.reason.passes() {
+            return Err(failure);
         }
         let delay = wait_before(&args.run_id, number);
-        tracing::warn!(target: "crabtree::run", model = %args.model, reason = failure.reason.name(),
+        tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
             "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
         let _ = me.send(RunMsg::Retrying(Retry { number, delay, reason: failure.reason }));
         tokio::time::sleep(delay).await;
@@ -253,19 +278,18 @@ fn wait_before(run_id: &RunId, number: usize) -> Duration {
 }
 
 /// One attempt: a lane, the conversation, the answer. Who waits for the next one holds no lane.
-async fn attempt(args: &RunArgs, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
+async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
     let failed = |text: String| Failure::new(Reason::Unknown, text);
     let lane = args.estate.lanes.clone().acquire_owned().await;
     let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
-    let Some(model) = args.estate.catalog.load().model(&args.model) else {
+    let Some(model) = args.estate.catalog.load().model(name) else {
         return Err(failed(format!(
-            "Unknown model: {}. Set agents.defaults.model to one that `models list` shows.",
-            args.model
+            "Unknown model: {name}. Set agents.defaults.model to one that `models list` shows."
         )));
     };
     let read = conversation(args, step).await;
     let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
-    let _ = me.send(RunMsg::Started);
+    let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let mut answer = model.answer(Prompt { instructions: Some(instructions(args)), conversation });
     while let Some(chunk) = answer.next().await {

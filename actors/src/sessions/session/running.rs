@@ -134,13 +134,17 @@ impl Session {
         let timeout = body.and_then(|b| b.get("timeoutMs")?.as_u64()).map(Duration::from_millis);
         let entry = self.record.as_ref().map(|record| &record.entry);
         let model = body.and_then(|b| b.get("model")?.as_str()).map(str::to_owned);
-        let of_session = || model_of(self.record.as_ref(), &catalog);
+        // Whoever chose a model wants that one.
+        let chosen = model.is_some() || entry.is_some_and(|entry| entry.get("modelOverride").is_some());
+        let agent = catalog.agent(self.args.key.agent_id()).filter(|_| !chosen);
+        let fallbacks = agent.map_or(&[][..], |agent| &agent.fallbacks);
+        let model = model.unwrap_or_else(|| model_of(self.record.as_ref(), &catalog));
         RunArgs {
             run_id: run_id.clone(),
             key: self.args.key.clone(),
             step,
             again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
-            model: model.unwrap_or_else(of_session),
+            models: [model].into_iter().chain(fallbacks.iter().cloned()).collect(),
             timeout: timeout.unwrap_or(catalog.timeout),
             compacted: entry.and_then(Compacted::of),
             estate: self.args.estate.clone(),
