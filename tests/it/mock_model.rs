@@ -1,8 +1,8 @@
 //! A model that does what it is told in the text it is to answer, as the one of the recordings did:
-//! `MOCK{n=tokens;d=delayMs;text=…;step=chars;err=status;hang=pre|mid;at=token;cut=token}`.
+//! `MOCK{n=tokens;d=delayMs;text=…;step=chars;err=status;hang=pre|mid;at=token;cut=token;reason=words}`.
 //!
 //! It says `tok0 tok1 … ` (5 tokens unless told otherwise), a token each `d` ms; or `text`, `step` characters at a
-//! time. `err` fails at once, `cut` breaks off after that many pieces, `hang` never begins (`pre`) or stops at
+//! time. Before that it thinks the words of `reason`, which stand with `_` between them. `err` fails at once, `cut` breaks off after that many pieces, `hang` never begins (`pre`) or stops at
 //! piece `at` (`mid`). With a `tool` the text comes a second later: there are no tools yet. It read 100 tokens and
 //! wrote as many as it sent pieces.
 
@@ -42,6 +42,9 @@ impl Model for Mock {
             None => (0..number("n").unwrap_or(5)).map(|k| Chunk::Text(format!("tok{k} "))).collect(),
         };
         let output = chunks.len() as u64;
+        if let Some(thought) = told.get("reason") {
+            chunks.splice(..0, thought.split('_').map(|word| Chunk::Thought(format!("{word} "))));
+        }
         let hang = told.get("hang").map(|at| if *at == "pre" { 0 } else { number("at").unwrap_or(1) });
         if let Some(at) = hang {
             chunks.truncate(at);

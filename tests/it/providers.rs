@@ -109,6 +109,35 @@ async fn the_files_of_the_workspace_are_told_before_the_conversation() {
     }
 }
 
+/// As recorded: a stream of its own, kept in the transcript, no part of the answer, and not read again by the model.
+#[tokio::test]
+async fn what_a_model_thinks_is_streamed_apart_from_its_answer() {
+    for dialect in [Dialect::Completions, Dialect::Ollama] {
+        let answers = |_| Reply::text(&["An ", "answer"]).after(&["I must ", "think "]);
+        let provider = Provider::start(dialect, answers).await;
+        let (_gateway, mut client) = gateway(&provider).await;
+        let end = say(&mut client, "hello", "k1").await;
+        assert_eq!(
+            end["message"]["content"],
+            json!([{ "type": "text", "text": "An answer" }]),
+            "{dialect:?}"
+        );
+        let thoughts = client.events.iter().map(|e| &e["payload"]).filter(|p| p["stream"] == "thinking");
+        let thoughts: Vec<&Value> = thoughts.map(|p| &p["data"]).collect();
+        assert_eq!(thoughts.last().unwrap()["text"], "I must think", "{dialect:?}");
+        let deltas: String = thoughts.iter().map(|data| data["delta"].as_str().unwrap()).collect();
+        assert_eq!(deltas, "I must think", "{dialect:?}");
+        let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
+        let kept = json!([
+            { "type": "thinking", "thinking": "I must think " }, { "type": "text", "text": "An answer" },
+        ]);
+        assert_eq!(rows[1]["content"], kept, "{dialect:?}");
+        say(&mut client, "again", "k2").await;
+        let asked = provider.asked()[1].body.to_string();
+        assert!(asked.contains("An answer") && !asked.contains("I must think"), "{asked}");
+    }
+}
+
 /// Each failure that may pass: the first answer is spoilt, and the second is not.
 #[tokio::test]
 async fn what_a_passing_failure_spoils_is_asked_again_and_the_text_taken_back() {

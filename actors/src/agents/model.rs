@@ -47,6 +47,8 @@ pub struct Usage {
 pub enum Chunk {
     /// More text.
     Text(String),
+    /// More of what the model thinks before it answers.
+    Thought(String),
     /// Something else than text.
     Block(Insert),
     /// The answer is complete.

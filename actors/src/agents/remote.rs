@@ -198,6 +198,9 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
             Ok(Some(Ok(ChatStreamEvent::Chunk(piece)))) => {
                 return Some((Chunk::Text(piece.content), Some(answer)));
             }
+            Ok(Some(Ok(ChatStreamEvent::ReasoningChunk(piece)))) => {
+                return Some((Chunk::Thought(piece.content), Some(answer)));
+            }
             Ok(Some(Ok(ChatStreamEvent::End(end))))
                 if answer.says_why && end.captured_stop_reason.is_none() =>
             {

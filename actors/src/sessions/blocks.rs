@@ -56,13 +56,15 @@ pub struct Block {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockStream {
     text: String,
+    /// What the model thought before its latest answer: kept in the transcript, and no part of the reply.
+    thought: String,
     /// With the place in the text before which they stand, in order.
     inserts: Vec<(usize, Insert)>,
 }
 
 impl From<&str> for BlockStream {
     fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), inserts: Vec::new() }
+        Self { text: text.to_owned(), ..Self::default() }
     }
 }
 
@@ -75,6 +77,21 @@ impl BlockStream {
     /// More text.
     pub fn write(&mut self, piece: &str) {
         self.text.push_str(piece);
+    }
+
+    /// More of what the model thinks.
+    pub fn think(&mut self, piece: &str) {
+        self.thought.push_str(piece);
+    }
+
+    /// What it thought before its latest answer.
+    pub fn thought(&self) -> &str {
+        &self.thought
+    }
+
+    /// Another answer begins.
+    pub fn forget_thought(&mut self) {
+        self.thought.clear();
     }
 
     /// Something else, behind what is there.
@@ -107,14 +124,16 @@ impl BlockStream {
         let later = self.inserts.iter().filter(|(place, _)| *place >= at);
         Self {
             text: self.text[at..].to_owned(),
+            thought: self.thought.clone(),
             inserts: later.map(|(place, insert)| (place - at, insert.clone())).collect(),
         }
     }
 
-    /// Puts another one behind it.
+    /// Puts another one behind it, with what was thought before that.
     pub fn append(&mut self, other: Self) {
         let at = self.text.len();
         self.text.push_str(&other.text);
+        self.thought = other.thought;
         self.inserts.extend(other.inserts.into_iter().map(|(place, insert)| (at + place, insert)));
     }
 
@@ -150,7 +169,7 @@ impl BlockStream {
     pub fn visible(&self) -> Vec<Value> {
         let content = match self.inserts.is_empty() {
             true => Vec::new(),
-            false => self.trimmed().content(),
+            false => self.trimmed().parts(),
         };
         if content.is_empty() {
             return vec![json!({ "type": "text", "text": self.text.trim_end() })];
@@ -158,8 +177,15 @@ impl BlockStream {
         content
     }
 
-    /// The `content` of a transcript row: text as one block wherever nothing interrupts it.
+    /// The `content` of a transcript row: what was thought, and then text as one block wherever nothing
+    /// interrupts it.
     pub fn content(&self) -> Vec<Value> {
+        let thought =
+            (!self.thought.is_empty()).then(|| json!({ "type": "thinking", "thinking": self.thought }));
+        thought.into_iter().chain(self.parts()).collect()
+    }
+
+    fn parts(&self) -> Vec<Value> {
         let mut content = Vec::new();
         for (text, insert) in self.runs() {
             if !text.is_empty() {

@@ -101,6 +101,8 @@ pub enum RunMsg {
     Started(String),
     /// A piece of the answer.
     Wrote(String),
+    /// A piece of what the model thinks.
+    Thought(String),
     /// Something in the answer that is no text.
     Inserted(Insert),
     /// There was no answer; the next attempt follows.
@@ -135,6 +137,8 @@ pub enum RunNews {
     },
     /// More text.
     Delta(String),
+    /// More of what the model thinks.
+    Thought(String),
     /// Something else than text.
     Insert(Insert),
     /// The model is going to be asked again; its next start voids the text.
@@ -185,6 +189,10 @@ impl Behavior for Run {
             RunMsg::Wrote(text) => {
                 self.reply.write(&text);
                 RunNews::Delta(text)
+            }
+            RunMsg::Thought(text) => {
+                self.reply.think(&text);
+                RunNews::Thought(text)
             }
             RunMsg::Inserted(insert) => {
                 self.reply.insert(insert.clone());
@@ -296,6 +304,9 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
         match chunk {
             Chunk::Text(text) => {
                 let _ = me.send(RunMsg::Wrote(text));
+            }
+            Chunk::Thought(text) => {
+                let _ = me.send(RunMsg::Thought(text));
             }
             Chunk::Block(insert) => {
                 let _ = me.send(RunMsg::Inserted(insert));

@@ -104,6 +104,8 @@ pub struct Turn {
     pub child: Arc<str>,
     seq: u64,
     told: usize,
+    /// How much of what the model thinks clients have been told.
+    told_thought: usize,
     /// The last event of its preparation.
     status: Option<Value>,
     /// Calls of the model, the running one counted.
@@ -134,6 +136,7 @@ impl Turn {
             child,
             seq: 0,
             told: 0,
+            told_thought: 0,
             status: None,
             step: 1,
             answer_at: 0,
@@ -268,11 +271,24 @@ impl Turn {
         self.agent("lifecycle", data, now)
     }
 
-    /// The text that has not been told yet, if there is any.
+    /// What is thought and has not been told yet.
+    fn flush_thought(&mut self, now: i64) -> Option<Event> {
+        let thought = self.reply.thought().trim_end();
+        let delta = thought.get(self.told_thought..).filter(|delta| !delta.is_empty())?;
+        let (data, item) =
+            (json!({ "text": thought, "delta": delta }), format!("{}:{}", self.run_id, self.step));
+        self.seq += 1;
+        let event = self.agent("thinking", data, now).adding(&format!("thinking {item}"), "delta", delta);
+        self.told_thought = thought.len();
+        Some(event.droppable())
+    }
+
+    /// The thoughts and the text that have not been told yet, if there are any.
     pub fn flush(&mut self, now: i64) -> Vec<Event> {
+        let thought = self.flush_thought(now);
         let seen = self.visible().len();
         if self.told >= seen {
-            return Vec::new();
+            return thought.into_iter().collect();
         }
         self.seq += 1;
         let text = self.reply.text();
@@ -285,12 +301,13 @@ impl Turn {
             self.agent("assistant", agent, now).adding(&format!("agent {item}"), "delta", more).droppable()
         });
         self.told = seen;
-        agent.into_iter().chain([chat]).collect()
+        thought.into_iter().chain(agent).chain([chat]).collect()
     }
 
     /// The step starts over: what was told of its answer is taken back.
     pub fn restart(&mut self, now: i64) -> Vec<Event> {
         self.reply.truncate(self.answer_at);
+        self.forget_thought();
         let seen = self.visible().len();
         if self.told <= seen {
             return Vec::new();
@@ -330,8 +347,14 @@ impl Turn {
         events
     }
 
+    fn forget_thought(&mut self) {
+        self.reply.forget_thought();
+        self.told_thought = 0;
+    }
+
     /// What follows stands below a blank line.
     fn pause(&mut self) {
+        self.forget_thought();
         self.reply.trim_end();
         if !self.reply.text().is_empty() {
             self.reply.write("\n\n");

@@ -74,6 +74,16 @@ impl Dialect {
         }
     }
 
+    /// A piece of what is thought before the answer, in the dialects of models at home.
+    fn thought(self, text: &str) -> String {
+        match self {
+            Self::Ollama => line(&json!({
+                "model": "m", "message": { "role": "assistant", "content": "", "thinking": text }, "done": false,
+            })),
+            _ => sse(None, &json!({ "choices": [{ "index": 0, "delta": { "reasoning_content": text } }] })),
+        }
+    }
+
     fn beginning(self) -> String {
         match self {
             Self::Anthropic => {
@@ -144,6 +154,7 @@ fn line(data: &Value) -> String {
 pub struct Reply {
     status: u16,
     body: String,
+    thoughts: Vec<String>,
     pieces: Vec<String>,
     ends: Ends,
 }
@@ -159,12 +170,17 @@ impl Reply {
     /// This text, in pieces.
     pub fn text(pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
-        Self { status: 200, body: String::new(), pieces, ends: Ends::Well }
+        Self { status: 200, body: String::new(), thoughts: vec![], pieces, ends: Ends::Well }
+    }
+
+    /// Thought of before.
+    pub fn after(self, thoughts: &[&str]) -> Self {
+        Self { thoughts: thoughts.iter().map(|thought| (*thought).to_owned()).collect(), ..self }
     }
 
     /// An error.
     pub fn status(status: u16, body: &str) -> Self {
-        Self { status, body: body.to_owned(), pieces: vec![], ends: Ends::Well }
+        Self { status, body: body.to_owned(), ..Self::text(&[]) }
     }
 
     /// The connection closes before the end.
@@ -264,7 +280,8 @@ async fn serve(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).await?;
-    let pieces = reply.pieces.iter().map(|text| dialect.piece(text));
+    let thoughts = reply.thoughts.iter().map(|text| dialect.thought(text));
+    let pieces = thoughts.chain(reply.pieces.iter().map(|text| dialect.piece(text)));
     for frame in [dialect.beginning()].into_iter().filter(|frame| !frame.is_empty()).chain(pieces) {
         chunk(&mut socket, &frame).await?;
     }

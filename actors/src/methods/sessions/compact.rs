@@ -184,7 +184,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
             match chunk {
                 Chunk::Text(_) if text.len() > MAX_CHARS => return Err("it became too long".to_owned()),
                 Chunk::Text(piece) => text.push_str(&piece),
-                Chunk::Block(_) => {}
+                Chunk::Block(_) | Chunk::Thought(_) => {}
                 Chunk::End(_) if text.trim().is_empty() => return Err("the model said nothing".to_owned()),
                 Chunk::End(_) => return Ok(text.trim().to_owned()),
                 Chunk::Failed(failure) => return Err(failure.text),

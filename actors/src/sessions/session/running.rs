@@ -220,16 +220,17 @@ impl Session {
                 self.publish(events);
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
-            RunNews::Delta(text) if active.in_step => {
-                active.turn.lock().reply.write(&text);
-                if active.pace.is_none() {
-                    self.pace(ctx, run_id);
-                }
-            }
             // What came before the report is part of it.
-            RunNews::Delta(_) | RunNews::Insert(_) if !active.in_step => {}
+            RunNews::Delta(_) | RunNews::Thought(_) | RunNews::Insert(_) if !active.in_step => {}
+            RunNews::Delta(text) => {
+                active.turn.lock().reply.write(&text);
+                self.pace_on(ctx, run_id);
+            }
+            RunNews::Thought(text) => {
+                active.turn.lock().reply.think(&text);
+                self.pace_on(ctx, run_id);
+            }
             RunNews::Insert(insert) => active.turn.lock().reply.insert(insert),
-            RunNews::Delta(_) => {}
             RunNews::Retrying(retry) => {
                 let mut turn = active.turn.lock();
                 let mut events = turn.flush(now);
@@ -250,6 +251,12 @@ impl Session {
                     None => self.pace(ctx, run_id),
                 }
             }
+        }
+    }
+
+    fn pace_on(&mut self, ctx: &mut Ctx<SessionMsg>, run_id: &RunId) {
+        if self.active.as_ref().is_some_and(|active| active.pace.is_none()) {
+            self.pace(ctx, run_id);
         }
     }
 
