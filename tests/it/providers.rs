@@ -80,6 +80,11 @@ async fn its_models_are_listed_as_they_are_configured() {
     let (_gateway, mut client) = gateway(&provider).await;
     let models = client.call("models.list", json!({})).await["models"].clone();
     let model = models.as_array().unwrap().iter().find(|model| model["id"] == "m").unwrap().clone();
+    let defaults = client.call("sessions.list", json!({})).await["defaults"].clone();
+    assert_eq!((&defaults["model"], &defaults["contextTokens"]), (&json!("m"), &json!(5000)));
+    let made = client.call("sessions.create", json!({ "key": "one" })).await;
+    let row = client.call("sessions.describe", json!({ "key": made["key"] })).await["session"].clone();
+    assert_eq!(row["contextTokens"], 5000);
     for (name, value) in [
         ("provider", json!("mock")),
         ("name", json!("Mock")),

@@ -114,6 +114,12 @@ impl Catalog {
         self.models.get(name).cloned()
     }
 
+    /// How much a model, `provider/model`, can keep in mind, in tokens; of one that is not known what the embedded
+    /// one can.
+    pub fn context_window(&self, name: &str) -> u64 {
+        self.models.get(name).map_or(CONTEXT_TOKENS, |model| model.context_window())
+    }
+
     /// `provider/model` that an agent uses unless a session or a message says otherwise.
     pub fn model_of(&self, agent_id: &str) -> &str {
         self.agent(agent_id).map_or(&self.primary, |agent| &agent.model)
@@ -185,7 +191,7 @@ impl Catalog {
                     "id": model.id(),
                     "name": info.name,
                     "provider": model.provider(),
-                    "contextWindow": info.context_window,
+                    "contextWindow": model.context_window(),
                     "local": info.local,
                     "input": info.input,
                     "reasoning": info.reasoning,

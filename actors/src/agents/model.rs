@@ -62,8 +62,6 @@ pub enum Chunk {
 pub struct ModelInfo {
     /// Its name for people.
     pub name: String,
-    /// How much it can keep in mind, in tokens.
-    pub context_window: u64,
     /// What it reads: `text`, `image`.
     pub input: Vec<String>,
     /// Whether it can think before it answers.
@@ -78,11 +76,14 @@ pub trait Model: Send + Sync {
     fn provider(&self) -> &str;
     /// Its own name.
     fn id(&self) -> &str;
-    /// What is told of it.
+    /// How much it can keep in mind, in tokens.
+    fn context_window(&self) -> u64 {
+        super::CONTEXT_TOKENS
+    }
+    /// What else is told of it.
     fn info(&self) -> ModelInfo {
         ModelInfo {
             name: format!("{} ({})", self.id(), self.provider()),
-            context_window: super::CONTEXT_TOKENS,
             input: vec!["text".into()],
             reasoning: false,
             local: true,

@@ -88,10 +88,13 @@ impl Model for Remote {
         &self.entry.id
     }
 
+    fn context_window(&self) -> u64 {
+        self.entry.context_window
+    }
+
     fn info(&self) -> ModelInfo {
         ModelInfo {
             name: self.entry.name.clone().unwrap_or_else(|| self.entry.id.clone()),
-            context_window: self.entry.context_window,
             input: self.entry.input.clone(),
             reasoning: self.entry.reasoning,
             local: self.asked.local,

@@ -58,7 +58,7 @@ fn status_of(estate: &Estate, counts: Counts, waiting: &[String]) -> Value {
         "sessions": {
             "paths": [],
             "count": counts.sessions,
-            "defaults": { "model": catalog.primary, "contextTokens": crate::agents::CONTEXT_TOKENS },
+            "defaults": { "model": catalog.primary, "contextTokens": catalog.context_window(&catalog.primary) },
             "recent": [],
             "byAgent": by_agent,
         },

@@ -1,7 +1,7 @@
 //! How sessions and transcript rows look on the wire.
 
 use super::turn::merge;
-use crate::agents::{CONTEXT_TOKENS, Catalog, agent_runtime};
+use crate::agents::{Catalog, agent_runtime};
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::settings::{QueueOverrides, QueueSettings};
@@ -64,7 +64,7 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
         "modelOverrideSource": text("modelOverride").and(text("modelOverrideSource")),
         "runtimeSelectionLocked": false,
         "agentRuntime": agent_runtime(),
-        "contextTokens": CONTEXT_TOKENS,
+        "contextTokens": catalog.context_window(&format!("{provider}/{model}")),
         "snapshotAt": now,
         "hasActiveRun": active.is_some(),
         "sharingRole": "admin",

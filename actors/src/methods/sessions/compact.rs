@@ -1,6 +1,6 @@
 //! Compaction: a summary of a model's making in place of a session's older turns, or only its last rows kept.
 
-use crate::agents::{CONTEXT_TOKENS, Chunk, Prompt, Said, Speaker};
+use crate::agents::{Chunk, Prompt, Said, Speaker};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
@@ -25,8 +25,6 @@ const MAX_ROWS: u32 = 1_000;
 const KEPT_TURNS: usize = 2;
 /// Characters a token stands for, where none were counted.
 const TOKEN_CHARS: usize = 4;
-/// Characters of the conversation that the model is shown, the newest: half of what it can read.
-const MAX_CHARS: usize = CONTEXT_TOKENS as usize / 2 * TOKEN_CHARS;
 
 /// What the model is told to do.
 const TASK: &str = "Sum up the conversation above, so that it can go on without its older part. Keep what was \
@@ -165,7 +163,9 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     let found = estate.catalog.load().model(model);
     let found =
         found.ok_or_else(|| format!("the model {model} is not known; choose another for the session"))?;
-    let mut room = MAX_CHARS;
+    // The newest part of the conversation, in half of what the model can keep in mind.
+    let most = usize::try_from(found.context_window() / 2).unwrap_or(usize::MAX).saturating_mul(TOKEN_CHARS);
+    let mut room = most;
     let fits = |said: &Said| {
         let fits = said.text.len() <= room;
         room = room.saturating_sub(said.text.len());
@@ -182,7 +182,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
         let mut text = String::new();
         while let Some(chunk) = answer.next().await {
             match chunk {
-                Chunk::Text(_) if text.len() > MAX_CHARS => return Err("it became too long".to_owned()),
+                Chunk::Text(_) if text.len() > most => return Err("it became too long".to_owned()),
                 Chunk::Text(piece) => text.push_str(&piece),
                 Chunk::Block(_) | Chunk::Thought(_) => {}
                 Chunk::End(_) if text.trim().is_empty() => return Err("the model said nothing".to_owned()),

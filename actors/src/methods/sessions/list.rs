@@ -1,6 +1,6 @@
 //! `sessions.list`, and the list `sessions.subscribe` begins with.
 
-use crate::agents::{CONTEXT_TOKENS, agent_runtime};
+use crate::agents::agent_runtime;
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::methods::{Call, store_refusal};
@@ -175,7 +175,7 @@ pub fn defaults(estate: &Estate) -> Value {
     json!({
         "modelProvider": provider,
         "model": model,
-        "contextTokens": CONTEXT_TOKENS,
+        "contextTokens": catalog.context_window(&catalog.primary),
         "agentRuntime": agent_runtime(),
         "thinkingLevels": [{ "id": "off", "label": "off" }],
         "thinkingOptions": ["off"],
