@@ -30,6 +30,7 @@ pub(super) type Http = Arc<OnceLock<Client>>;
 pub struct Remote {
     provider: String,
     entry: ModelEntry,
+    local: bool,
     asked: Asked,
     /// Until when the provider is left alone.
     cooling: Arc<Mutex<Option<Instant>>>,
@@ -41,7 +42,6 @@ struct Asked {
     model: ModelIden,
     endpoint: Endpoint,
     key: Option<Secret>,
-    local: bool,
     max_tokens: Option<u32>,
     silence: Duration,
     http: Http,
@@ -64,12 +64,12 @@ impl Remote {
         let model = |entry: &ModelEntry| Self {
             provider: id.to_owned(),
             entry: entry.clone(),
+            local: is_local(&url),
             cooling: Arc::clone(&cooling),
             asked: Asked {
                 model: ModelIden::new(kind, entry.id.clone()),
                 endpoint: Endpoint::from_owned(endpoint.clone()),
                 key: key.clone(),
-                local: is_local(&url),
                 max_tokens: entry.max_tokens,
                 silence: settings.timeout_seconds.map_or(SILENCE, Duration::from_secs),
                 http: http.clone(),
@@ -97,7 +97,7 @@ impl Model for Remote {
             name: self.entry.name.clone().unwrap_or_else(|| self.entry.id.clone()),
             input: self.entry.input.clone(),
             reasoning: self.entry.reasoning,
-            local: self.asked.local,
+            local: self.local,
         }
     }
 
@@ -159,8 +159,9 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
     let client = match asked.http.get() {
         Some(client) => client,
         None => {
-            let made =
-                http_client().map_err(|e| Failure::new(Reason::Unknown, format!("no HTTP client: {e}")))?;
+            // Reading the machine's certificates takes a while.
+            let made = tokio::task::spawn_blocking(http_client).await.unwrap_or_else(|e| Err(e.to_string()));
+            let made = made.map_err(|e| Failure::new(Reason::Unknown, format!("no HTTP client: {e}")))?;
             asked.http.get_or_init(|| made)
         }
     };
@@ -223,17 +224,19 @@ fn used(usage: Option<genai::chat::Usage>) -> Usage {
 }
 
 /// With the certificates the machine trusts, and a crypto provider of its own: nothing of the process is touched.
-fn http_client() -> Result<Client, Box<dyn std::error::Error>> {
+fn http_client() -> Result<Client, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(|e| e.to_string())?
         .with_no_client_auth();
     // No redirects: a key goes nowhere else than where it was meant to.
     let http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
-        .build()?;
-    Ok(Client::builder().with_reqwest(http).build()?)
+        .build()
+        .map_err(|e| e.to_string())?;
+    Client::builder().with_reqwest(http).build().map_err(|e| e.to_string())
 }
