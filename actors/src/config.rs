@@ -206,5 +206,17 @@ impl Config {
     }
 }
 
-/// The top-level sections that are watched for changes.
-const SECTIONS: [&str; 6] = ["gateway", "agents", "session", "messages", "store", "logging"];
+/// The top-level sections that are watched for changes: all that are read.
+const SECTIONS: [&str; 7] = ["gateway", "agents", "models", "session", "messages", "store", "logging"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_is_watched() {
+        let settings = serde_json::to_value(crate::settings::Settings::default()).unwrap();
+        let sections: Vec<_> = settings.as_object().unwrap().keys().collect();
+        assert_eq!(sections, SECTIONS);
+    }
+}

@@ -116,7 +116,10 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Broadcast>("broadcast", Permanent, estate.clone(), &w.broadcast), &[]),
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
-        (ChildSpec::new::<Agents>("agents", Permanent, estate.clone(), &w.agents), &["agents", "session"]),
+        (
+            ChildSpec::new::<Agents>("agents", Permanent, estate.clone(), &w.agents),
+            &["agents", "models", "session"],
+        ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),

@@ -32,6 +32,21 @@ async fn a_change_of_the_file_restarts_just_the_child_that_depends_on_it() {
     assert!(config["warnings"].to_string().contains("unheardOf"), "{config}");
 }
 
+/// accepts: K6
+#[tokio::test]
+async fn a_provider_that_is_added_is_there_at_once() {
+    let gateway = Embedded::start().await;
+    let mut client = Client::admin(gateway.addr).await;
+    let provider = json!({ "baseUrl": "http://127.0.0.1:1", "models": [{ "id": "m" }] });
+    let config = json!({ "models": { "providers": { "home": provider } }, "gateway": { "chaos": { "enabled": true } } });
+    std::fs::write(gateway.state.path().join("openclaw.json"), config.to_string()).unwrap();
+    gateway.gateway.reload();
+    client.event(|e| e["payload"]["path"] == "gateway/agents" && e["payload"]["state"] == "running").await;
+    let models = client.call("models.list", json!({})).await["models"].clone();
+    assert!(models.as_array().unwrap().iter().any(|model| model["provider"] == "home"), "{models}");
+    assert_eq!(restarts(&mut client).await, [("agents".to_owned(), 1)]);
+}
+
 /// Models that the embedding program brings are there after the catalog was made anew, too.
 /// accepts: K6
 #[tokio::test]

@@ -13,7 +13,7 @@ mod session;
 mod turn;
 
 pub use blocks::{Block, BlockStream, BlockType, Insert};
-pub use outcome::{Outcome, Status};
+pub use outcome::{Outcome, Status, gateway_message};
 pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};
 pub use rows::{message_row, model_of, session_row};

@@ -42,6 +42,20 @@ fn row(turn: &Turn, content: Vec<Value>, usage: Usage, stop_reason: &str, now: i
     }
 }
 
+/// The content of a row in which the gateway itself answers.
+pub fn gateway_message(text: &str, now: i64) -> Value {
+    json!({
+        "role": "assistant",
+        "content": [{ "type": "text", "text": text }],
+        "timestamp": now,
+        "stopReason": "stop",
+        "usage": usage_json(Usage::default()),
+        "api": "crabtree",
+        "provider": "crabtree",
+        "model": "gateway-injected",
+    })
+}
+
 /// Tokens in the recorded shape.
 fn usage_json(Usage { input, output }: Usage) -> Value {
     json!({

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 const CONTEXT_ROWS: u32 = 50;
 
 /// How often a model is asked again after a passing failure (as recorded).
-pub const MAX_RETRIES: usize = 8;
+const MAX_RETRIES: usize = 8;
 /// The same while there is another model to take its place.
 const RETRIES_BEFORE_FALLBACK: usize = 2;
 /// How long is waited before each of these, in milliseconds: from, to (as recorded).
@@ -47,6 +47,8 @@ const WAITS: [(u64, u64); MAX_RETRIES] = [
 pub struct Retry {
     /// Which time it is; the first is 1.
     pub number: usize,
+    /// How often at most.
+    pub most: usize,
     /// How long until then.
     pub delay: Duration,
     /// What went wrong.
@@ -272,7 +274,7 @@ async fn persist(
         let delay = wait_before(&args.run_id, number);
         tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
             "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
-        let _ = me.send(RunMsg::Retrying(Retry { number, delay, reason: failure.reason }));
+        let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, reason: failure.reason }));
         tokio::time::sleep(delay).await;
     }
 }

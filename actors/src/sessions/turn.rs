@@ -4,7 +4,7 @@
 mod ends;
 
 use super::blocks::BlockStream;
-use super::run::{MAX_RETRIES, Retry, RunMsg};
+use super::run::{Retry, RunMsg};
 use crate::agents::{Reason, Usage};
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
@@ -225,24 +225,22 @@ impl Turn {
 
     /// The model did not answer, and is asked again in a while.
     pub fn retrying(&mut self, retry: &Retry, now: i64) -> Vec<Event> {
-        let (attempt, reason) = (retry.number + 1, retry.reason.name());
+        let Retry { number, most, .. } = *retry;
+        let (attempt, reason) = (number + 1, retry.reason.name());
         let mut chat = json!({ "state": "status", "phase": "starting_model" });
         if retry.reason == Reason::RateLimit {
-            chat["retry"] = json!({ "attempt": attempt, "maxAttempts": MAX_RETRIES + 2, "reason": reason });
+            chat["retry"] = json!({ "attempt": attempt, "maxAttempts": most + 2, "reason": reason });
         }
         let seconds = retry.delay.as_secs_f64().ceil();
-        let message = format!(
-            "Provider temporarily unavailable. Retrying in {seconds}s ({}/{MAX_RETRIES}).",
-            retry.number
-        );
+        let message = format!("Provider temporarily unavailable. Retrying in {seconds}s ({number}/{most}).");
         let run = json!({
             "phase": "retrying",
             "message": message,
-            "retryAttempt": retry.number,
-            "maxRetries": MAX_RETRIES,
+            "retryAttempt": number,
+            "maxRetries": most,
             "delayMs": retry.delay.as_millis() as u64,
             "attempt": attempt,
-            "maxAttempts": MAX_RETRIES + 1,
+            "maxAttempts": most + 1,
             "reason": reason,
         });
         self.status(chat, run, now)

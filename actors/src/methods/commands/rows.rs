@@ -3,7 +3,7 @@
 use super::Command;
 use crate::agents::Usage;
 use crate::conns::Conn;
-use crate::sessions::{Outcome, Status};
+use crate::sessions::{Outcome, Status, gateway_message};
 use crate::store::{self, MessageRow, NewMessage};
 use crabtree_protocol::{RunId, SessionKey};
 use serde_json::{Value, json};
@@ -53,22 +53,10 @@ impl Typed {
     }
 
     pub(super) fn answer(&self, text: &str, now: i64) -> NewMessage {
-        let message = json!({
-            "role": "assistant",
-            "content": [{ "type": "text", "text": text }],
-            "timestamp": now,
-            "stopReason": "stop",
-            "usage": {
-                "input": 0, "output": 0, "totalTokens": 0, "cacheRead": 0, "cacheWrite": 0,
-                "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
-            },
-            "api": "crabtree",
-            "provider": "crabtree",
-            "model": "gateway-injected",
-            "idempotencyKey": self.run_id,
-            "excludeFromContext": true,
-            "__openclaw": { "contextFreeCommand": true },
-        });
+        let mut message = gateway_message(text, now);
+        message["idempotencyKey"] = json!(self.run_id);
+        message["excludeFromContext"] = json!(true);
+        message["__openclaw"] = json!({ "contextFreeCommand": true });
         self.row("assistant", self.run_id.to_string(), message, now)
     }
 

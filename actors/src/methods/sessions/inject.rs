@@ -3,12 +3,12 @@
 use crate::connection::ConnectionMsg;
 use crate::event::{Audience, Event};
 use crate::methods::Call;
-use crate::sessions::{Told, change};
+use crate::sessions::{Told, change, gateway_message};
 use crate::store::{NewMessage, SessionRecord, SessionUpdate, WriteOp};
 use crate::tree::Ctx;
 use crabtree_protocol::params::session_reads::{InjectParams, Injected};
 use crabtree_protocol::{Event as Name, Refusal};
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 pub(in crate::methods) fn answer(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
@@ -25,7 +25,7 @@ pub(in crate::methods) fn answer(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     ctx.detached(async move {
         let estate = &wiring.store.estate;
         let id = Uuid::new_v4().to_string();
-        let row = injected(&text, estate.clock.now_ms());
+        let row = gateway_message(&text, estate.clock.now_ms());
         let (name, of, said) = (key.to_string(), id.clone(), row.clone());
         let make = move |record: Option<&SessionRecord>, now| {
             record.ok_or_else(Refusal::no_session)?;
@@ -57,20 +57,4 @@ pub(in crate::methods) fn answer(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
             Injected { ok: true, message_id: id }
         }));
     });
-}
-
-fn injected(text: &str, now: i64) -> Value {
-    json!({
-        "role": "assistant",
-        "content": [{ "type": "text", "text": text }],
-        "timestamp": now,
-        "stopReason": "stop",
-        "usage": {
-            "input": 0, "output": 0, "totalTokens": 0, "cacheRead": 0, "cacheWrite": 0,
-            "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
-        },
-        "api": "crabtree",
-        "provider": "crabtree",
-        "model": "gateway-injected",
-    })
 }
