@@ -32,4 +32,5 @@ pub mod scheduler;
 pub mod sessions;
 pub mod settings;
 pub mod store;
+pub mod tools;
 pub mod tree;

@@ -9,6 +9,7 @@ mod models;
 mod queue;
 mod secret;
 mod session;
+mod tools;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
@@ -19,6 +20,10 @@ pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
+pub use tools::{
+    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, ToolProfile, ToolsSettings, WebFetchSettings,
+    WebSettings,
+};
 
 /// The settings this version reads. Everything has a default.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,8 @@ pub struct Settings {
     pub agents: AgentsSettings,
     /// What agents can think with.
     pub models: ModelsSettings,
+    /// What agents may use.
+    pub tools: ToolsSettings,
     /// How conversations become sessions.
     pub session: SessionSettings,
     /// How messages are taken in.

@@ -1,0 +1,126 @@
+//! `tools`: what agents may use.
+
+use serde::{Deserialize, Serialize};
+
+/// `tools`: what agents may use. A tool is named by its name, its group (`group:fs`) or `*`; `deny` wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ToolsSettings {
+    /// What there is to begin with.
+    pub profile: ToolProfile,
+    /// Only these of it, if any are named.
+    pub allow: Vec<String>,
+    /// These besides.
+    pub also_allow: Vec<String>,
+    /// None of these.
+    pub deny: Vec<String>,
+    /// How commands are run.
+    pub exec: ExecSettings,
+    /// How the web is read.
+    pub web: WebSettings,
+}
+
+/// A selection of tools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolProfile {
+    /// Next to nothing.
+    Minimal,
+    /// Files, commands, the web, memory and sessions.
+    Coding,
+    /// Messages and sessions.
+    Messaging,
+    /// Everything.
+    #[default]
+    Full,
+}
+
+/// `tools.exec`: how commands are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExecSettings {
+    /// Which commands may run at all.
+    pub security: ExecSecurity,
+    /// When a person is asked.
+    pub ask: ExecAsk,
+    /// How long a command may take, unless a call says otherwise.
+    pub timeout_sec: u64,
+    /// Runs commands in a container of their own.
+    pub sandbox: ExecSandbox,
+}
+
+impl Default for ExecSettings {
+    fn default() -> Self {
+        Self {
+            security: ExecSecurity::default(),
+            ask: ExecAsk::default(),
+            timeout_sec: 1_800,
+            sandbox: ExecSandbox::default(),
+        }
+    }
+}
+
+/// Which commands may run at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecSecurity {
+    /// None.
+    Deny,
+    /// Those of the allowlist, and those a person agrees to.
+    Allowlist,
+    /// All.
+    #[default]
+    Full,
+}
+
+/// When a person is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecAsk {
+    /// Never.
+    #[default]
+    Off,
+    /// When the allowlist has no entry for it.
+    OnMiss,
+    /// Always.
+    Always,
+}
+
+/// What keeps a command from the rest of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecSandbox {
+    /// Nothing: it may do what the gateway's user may.
+    #[default]
+    Off,
+    /// bubblewrap: the workspace can be written, the rest of the machine only read, and there is no network.
+    Bwrap,
+}
+
+/// `tools.web`: how the web is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebSettings {
+    /// `tools.web.fetch`.
+    pub fetch: WebFetchSettings,
+}
+
+/// `tools.web.fetch`: how pages are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WebFetchSettings {
+    /// Whether they are.
+    pub enabled: bool,
+    /// How much text of a page is given, characters.
+    pub max_chars: usize,
+    /// How long a page may take.
+    pub timeout_seconds: u64,
+    /// How often a page may point to another.
+    pub max_redirects: usize,
+}
+
+impl Default for WebFetchSettings {
+    fn default() -> Self {
+        Self { enabled: true, max_chars: 50_000, timeout_seconds: 30, max_redirects: 3 }
+    }
+}

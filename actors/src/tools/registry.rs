@@ -1,0 +1,102 @@
+//! Which tools there are, and the gates before each call.
+
+use super::{Call, Permission, Tool, ToolResult};
+use jsonschema::Validator;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+use tokio::time::timeout;
+
+/// How much of a result a model is given, bytes.
+pub const MAX_RESULT: usize = 64 * 1024;
+
+/// See the module. Cheap to clone with a tool more or less: it is published as a whole.
+#[derive(Clone, Default)]
+pub struct Registry {
+    tools: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    tool: Arc<dyn Tool>,
+    /// Made of the schema at the first call; an error if it is none.
+    validator: Arc<OnceLock<Result<Validator, String>>>,
+}
+
+impl Registry {
+    /// These tools; of two with the same name the later one counts.
+    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        let entry =
+            |tool: Arc<dyn Tool>| (tool.definition().name.clone(), Entry { tool, validator: Arc::default() });
+        Self { tools: tools.into_iter().map(entry).collect() }
+    }
+
+    /// Adds those of another one.
+    pub fn extend(&mut self, other: Self) {
+        self.tools.extend(other.tools);
+    }
+
+    /// All of them, by name.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<dyn Tool>> {
+        self.tools.values().map(|entry| &entry.tool)
+    }
+
+    /// One of them.
+    pub fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.get(name).map(|entry| &entry.tool)
+    }
+
+    /// Those that a session may use.
+    pub fn allowed<'a>(&'a self, may: &'a BTreeSet<Permission>) -> impl Iterator<Item = &'a Arc<dyn Tool>> {
+        self.tools().filter(|tool| is_allowed(tool.as_ref(), may))
+    }
+
+    /// Looks whether a call may be made: there is such a tool, the session may use it, the arguments fit.
+    ///
+    /// # Errors
+    /// What the model is told instead.
+    pub fn check(
+        &self,
+        name: &str,
+        args: &Value,
+        may: &BTreeSet<Permission>,
+    ) -> Result<Arc<dyn Tool>, ToolResult> {
+        let Some(Entry { tool, validator }) = self.tools.get(name) else {
+            return Err(ToolResult::error(format!("Tool not found: {name}")));
+        };
+        if !is_allowed(tool.as_ref(), may) {
+            return Err(ToolResult::error(format!("Tool not allowed in this session: {name}")));
+        }
+        let validator = validator.get_or_init(|| {
+            jsonschema::validator_for(&tool.definition().parameters).map_err(|e| e.to_string())
+        });
+        let validator = validator.as_ref().map_err(|e| {
+            ToolResult::error(format!("Tool {name} cannot be called: its schema is invalid: {e}"))
+        })?;
+        let wrong: Vec<String> = validator.iter_errors(args).take(5).map(|e| wording(&e)).collect();
+        if wrong.is_empty() {
+            return Ok(tool.clone());
+        }
+        Err(ToolResult::error(format!("Invalid arguments for {name}: {}", wrong.join("; "))))
+    }
+}
+
+fn is_allowed(tool: &dyn Tool, may: &BTreeSet<Permission>) -> bool {
+    tool.definition().permissions.iter().all(|permission| may.contains(permission))
+}
+
+fn wording(error: &jsonschema::ValidationError<'_>) -> String {
+    let at = error.instance_path().to_string();
+    if at.is_empty() { error.to_string() } else { format!("at {at}: {error}") }
+}
+
+/// Runs a call that has passed the gates, for as long as the tool may take.
+pub async fn run(tool: &dyn Tool, call: Call) -> ToolResult {
+    let limit = tool.definition().timeout;
+    let result = timeout(limit, tool.call(call)).await;
+    let late = |_| {
+        let name = &tool.definition().name;
+        ToolResult::error(format!("{name} was ended: it took longer than {} s", limit.as_secs()))
+    };
+    result.unwrap_or_else(late).cut(MAX_RESULT)
+}

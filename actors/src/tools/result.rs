@@ -1,0 +1,90 @@
+//! What a call of a tool came to.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What a call of a tool came to, in the shape transcripts and events have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolResult {
+    /// What the model is given: `{type: "text", text}` and `{type: "image", data, mimeType}`.
+    pub content: Vec<Value>,
+    /// What clients are shown beside it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+    /// Whether it failed; the content says why.
+    #[serde(skip)]
+    pub is_error: bool,
+}
+
+impl ToolResult {
+    /// It worked.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { content: vec![json!({ "type": "text", "text": text.into() })], ..Self::default() }
+    }
+
+    /// It did not; `why` says what the model can do about it.
+    pub fn error(why: impl Into<String>) -> Self {
+        Self { is_error: true, ..Self::text(why) }
+    }
+
+    /// The same with something for clients.
+    pub fn with_details(self, details: Value) -> Self {
+        Self { details, ..self }
+    }
+
+    /// Its texts, one below the other.
+    pub fn as_text(&self) -> String {
+        let texts = self.content.iter().filter_map(|part| part["text"].as_str());
+        texts.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Cut to `most` bytes of content: of a text that is too long the middle is left out, and what is no text and
+    /// does not fit is replaced by a note.
+    #[must_use]
+    pub fn cut(mut self, most: usize) -> Self {
+        let mut left = most;
+        for part in &mut self.content {
+            let size = part["text"].as_str().map_or_else(|| part.to_string().len(), str::len);
+            if size > left {
+                let kept = part["text"].as_str().map(|text| without_middle(text, left));
+                let note = || format!("[{size} bytes left out: too much for one result]");
+                *part = json!({ "type": "text", "text": kept.unwrap_or_else(note) });
+            }
+            left = left.saturating_sub(size);
+        }
+        self
+    }
+}
+
+/// The two ends of a text, `most` bytes together, with a note between them.
+fn without_middle(text: &str, most: usize) -> String {
+    let head = text.floor_char_boundary(most / 2);
+    let tail = text.ceil_char_boundary(text.len() - (most - most / 2).min(text.len() - head));
+    let out = tail - head;
+    format!("{}\n[{out} bytes left out: too much for one result]\n{}", &text[..head], &text[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_loses_its_middle() {
+        let long = format!("begin {} end", "ü".repeat(1_000));
+        let cut = ToolResult::text(&long).cut(101);
+        let text = cut.as_text();
+        assert!(text.starts_with("begin ü") && text.ends_with("ü end"), "{text}");
+        assert!(text.contains("bytes left out"), "{text}");
+        assert!(text.len() < 101 + 60, "{}", text.len());
+        assert_eq!(ToolResult::text("short").cut(101), ToolResult::text("short"));
+    }
+
+    #[test]
+    fn all_parts_share_the_room() {
+        let image = json!({ "type": "image", "data": "A".repeat(500), "mimeType": "image/png" });
+        let result = ToolResult { content: vec![image.clone(), image], ..ToolResult::default() }.cut(700);
+        assert_eq!(result.content[0]["type"], "image");
+        assert!(result.content[1]["text"].as_str().unwrap().contains("left out"));
+    }
+}
