@@ -3,6 +3,7 @@
 
 use anyhow::{Context, bail};
 use crabtree::{Gateway, Options, config};
+use crabtree_actors::estate::Brought;
 use crabtree_actors::log_ring::LogRing;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use crabtree_actors::tree::{Chaos, NodeState};
@@ -54,7 +55,7 @@ async fn start(state_dir: std::path::PathBuf) -> anyhow::Result<Gateway> {
         device_key: rand::random(),
         log_ring: Arc::new(LogRing::default()),
         listen: vec![([127, 0, 0, 1], 0).into()],
-        models: vec![],
+        brought: Brought::default(),
     })
     .await?;
     gateway.ready().await;

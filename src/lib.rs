@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
-//! | `routes`, `metrics` | the plain HTTP answers |
+//! | `routes`, `metrics`, `invoke` | the plain HTTP answers |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 mod frame_gate;
 mod http;
+mod invoke;
 mod listener;
 pub mod logging;
 mod metrics;
@@ -25,8 +26,7 @@ mod socket;
 mod upgrade;
 
 use anyhow::Context;
-use crabtree_actors::agents::Model;
-use crabtree_actors::estate::{Boot, Estate, EstateArgs};
+use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::event::{Audience, Event};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::log_ring::LogRing;
@@ -64,8 +64,8 @@ pub struct Options {
     pub log_ring: Arc<LogRing>,
     /// Addresses to listen on; the first one is [`Gateway::local_addr`].
     pub listen: Vec<SocketAddr>,
-    /// Models beside the embedded `crabtree/offline`, to be named in the configuration as `provider/model`.
-    pub models: Vec<Arc<dyn Model>>,
+    /// Models and tools beside the gateway's own.
+    pub brought: Brought,
 }
 
 /// A running gateway.
@@ -97,7 +97,7 @@ impl Gateway {
             auth: options.token,
             device_key: options.device_key,
             log_ring: options.log_ring,
-            models: options.models,
+            brought: options.brought,
         });
         let wiring = Wiring::new(estate.clone());
         let sockets = TaskTracker::new();

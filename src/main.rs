@@ -9,7 +9,7 @@ use crabtree::{
     logging,
     owner::Owned,
 };
-use crabtree_actors::{log_ring::LogRing, settings::AuthSecret};
+use crabtree_actors::{estate::Brought, log_ring::LogRing, settings::AuthSecret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -87,8 +87,15 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
     }
 
     let reload = Arc::new(move || Ok(config::load(&sources)?));
-    let options =
-        Options { loaded, reload, token: secret.clone(), device_key, log_ring, listen, models: vec![] };
+    let options = Options {
+        loaded,
+        reload,
+        token: secret.clone(),
+        device_key,
+        log_ring,
+        listen,
+        brought: Brought::default(),
+    };
     let gateway = Gateway::start(options).await.map_err(|error| {
         if error.is::<Owned>() {
             return Failure::config(error.to_string())

@@ -2,7 +2,7 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{metrics, upgrade};
+use crate::{invoke, metrics, upgrade};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use warp::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
@@ -31,16 +32,27 @@ pub fn routes(
     wiring: Arc<Wiring>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).then(
+    let own = wiring.clone();
+    let invoked = warp::path!("tools" / "invoke")
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method, headers, body| {
+            let wiring = own.clone();
+            async move { secured(invoke::answer(method, headers, body, addr, wiring).await) }
+        });
+    let plain = warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).then(
         move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
             let (asked, wiring) = (Asked { addr, method, query, headers }, wiring.clone());
-            async move {
-                let mut response = asked.answer(path.as_str(), &wiring).await;
-                secure(response.headers_mut());
-                response
-            }
+            async move { secured(asked.answer(path.as_str(), &wiring).await) }
         },
-    )
+    );
+    invoked.or(plain).unify()
+}
+
+fn secured(mut response: Response) -> Response {
+    secure(response.headers_mut());
+    response
 }
 
 /// A plain request.
@@ -55,7 +67,9 @@ impl Asked {
     async fn answer(&self, path: &str, wiring: &Wiring) -> Response {
         let estate = &wiring.store.estate;
         match path {
-            "/health" | "/healthz" | "/ready" | "/readyz" | "/metrics" if !self.reads() => not_allowed(),
+            "/health" | "/healthz" | "/ready" | "/readyz" | "/metrics" if !self.reads() => {
+                not_allowed("GET, HEAD")
+            }
             "/health" if self.wants("view", "summary") => {
                 self.guarded(estate, || json(StatusCode::OK, &summary(estate))).await
             }
@@ -84,12 +98,7 @@ impl Asked {
             Bearer::Right => answer(),
             Bearer::Absent if estate.auth == AuthSecret::None => answer(),
             Bearer::Absent | Bearer::Wrong => error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"),
-            Bearer::LockedOut(left) => {
-                let mut response = error(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT, "rate_limited");
-                let seconds = HeaderValue::from(left.as_secs() + 1);
-                response.headers_mut().insert(header::RETRY_AFTER, seconds);
-                response
-            }
+            Bearer::LockedOut(left) => locked_out(left),
         }
     }
 
@@ -131,7 +140,7 @@ fn ready(estate: &Estate) -> Response {
     )
 }
 
-/// `/health?view=summary`: the figures of row J4. There are no channels and tools yet, and they say so.
+/// `/health?view=summary`: the figures of row J4. There are no channels yet, and it says so.
 fn summary(estate: &Estate) -> Value {
     let whole = estate.health.load().ok && estate.ready.is_complete() && !estate.is_draining();
     let figures = metrics::Figures::of(estate);
@@ -141,12 +150,13 @@ fn summary(estate: &Estate) -> Value {
         "connected_channels": [],
         "active_sessions": figures.sessions,
         "queued_messages": figures.queued,
-        "registered_tools": 0,
+        "registered_tools": estate.tools.load().len(),
         "memory_usage_mb": metrics::resident_bytes().map(|bytes| bytes / (1024 * 1024)),
     })
 }
 
-fn json(status: StatusCode, body: &Value) -> Response {
+/// An answer in JSON that nobody keeps.
+pub fn json(status: StatusCode, body: &Value) -> Response {
     let kind = "application/json; charset=utf-8";
     let mut response = of_kind(kind, status, body.to_string());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -169,13 +179,22 @@ fn of_kind(kind: &'static str, status: StatusCode, body: String) -> Response {
     response
 }
 
-fn not_allowed() -> Response {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+/// Too many tokens were wrong.
+pub fn locked_out(left: Duration) -> Response {
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT, "rate_limited");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1));
     response
 }
 
-fn error(status: StatusCode, message: &str, kind: &str) -> Response {
+/// Only these methods are.
+pub fn not_allowed(allowed: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// A refusal, in the shape of those before authentication.
+pub fn error(status: StatusCode, message: &str, kind: &str) -> Response {
     json(status, &json!({ "error": { "message": message, "type": kind } }))
 }
 

@@ -15,6 +15,8 @@ use crate::presence::PresenceSnapshot;
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
 use crate::store::Db;
+use crate::tools::invoke::Invocations;
+use crate::tools::{Registry, Tool};
 use crate::tree::{Clock, Node, Slot};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crabtree_protocol::SessionKey;
@@ -120,8 +122,12 @@ pub struct Estate {
     pub health: ArcSwap<HealthSnapshot>,
     /// The agents and their models.
     pub catalog: ArcSwap<Catalog>,
-    /// Models of the embedding program, which every catalog has.
-    pub models: Vec<Arc<dyn Model>>,
+    /// What the embedding program has brought.
+    pub brought: Brought,
+    /// What agents can use.
+    pub tools: ArcSwap<Registry>,
+    /// Tools that clients have called.
+    pub invocations: Invocations,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -153,6 +159,15 @@ pub struct Estate {
     pub draining: watch::Sender<bool>,
 }
 
+/// What an embedding program adds to what the gateway has itself.
+#[derive(Clone, Default)]
+pub struct Brought {
+    /// Models, to be named in the configuration as `provider/model`.
+    pub models: Vec<Arc<dyn Model>>,
+    /// Tools of all agents.
+    pub tools: Vec<Arc<dyn Tool>>,
+}
+
 /// What the Estate is made from.
 pub struct EstateArgs {
     /// Time.
@@ -167,8 +182,8 @@ pub struct EstateArgs {
     pub device_key: [u8; 32],
     /// The last lines of the log.
     pub log_ring: Arc<LogRing>,
-    /// Models beside the embedded one.
-    pub models: Vec<Arc<dyn Model>>,
+    /// What the embedding program brings.
+    pub brought: Brought,
 }
 
 impl Estate {
@@ -177,14 +192,16 @@ impl Estate {
         Arc::new(Self {
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
-            catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.models)),
-            models: args.models,
+            catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
+            brought: args.brought,
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
             preauth: PreAuth::default(),
             auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),
+            tools: ArcSwap::default(),
+            invocations: Invocations::default(),
             db: ArcSwapOption::empty(),
             ready: Ready::default(),
             waiters: Waiters::default(),

@@ -5,6 +5,7 @@ use crabtree_protocol::frame::{EventBody, StateVersion, event_head};
 use crabtree_protocol::{ConnId, Scope, SessionKey};
 use serde::Serialize;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Who hears an event. The rules are those recorded in chat.md section 4.
 #[derive(Clone, Debug)]
@@ -16,6 +17,10 @@ pub enum Audience {
     /// `chat` and `agent`: operators who may read; those who asked for scoped events only if they
     /// subscribed to the session's messages.
     Turn(SessionKey),
+    /// `agent` of the stream `tool`: these connections, whose run it is, as far as they want to hear of tools.
+    OwnTools(Arc<[ConnId]>),
+    /// `session.tool`: who subscribed to all sessions, but for those who hear of it as their own.
+    OthersTools(SessionKey, Arc<[ConnId]>),
     /// `session.message`: who subscribed to all sessions or to this one's messages.
     Messages(SessionKey),
     /// `session.typing`: who subscribed to this session's messages, but for the one it is about.
@@ -35,6 +40,12 @@ impl Audience {
             Self::Everyone => true,
             Self::Scope(scope) => grant.may(*scope),
             Self::Turn(key) => reads() && (!grant.scoped_events || conn.hears_messages_of(key)),
+            Self::OwnTools(ids) => reads() && grant.tool_events && ids.contains(conn.id()),
+            Self::OthersTools(key, ids) => {
+                let is_own = grant.tool_events && ids.contains(conn.id());
+                let scoped = grant.scoped_events && !conn.hears_messages_of(key);
+                reads() && conn.hears_sessions() && !is_own && !scoped
+            }
             Self::Messages(key) => reads() && (conn.hears_sessions() || conn.hears_messages_of(key)),
             Self::Others(key, id) => reads() && conn.id() != id && conn.hears_messages_of(key),
             Self::Sessions => reads() && conn.hears_sessions(),

@@ -3,7 +3,7 @@
 //! **On crash** the process exits with 70 and leaves the restart to the service manager. It holds no domain
 //! state, so there is little that could make it crash.
 
-use crate::agents::Agents;
+use crate::agents::{Agents, AgentsArgs};
 use crate::broadcast::{Broadcast, BroadcastMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
@@ -101,6 +101,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let estate = &w.store.estate;
     let secs = Duration::from_secs;
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
+    let agents = AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone() };
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone() };
     let file = ConfigFile::new(args.reload.clone());
     let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };
@@ -117,8 +118,8 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
         (
-            ChildSpec::new::<Agents>("agents", Permanent, estate.clone(), &w.agents),
-            &["agents", "models", "session"],
+            ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
+            &["agents", "models", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

@@ -24,6 +24,10 @@ pub enum KillPoint {
     RunModel,
     /// The model has answered, and the session was not told.
     RunOver,
+    /// A tool is about to run; if it has effects outside, that is durable.
+    ToolBegun,
+    /// An answer that calls tools is written, and nobody was told.
+    SessionCalled,
     /// An outcome is known and about to be written.
     SessionBeforeSettle,
     /// It is written, and nobody was told.
@@ -45,6 +49,8 @@ pub const KILL_POINTS: &[(&str, KillPoint)] = &[
     ("session.attempt", KillPoint::SessionAttempt),
     ("run.model", KillPoint::RunModel),
     ("run.over", KillPoint::RunOver),
+    ("tool.begun", KillPoint::ToolBegun),
+    ("session.called", KillPoint::SessionCalled),
     ("session.before_settle", KillPoint::SessionBeforeSettle),
     ("session.after_settle", KillPoint::SessionAfterSettle),
     ("session.joined", KillPoint::SessionJoined),

@@ -21,8 +21,8 @@ pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, ToolProfile, ToolsSettings, WebFetchSettings,
-    WebSettings,
+    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, ToolProfile, ToolsSettings,
+    WebFetchSettings, WebSettings,
 };
 
 /// The settings this version reads. Everything has a default.
@@ -87,6 +87,8 @@ pub struct GatewaySettings {
     pub control_ui: ControlUiSettings,
     /// Nodes and their pairing.
     pub nodes: NodesSettings,
+    /// What `tools.invoke` may call.
+    pub tools: InvokeSettings,
 }
 
 impl Default for GatewaySettings {
@@ -103,6 +105,7 @@ impl Default for GatewaySettings {
             max_preauth_connections_per_ip: 32,
             control_ui: ControlUiSettings::default(),
             nodes: NodesSettings::default(),
+            tools: InvokeSettings::default(),
         }
     }
 }

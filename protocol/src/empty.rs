@@ -107,7 +107,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
         r#"{"current":{"id":"claw","mode":"system","scope":"profile","overrides":{}},
             "theme":{"id":"claw","name":"Claw","source":"builtin","modes":["light","dark"]},"themes":[]}"#,
     ),
-    ("tools.catalog", Read, r#"{"agentId":"@agentId","profiles":[],"groups":[]}"#),
     (
         "tts.status",
         Read,

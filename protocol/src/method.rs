@@ -193,6 +193,12 @@ methods! {
     AgentsFilesSet "agents.files.set" Operator One(Admin), Listed, roster::FilesSetParams => roster::OneFile;
     /// The models an agent may use.
     ModelsList "models.list" Operator One(Read), Listed, params::agents::ModelsListParams => params::agents::ModelsList;
+    /// The tools there are.
+    ToolsCatalog "tools.catalog" Operator One(Read), Listed, params::tools::CatalogParams => params::tools::Catalog;
+    /// The tools a session may use.
+    ToolsEffective "tools.effective" Operator One(Read), Listed, params::tools::EffectiveParams => params::tools::Effective;
+    /// Calls a tool, and waits for what it comes to.
+    ToolsInvoke "tools.invoke" Operator One(Write), Listed, params::tools::InvokeParams => params::tools::Invoked;
     /// The slash commands.
     CommandsList "commands.list" Operator One(Read), Listed, params::agents::CommandsListParams => params::agents::CommandsList;
     /// Runs an agent and waits: an acknowledgement first, the outcome later, under one id.

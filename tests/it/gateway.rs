@@ -4,6 +4,7 @@ use crate::client::TOKEN;
 use crate::mock_model;
 use crabtree::{Gateway, Options};
 use crabtree_actors::agents::Model;
+use crabtree_actors::estate::Brought;
 use crabtree_actors::log_ring::LogRing;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use crabtree_actors::store::{Db, Sync, WriteOp};
@@ -74,16 +75,21 @@ impl Embedded {
 
     /// With this content of its configuration file, and these models beside its own.
     pub async fn with_models(config: Value, models: Vec<Arc<dyn Model>>) -> Self {
+        Self::with_brought(config, Brought { models, ..Brought::default() }).await
+    }
+
+    /// With this content of its configuration file, and these models and tools beside its own.
+    pub async fn with_brought(config: Value, brought: Brought) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::write(state.path().join("openclaw.json"), config.to_string()).unwrap();
-        Self::open(state, AuthSecret::Token(Secret::new(TOKEN)), models).await
+        Self::open(state, AuthSecret::Token(Secret::new(TOKEN)), brought).await
     }
 
     async fn on(state: TempDir, auth: AuthSecret) -> Self {
-        Self::open(state, auth, vec![]).await
+        Self::open(state, auth, Brought::default()).await
     }
 
-    async fn open(state: TempDir, auth: AuthSecret, models: Vec<Arc<dyn Model>>) -> Self {
+    async fn open(state: TempDir, auth: AuthSecret, brought: Brought) -> Self {
         let log = Arc::new(LogRing::default());
         let sources = crabtree::config::Sources {
             state_dir: state.path().to_owned(),
@@ -91,7 +97,7 @@ impl Embedded {
             env: [("UNUSED", "")].into_iter().collect(),
             flags: json!({}),
         };
-        let gateway = started(sources, auth, log.clone(), models, 0).await;
+        let gateway = started(sources, auth, log.clone(), brought, 0).await;
         let addr = gateway.local_addr();
         Self { gateway, addr, state, log }
     }
@@ -101,7 +107,7 @@ async fn started(
     sources: crabtree::config::Sources,
     token: AuthSecret,
     log_ring: Arc<LogRing>,
-    models: Vec<Arc<dyn Model>>,
+    brought: Brought,
     port: u16,
 ) -> Gateway {
     let gateway = Gateway::start(Options {
@@ -111,7 +117,7 @@ async fn started(
         device_key: [7; 32],
         log_ring,
         listen: vec![([127, 0, 0, 1], port).into()],
-        models,
+        brought,
     })
     .await
     .unwrap();
@@ -232,7 +238,14 @@ async fn a_process_with_mock_models() {
     };
     let port = std::env::var("CRABTREE_GATEWAY__PORT").unwrap().parse().unwrap();
     let token = AuthSecret::Token(Secret::new(TOKEN));
-    let gateway = started(sources, token, Arc::default(), mock_model::models(), port).await;
+    let gateway = started(
+        sources,
+        token,
+        Arc::default(),
+        Brought { models: mock_model::models(), ..Brought::default() },
+        port,
+    )
+    .await;
     terminate.recv().await;
     gateway.shutdown("gateway stopping").await;
 }

@@ -1,12 +1,14 @@
 //! A model that does what it is told in the text it is to answer, as the one of the recordings did:
-//! `MOCK{n=tokens;d=delayMs;text=…;step=chars;err=status;hang=pre|mid;at=token;cut=token;reason=words}`.
+//! `MOCK{n=tokens;d=delayMs;text=…;step=chars;err=status;hang=pre|mid;at=token;cut=token;reason=words;
+//! tool=name:base64 of its arguments;pre=text before the call}`.
 //!
 //! It says `tok0 tok1 … ` (5 tokens unless told otherwise), a token each `d` ms; or `text`, `step` characters at a
 //! time. Before that it thinks the words of `reason`, which stand with `_` between them. `err` fails at once, `cut` breaks off after that many pieces, `hang` never begins (`pre`) or stops at
-//! piece `at` (`mid`). With a `tool` the text comes a second later: there are no tools yet. It read 100 tokens and
-//! wrote as many as it sent pieces.
+//! piece `at` (`mid`). With a `tool` it says `pre` and calls it, and the text when it has answered. It read 100 tokens
+//! and wrote as many as it sent pieces.
 
-use crabtree_actors::agents::{Chunk, Failure, Model, Prompt, Usage};
+use base64::Engine;
+use crabtree_actors::agents::{Chunk, Failure, Model, Prompt, Said, ToolCall, Usage};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::HashMap;
@@ -30,8 +32,16 @@ impl Model for Mock {
     }
 
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
-        let asked = prompt.conversation.last().map_or("", |said| said.text.as_str());
-        let told = directives(asked);
+        let asked = prompt.conversation.iter().rfind(|said| matches!(said, Said::User { .. }));
+        let told = directives(asked.map_or("", |said| said.text()));
+        if let Some(tool) =
+            told.get("tool").filter(|_| !matches!(prompt.conversation.last(), Some(Said::Tool { .. })))
+        {
+            let pre = told.get("pre").map(|text| Chunk::Text((*text).to_owned()));
+            let call = Chunk::Call(called(tool, prompt.conversation.len()));
+            return stream::iter(pre.into_iter().chain([call, Chunk::End(Usage { input: 100, output: 5 })]))
+                .boxed();
+        }
         let number = |name: &str| told.get(name).map(|value| value.parse::<usize>().unwrap());
         if let Some(status) = told.get("err") {
             let failure = Failure::of_status(status.parse().unwrap(), "mock error");
@@ -53,10 +63,7 @@ impl Model for Mock {
         } else {
             chunks.push(Chunk::End(Usage { input: 100, output }));
         }
-        let pause =
-            Duration::from_millis(
-                number("d").unwrap_or(if told.contains_key("tool") { 1_000 } else { 10 }) as u64
-            );
+        let pause = Duration::from_millis(number("d").unwrap_or(10) as u64);
         let told = stream::iter(chunks).then(move |chunk| async move {
             if matches!(chunk, Chunk::Text(_)) {
                 tokio::time::sleep(pause).await;
@@ -72,6 +79,17 @@ fn directives(asked: &str) -> HashMap<&str, &str> {
     inside.split(';').filter_map(|directive| directive.split_once('=')).collect()
 }
 
+fn called(tool: &str, number: usize) -> ToolCall {
+    let (name, arguments) = tool.split_once(':').unwrap_or((tool, "e30="));
+    let arguments = base64::engine::general_purpose::STANDARD.decode(arguments).unwrap();
+    ToolCall {
+        id: format!("call_{number}"),
+        name: name.into(),
+        arguments: serde_json::from_slice(&arguments).unwrap(),
+        thought_signatures: vec![],
+    }
+}
+
 fn pieces(text: &str, step: usize) -> impl Iterator<Item = String> {
     let chars: Vec<char> = text.chars().collect();
     let pieces: Vec<String> = chars.chunks(step.max(1)).map(|piece| piece.iter().collect()).collect();
@@ -80,11 +98,10 @@ fn pieces(text: &str, step: usize) -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn it_does_as_it_is_told() {
-    use crabtree_actors::agents::{Said, Speaker};
     let said = async |text: &str, take: usize| {
-        let conversation = vec![Said { by: Speaker::User, text: text.into() }];
+        let conversation = vec![Said::user(text)];
         Mock("mock-1")
-            .answer(Prompt { instructions: None, conversation })
+            .answer(Prompt { instructions: None, conversation, tools: vec![] })
             .take(take)
             .collect::<Vec<Chunk>>()
             .await

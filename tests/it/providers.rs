@@ -1,6 +1,7 @@
 //! Models of providers: each way to speak to one, what becomes of its failures, and who never hears the key.
 
-mod server;
+mod calls;
+pub mod server;
 
 use crate::client::Client;
 use crate::gateway::Embedded;
@@ -8,11 +9,11 @@ use serde_json::{Value, json};
 use server::{Dialect, Provider, Reply};
 
 /// Enough that a test would notice it anywhere.
-const KEY: &str = "sk-never-shown-0123456789";
+pub const KEY: &str = "sk-never-shown-0123456789";
 
-/// A gateway whose agent thinks with the model `m` of this provider.
-async fn gateway(provider: &Provider) -> (Embedded, Client) {
-    let settings = json!({
+/// A gateway with these settings has an agent that thinks with the model `m` of this provider.
+pub fn settings(provider: &Provider) -> Value {
+    json!({
         "models": { "providers": { "mock": {
             "baseUrl": provider.base_url(),
             "apiKey": KEY,
@@ -21,8 +22,11 @@ async fn gateway(provider: &Provider) -> (Embedded, Client) {
             "models": [{ "id": "m", "name": "Mock", "contextWindow": 5000, "maxTokens": 99, "reasoning": false }],
         } } },
         "agents": { "defaults": { "model": "mock/m" } },
-    });
-    let gateway = Embedded::with(settings).await;
+    })
+}
+
+async fn gateway(provider: &Provider) -> (Embedded, Client) {
+    let gateway = Embedded::with(settings(provider)).await;
     let mut client = Client::admin(gateway.addr).await;
     client.call("sessions.subscribe", json!({})).await;
     (gateway, client)

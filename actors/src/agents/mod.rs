@@ -1,8 +1,7 @@
-//! **Owns** the catalog: which agents there are, and which models they can use.
-//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog, and
-//! operators that it may have changed (`chat.metadata.changed`).
-//! **On crash** nothing is lost: the catalog is made from the configuration, and the last one stays
-//! published meanwhile.
+//! **Owns** the catalog: which agents there are, and which models and tools they can use.
+//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog and the
+//! tools, and operators that they may have changed (`chat.metadata.changed`).
+//! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile.
 
 mod failure;
 mod instructions;
@@ -12,12 +11,14 @@ mod remote;
 
 pub use failure::{Failure, Reason};
 pub use instructions::Instructions;
-pub use model::{Chunk, Model, ModelInfo, Prompt, Said, Speaker, Usage};
+pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall, Usage};
 pub use offline::Offline;
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
+use crate::sessions::SessionsMsg;
 use crate::settings::{AgentEntry, ModelChoice, ProviderSettings, Settings};
+use crate::tools::{self, Registry};
 use crate::tree::*;
 use crabtree_protocol::session_key::MAIN;
 use crabtree_protocol::{Event as Name, Scope};
@@ -230,22 +231,36 @@ pub fn agent_runtime() -> Value {
     })
 }
 
-/// See the module. It hears nothing yet: answers are read from the published catalog.
+/// What it is started with.
+#[derive(Clone)]
+pub struct AgentsArgs {
+    /// The Estate.
+    pub estate: Arc<Estate>,
+    /// Where tools say something in a session.
+    pub sessions: Slot<SessionsMsg>,
+}
+
+/// See the module. It hears nothing yet: answers are read from what is published.
 pub struct Agents;
 
 impl Behavior for Agents {
     type Msg = ();
-    type Args = Arc<Estate>;
+    type Args = AgentsArgs;
     const KIND: &'static str = "agents";
 
-    fn start(ctx: &mut Ctx<()>, estate: Arc<Estate>) -> Result<Self, Fault> {
-        let catalog = Catalog::new(&estate.config.load().settings, &estate.models);
-        ctx.publish_info(json!({ "agents": catalog.agents.len(), "models": catalog.models.len() }));
+    fn start(ctx: &mut Ctx<()>, AgentsArgs { estate, sessions }: AgentsArgs) -> Result<Self, Fault> {
+        let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
+        let mut tools = tools::built_in(&sessions);
+        tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
+        ctx.publish_info(json!({
+            "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),
+        }));
         if catalog.model(&catalog.primary).is_none() {
             tracing::warn!(target: "crabtree::agents", model = %catalog.primary,
                 "the default model is not known; runs will say so");
         }
         estate.catalog.store(Arc::new(catalog));
+        estate.tools.store(Arc::new(tools));
         if ctx.node().restarts() > 0 {
             let audience = Audience::Scope(Scope::Read);
             estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));

@@ -5,23 +5,91 @@ use super::instructions::Instructions;
 use crate::sessions::Insert;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
 
-/// Who said something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
-    /// A person.
-    User,
-    /// The agent.
-    Assistant,
+/// A picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// `image/png` …
+    pub mime_type: String,
+    /// Base64.
+    pub data: Arc<str>,
+}
+
+/// A call of a tool, as a model wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolCall {
+    /// Unique in its answer.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// What for.
+    pub arguments: Value,
+    /// What the provider wants to see again with the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thought_signatures: Vec<String>,
 }
 
 /// One thing said earlier in the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// By whom.
-    pub by: Speaker,
-    /// What.
-    pub text: String,
+pub enum Said {
+    /// By a person.
+    User {
+        /// What.
+        text: String,
+        /// What was shown with it.
+        images: Vec<Image>,
+    },
+    /// By the agent.
+    Assistant {
+        /// What.
+        text: String,
+        /// The tools it called then.
+        calls: Vec<ToolCall>,
+    },
+    /// By a tool.
+    Tool {
+        /// The call's id.
+        call_id: String,
+        /// The tool.
+        name: String,
+        /// What.
+        text: String,
+        /// What it showed.
+        images: Vec<Image>,
+    },
+}
+
+impl Said {
+    /// By a person, in words alone.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::User { text: text.into(), images: Vec::new() }
+    }
+
+    /// By the agent, in words alone.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::Assistant { text: text.into(), calls: Vec::new() }
+    }
+
+    /// The words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::User { text, .. } | Self::Assistant { text, .. } | Self::Tool { text, .. } => text,
+        }
+    }
+}
+
+/// A tool, as a model is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
 }
 
 /// What a model is asked.
@@ -31,6 +99,8 @@ pub struct Prompt {
     pub instructions: Option<Instructions>,
     /// The conversation so far, oldest first; the last entry is to be answered.
     pub conversation: Vec<Said>,
+    /// The tools it may call.
+    pub tools: Vec<Offer>,
 }
 
 /// Tokens used by a run.
@@ -51,6 +121,8 @@ pub enum Chunk {
     Thought(String),
     /// Something else than text.
     Block(Insert),
+    /// A tool is to be called.
+    Call(ToolCall),
     /// The answer is complete.
     End(Usage),
     /// There is no answer, or no more of it.

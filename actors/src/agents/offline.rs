@@ -2,9 +2,10 @@
 //! It is there so that the whole path, from a socket to the transcript and back, can be seen and tested on
 //! a fresh machine.
 
-use super::model::{Chunk, Model, Prompt, Usage};
+use super::model::{Chunk, Model, Prompt, Said, ToolCall, Usage};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Pause between two words.
@@ -23,13 +24,31 @@ impl Model for Offline {
     }
 
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
-        let asked = prompt.conversation.last().map_or("", |said| said.text.trim()).to_owned();
-        let turn = prompt.conversation.len().div_ceil(2);
-        let reply = reply(&asked, turn);
-        let usage = Usage { input: words(&asked), output: words(&reply) };
+        let talk = |said: &&Said| match said {
+            Said::User { .. } => true,
+            Said::Assistant { calls, .. } => calls.is_empty(),
+            Said::Tool { .. } => false,
+        };
+        let turn = prompt.conversation.iter().filter(talk).count().div_ceil(2);
+        let asked = prompt.conversation.last().map_or("", |said| said.text().trim());
+        let (reply, call) = match prompt.conversation.last() {
+            Some(Said::Tool { name, text, .. }) => {
+                let question = prompt.conversation.iter().rfind(|said| matches!(said, Said::User { .. }));
+                let question = question.map_or("", |said| said.text());
+                (format!("{name} says: {text}\n\n(turn {turn}: {question})"), None)
+            }
+            Some(Said::User { text, .. }) => match wanted(text.trim(), turn) {
+                Some(Ok(call)) => (String::new(), Some(call)),
+                Some(Err(why)) => (why, None),
+                None => (reply(asked, turn), None),
+            },
+            _ => (reply(asked, turn), None),
+        };
+        let usage = Usage { input: words(asked), output: words(&reply) };
         let pieces: Vec<Chunk> = reply
             .split_inclusive(' ')
             .map(|word| Chunk::Text(word.to_owned()))
+            .chain(call.map(Chunk::Call))
             .chain([Chunk::End(usage)])
             .collect();
         stream::iter(pieces)
@@ -39,6 +58,24 @@ impl Model for Offline {
             })
             .boxed()
     }
+}
+
+/// The call that `/tool NAME JSON` asks for; or what is wrong with it.
+fn wanted(asked: &str, turn: usize) -> Option<Result<ToolCall, String>> {
+    let words = asked.strip_prefix("/tool ")?.trim();
+    let (name, arguments) = words.split_once(char::is_whitespace).unwrap_or((words, "{}"));
+    let call = |arguments| ToolCall {
+        id: format!("call_{turn}"),
+        name: name.to_owned(),
+        arguments,
+        thought_signatures: Vec::new(),
+    };
+    // What stands behind the arguments is said to nobody.
+    let mut read = serde_json::Deserializer::from_str(arguments).into_iter::<Value>();
+    let read = read.next().unwrap_or_else(|| Ok(json!({}))).map(call);
+    Some(read.map_err(|e| {
+        format!("What follows the name of the tool is no JSON: {e}. Say /tool NAME {{\"key\": …}}.")
+    }))
 }
 
 fn words(text: &str) -> u64 {
@@ -54,15 +91,12 @@ fn reply(asked: &str, turn: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Said, Speaker};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn says_the_same_each_time_word_by_word() {
-        let prompt = Prompt {
-            instructions: None,
-            conversation: vec![Said { by: Speaker::User, text: "hello there".into() }],
-        };
+        let prompt =
+            Prompt { instructions: None, conversation: vec![Said::user("hello there")], tools: vec![] };
         let chunks: Vec<Chunk> = Offline.answer(prompt.clone()).collect().await;
         let again: Vec<Chunk> = Offline.answer(prompt).collect().await;
         assert_eq!(chunks, again);

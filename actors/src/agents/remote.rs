@@ -1,16 +1,20 @@
 //! Models of providers, over HTTP. How each of them is spoken to is genai's part; how long to wait, and what a failure
 //! means, is ours.
 
+mod messages;
+
 use super::failure::{Failure, Reason};
-use super::model::{Chunk, Model, ModelInfo, Prompt, Speaker, Usage};
+use super::model::{Chunk, Model, ModelInfo, Prompt, ToolCall, Usage};
 use crate::settings::{Api, ModelEntry, ProviderSettings, Secret};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use genai::adapter::AdapterKind;
-use genai::chat::{ChatMessage, ChatOptions, ChatRequest, ChatStream, ChatStreamEvent};
+use genai::chat::{ChatOptions, ChatRequest, ChatStream, ChatStreamEvent, StreamEnd};
 use genai::resolver::{AuthData, Endpoint};
 use genai::{Client, ModelIden, ServiceTarget};
+use messages::{messages, offered};
 use parking_lot::Mutex;
 use rustls_platform_verifier::BuilderVerifierExt;
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -153,6 +157,8 @@ struct Answer {
     silence: Duration,
     /// Whether genai ends it like a whole one when it breaks off; what is whole says why it ended.
     says_why: bool,
+    /// What its end has brought and nobody has taken yet.
+    last: VecDeque<Chunk>,
 }
 
 async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
@@ -165,34 +171,34 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
             asked.http.get_or_init(|| made)
         }
     };
-    let says_why = matches!(
-        asked.model.adapter_kind,
-        AdapterKind::OpenAIResp | AdapterKind::Gemini | AdapterKind::Ollama
-    );
+    let kind = asked.model.adapter_kind;
+    let says_why = matches!(kind, AdapterKind::OpenAIResp | AdapterKind::Gemini | AdapterKind::Ollama);
     // Services without a key want some word all the same.
     let key = asked.key.as_ref().map_or("none", Secret::expose);
     let target =
         ServiceTarget { endpoint: asked.endpoint, auth: AuthData::from_single(key), model: asked.model };
-    let mut options = ChatOptions::default().with_capture_usage(true);
+    let mut options = ChatOptions::default().with_capture_usage(true).with_capture_tool_calls(true);
     if let Some(most) = asked.max_tokens {
         options = options.with_max_tokens(most);
     }
-    let said = prompt.conversation.into_iter().map(|said| match said.by {
-        Speaker::User => ChatMessage::user(said.text),
-        Speaker::Assistant => ChatMessage::assistant(said.text),
-    });
-    let mut request = ChatRequest::new(said.collect());
+    let mut request = ChatRequest::new(messages(prompt.conversation, kind));
+    if !prompt.tools.is_empty() {
+        request = request.with_tools(prompt.tools.into_iter().map(offered).collect::<Vec<_>>());
+    }
     if let Some(instructions) = prompt.instructions {
         request = request.with_system(instructions.text().await);
     }
     let begun = timeout(asked.silence, client.exec_chat_stream(target, request, Some(&options))).await;
     let begun = begun.map_err(|_| Failure::silent(asked.silence))?.map_err(|e| Failure::of(&e))?;
-    Ok(Answer { pieces: begun.stream, silence: asked.silence, says_why })
+    Ok(Answer { pieces: begun.stream, silence: asked.silence, says_why, last: VecDeque::new() })
 }
 
 /// The next piece, and what is left of the answer.
 async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
     let mut answer = answer?;
+    if let Some(chunk) = answer.last.pop_front() {
+        return Some((chunk, Some(answer)));
+    }
     let cut = || Chunk::Failed(Failure::new(Reason::Timeout, "the model's answer broke off"));
     loop {
         let chunk = match timeout(answer.silence, answer.pieces.next()).await {
@@ -210,11 +216,29 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
             {
                 cut()
             }
-            Ok(Some(Ok(ChatStreamEvent::End(end)))) => Chunk::End(used(end.captured_usage)),
+            Ok(Some(Ok(ChatStreamEvent::End(end)))) => {
+                answer.last = last(end);
+                let first = answer.last.pop_front()?;
+                return Some((first, Some(answer)));
+            }
             Ok(Some(Ok(_))) => continue,
         };
         return Some((chunk, None));
     }
+}
+
+/// What the end brings: the calls, which are whole only now, and the tokens.
+fn last(end: StreamEnd) -> VecDeque<Chunk> {
+    let usage = Chunk::End(used(end.captured_usage.clone()));
+    let calls = end.captured_into_tool_calls().unwrap_or_default().into_iter().map(|call| {
+        Chunk::Call(ToolCall {
+            id: call.call_id,
+            name: call.fn_name,
+            arguments: call.fn_arguments,
+            thought_signatures: call.thought_signatures.unwrap_or_default(),
+        })
+    });
+    calls.chain([usage]).collect()
 }
 
 fn used(usage: Option<genai::chat::Usage>) -> Usage {

@@ -11,7 +11,7 @@ use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
 use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
-use crate::store::{self, NewInput};
+use crate::store::{self, NewInput, Store};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::params::chat::{AbortParams, AbortResult, QueueMode, SendParams};
 use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
@@ -61,6 +61,9 @@ impl Said {
         responder: Option<Responder>,
     ) -> Submission {
         let mut body = json!({ "sender": sender });
+        if let Some(responder) = &responder {
+            body["conn"] = json!(responder.conn().id());
+        }
         if let Some(model) = self.model {
             body["model"] = json!(model);
         }
@@ -282,6 +285,19 @@ fn system_event(text: String) -> Said {
     }
 }
 
+/// What the agent says in another of its sessions; the same `run_id` twice is one message.
+pub(crate) fn from_agent(
+    key: &SessionKey,
+    from: &SessionKey,
+    text: String,
+    run_id: &RunId,
+    now: i64,
+) -> Submission {
+    let said = Said { must_exist: true, ..Said::message(run_id.to_string(), text) };
+    let sender = json!({ "senderIsOwner": true, "sessionKey": from });
+    said.submission(key, sender, now, None)
+}
+
 /// How the scheduler wakes the agent in its main session.
 pub fn waker(wiring: Arc<Wiring>) -> Arc<dyn Fn(String, i64) + Send + Sync> {
     Arc::new(move |text, now| {
@@ -298,24 +314,38 @@ pub(super) fn wait(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let limit = params.timeout_ms.map_or(DEFAULT_WAIT, |ms| Duration::from_millis(ms.get())).min(MAX_WAIT);
     let (store, responder) = (call.wiring.store.clone(), call.responder);
     ctx.detached(async move {
-        // Asked for before the store is read, so that no settling passes unseen between the two.
-        let mut awaited = store.estate.waiters.outcome(&run_id);
-        let id = run_id.clone();
-        let settled = store.read(move |c| settled(c, id.as_str())).await.ok().flatten();
-        let outcome = match settled {
-            Some(outcome) => Some(outcome),
-            None => match tokio::time::timeout(limit, awaited.settled()).await {
-                Ok(Some(outcome)) => Some(outcome),
-                // Its session is parked: the responder is dropped and says that it was not answered.
-                Ok(None) => return,
-                Err(_) => None,
-            },
-        };
-        match outcome {
-            Some(outcome) => responder.ok(&outcome.waited(&run_id)),
-            None => responder.ok(&json!({ "runId": run_id, "status": "timeout" })),
+        match awaited(&store, &run_id, limit).await {
+            Awaited::Settled(outcome) => responder.ok(&outcome.waited(&run_id)),
+            Awaited::Late => responder.ok(&json!({ "runId": run_id, "status": "timeout" })),
+            // The responder is dropped and says that it was not answered.
+            Awaited::Parked => {}
         }
     });
+}
+
+/// What comes of waiting for an outcome.
+pub(crate) enum Awaited {
+    /// It is there.
+    Settled(Box<Outcome>),
+    /// It is not there in time.
+    Late,
+    /// There will be none for now: its session is parked.
+    Parked,
+}
+
+/// Waits for the outcome of a run.
+pub(crate) async fn awaited(store: &Store, run_id: &RunId, limit: Duration) -> Awaited {
+    // Asked for before the store is read, so that no settling passes unseen between the two.
+    let mut awaited = store.estate.waiters.outcome(run_id);
+    let id = run_id.clone();
+    if let Some(outcome) = store.read(move |c| settled(c, id.as_str())).await.ok().flatten() {
+        return Awaited::Settled(Box::new(outcome));
+    }
+    match tokio::time::timeout(limit, awaited.settled()).await {
+        Ok(Some(outcome)) => Awaited::Settled(Box::new(outcome)),
+        Ok(None) => Awaited::Parked,
+        Err(_) => Awaited::Late,
+    }
 }
 
 /// The outcome of a run: of an input, or of a command, which has answered when its row is there.

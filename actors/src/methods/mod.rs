@@ -3,13 +3,14 @@
 
 mod actors;
 mod agents;
-mod chat;
+pub(crate) mod chat;
 mod commands;
 mod core;
 mod empty;
 mod hello;
 mod pages;
 mod sessions;
+mod tools;
 
 pub use chat::waker;
 
@@ -96,6 +97,9 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::AgentsFilesGet => agents::file_get(ctx, call),
         Method::AgentsFilesSet => agents::file_set(ctx, call),
         Method::ModelsList => agents::models(call),
+        Method::ToolsCatalog => tools::catalog(call),
+        Method::ToolsEffective => tools::effective(call),
+        Method::ToolsInvoke => tools::call(ctx, call),
         Method::CommandsList => agents::list_commands(call),
         Method::Agent => chat::agent(call),
         Method::AgentWait => chat::wait(ctx, call),

@@ -1,6 +1,7 @@
 //! A reply as typed blocks: text as the model writes it, cut at its code, and whatever else stands among it. Chat
 //! events and transcript rows are made from it, and the replies of channels will be.
 
+use crate::agents::ToolCall;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -52,6 +53,14 @@ pub struct Block {
     pub metadata: Value,
 }
 
+/// A place in a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// In its text, bytes.
+    pub text: usize,
+    inserts: usize,
+}
+
 /// A reply while it is being written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockStream {
@@ -99,10 +108,15 @@ impl BlockStream {
         self.inserts.push((self.text.len(), insert));
     }
 
-    /// Takes back everything from this place in the text on.
-    pub fn truncate(&mut self, at: usize) {
-        self.text.truncate(at);
-        self.inserts.retain(|(place, _)| *place < at);
+    /// Its end.
+    pub fn mark(&self) -> Mark {
+        Mark { text: self.text.len(), inserts: self.inserts.len() }
+    }
+
+    /// Takes back everything from this place on.
+    pub fn truncate(&mut self, at: Mark) {
+        self.text.truncate(at.text);
+        self.inserts.truncate(at.inserts);
     }
 
     /// White space at the end goes.
@@ -119,14 +133,20 @@ impl BlockStream {
         trimmed
     }
 
-    /// What stands from this place in the text on.
-    pub fn since(&self, at: usize) -> Self {
-        let later = self.inserts.iter().filter(|(place, _)| *place >= at);
+    /// What stands from this place on.
+    pub fn since(&self, at: Mark) -> Self {
+        let moved = |(place, insert): &(usize, Insert)| (place.saturating_sub(at.text), insert.clone());
         Self {
-            text: self.text[at..].to_owned(),
+            text: self.text[at.text..].to_owned(),
             thought: self.thought.clone(),
-            inserts: later.map(|(place, insert)| (place - at, insert.clone())).collect(),
+            inserts: self.inserts[at.inserts..].iter().map(moved).collect(),
         }
+    }
+
+    /// The calls of tools in it.
+    pub fn calls(&self) -> Vec<ToolCall> {
+        let calls = self.inserts.iter().filter(|(_, insert)| insert.block_type == BlockType::ToolCall);
+        calls.filter_map(|(_, insert)| ToolCall::deserialize(&insert.content).ok()).collect()
     }
 
     /// Puts another one behind it, with what was thought before that.
@@ -169,7 +189,7 @@ impl BlockStream {
     pub fn visible(&self) -> Vec<Value> {
         let content = match self.inserts.is_empty() {
             true => Vec::new(),
-            false => self.trimmed().parts(),
+            false => self.trimmed().parts(is_shown),
         };
         if content.is_empty() {
             return vec![json!({ "type": "text", "text": self.text.trim_end() })];
@@ -182,16 +202,22 @@ impl BlockStream {
     pub fn content(&self) -> Vec<Value> {
         let thought =
             (!self.thought.is_empty()).then(|| json!({ "type": "thinking", "thinking": self.thought }));
-        thought.into_iter().chain(self.parts()).collect()
+        thought.into_iter().chain(self.parts(|_| true)).collect()
     }
 
-    fn parts(&self) -> Vec<Value> {
+    fn parts(&self, wanted: fn(BlockType) -> bool) -> Vec<Value> {
         let mut content = Vec::new();
-        for (text, insert) in self.runs() {
-            if !text.is_empty() {
-                content.push(json!({ "type": "text", "text": text }));
+        let mut text = String::new();
+        for (piece, insert) in self.runs() {
+            text.push_str(piece);
+            let insert = insert.filter(|insert| wanted(insert.block_type)).and_then(in_row);
+            if insert.is_some() && !text.is_empty() {
+                content.push(json!({ "type": "text", "text": std::mem::take(&mut text) }));
             }
-            content.extend(insert.and_then(in_row));
+            content.extend(insert);
+        }
+        if !text.is_empty() {
+            content.push(json!({ "type": "text", "text": text }));
         }
         content
     }
@@ -203,6 +229,11 @@ impl BlockStream {
         from.zip(to.chain([(self.text.len(), None)]))
             .map(|(from, (to, insert))| (&self.text[from..to], insert))
     }
+}
+
+/// What a chat shows: of tools it is told apart.
+fn is_shown(block_type: BlockType) -> bool {
+    matches!(block_type, BlockType::Image | BlockType::Audio)
 }
 
 /// What of it a transcript row holds: what a model reads again.
@@ -310,11 +341,11 @@ mod tests {
             row.iter().map(|c| c["type"].as_str().unwrap()).collect::<Vec<_>>(),
             ["text", "image", "text"]
         );
-        assert_eq!(stream.since(7).content().len(), 2);
+        assert_eq!(stream.since(Mark { text: 7, inserts: 0 }).content().len(), 2);
         let mut twice = stream.clone();
         twice.append(stream.clone());
         assert_eq!(twice.blocks("r").len(), 7, "the text between the two is one");
-        twice.truncate(3);
+        twice.truncate(Mark { text: 3, inserts: 0 });
         assert_eq!(kinds(&twice), [(BlockType::Text, "bef".to_owned())]);
         assert_eq!(serde_json::to_value(BlockType::ToolCall).unwrap(), "tool_call");
     }

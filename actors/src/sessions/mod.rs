@@ -5,6 +5,8 @@
 //! that were on their way to a session that had not started yet are answered `UNAVAILABLE`.
 
 mod blocks;
+pub(crate) mod conversation;
+mod ledgers;
 mod outcome;
 mod queue;
 mod rows;
@@ -13,12 +15,13 @@ mod session;
 mod turn;
 
 pub use blocks::{Block, BlockStream, BlockType, Insert};
+pub use ledgers::Ledgers;
 pub use outcome::{Outcome, Status, gateway_message};
 pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};
 pub use rows::{message_row, model_of, session_row};
 pub use session::{Change, Changed, Check, First, MANY_LIVE, SessionMsg, Submission, Told};
-pub use turn::{Ledgers, Origin, Turn};
+pub use turn::{Origin, Turn};
 
 use crate::estate::Estate;
 use crate::responder::Responder;

@@ -14,7 +14,8 @@ pub const INTERRUPTED: &str = "aborted";
 /// The transcript row of what the model has answered in this step; none if it has said nothing.
 pub fn answer_row(turn: &Turn, usage: Usage, now: i64) -> Option<NewMessage> {
     let answer = turn.answer();
-    (!answer.is_empty()).then(|| row(turn, answer.content(), usage, "stop", now))
+    let reason = if answer.calls().is_empty() { "stop" } else { "toolUse" };
+    (!answer.is_empty()).then(|| row(turn, answer.content(), usage, reason, now))
 }
 
 fn row(turn: &Turn, content: Vec<Value>, usage: Usage, stop_reason: &str, now: i64) -> NewMessage {
@@ -25,7 +26,7 @@ fn row(turn: &Turn, content: Vec<Value>, usage: Usage, stop_reason: &str, now: i
         session_id: String::new(),
         parent: None,
         kind: "assistant".into(),
-        idempotency_key: Some(format!("{}:assistant:{}", turn.run_id, turn.step())),
+        idempotency_key: Some(format!("{}:assistant:{}", turn.run_id, turn.stage().step)),
         run_id: Some(turn.run_id.to_string()),
         hidden: false,
         message: json!({
@@ -110,6 +111,9 @@ pub struct Outcome {
     /// The session's key.
     #[serde(default)]
     pub session_key: String,
+    /// Names of the tools that have worked.
+    #[serde(default)]
+    pub tools: Vec<String>,
 }
 
 impl Outcome {
@@ -231,7 +235,7 @@ impl Outcome {
             "sessionId": self.session_id,
             "requested": named,
             "effective": effective,
-            "successfulToolNames": [],
+            "successfulToolNames": self.tools,
             "rerouted": false,
             "terminalDisposition": visible,
         });

@@ -23,7 +23,6 @@ fn row(seq: i64, priority: i64, mode: &str) -> InputRow {
         turn: None,
         state: InputState::Queued,
         attempts: 0,
-        external_effects: false,
         outcome: None,
         started_at: None,
         settled_at: None,

@@ -6,6 +6,7 @@ use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::settings::{QueueOverrides, QueueSettings};
 use crate::store::{MessageRow, SessionRecord};
+use crate::tools::Policy;
 use crabtree_protocol::{Event as Name, RunId, SessionKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
         "hasActiveRun": active.is_some(),
         "sharingRole": "admin",
         "mode": key.as_ref().map_or("main", |key| key.mode().name()),
-        "toolPermissions": [],
+        "toolPermissions": key.as_ref().map(|key| tool_permissions(key, estate)).unwrap_or_default(),
         "memoryRefs": [],
         "activeRunIds": active.iter().collect::<Vec<_>>(),
     });
@@ -100,6 +101,10 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
         row["expandedParticipants"] = json!(people);
     }
     row
+}
+
+fn tool_permissions(key: &SessionKey, estate: &Estate) -> Value {
+    json!(Policy::of(&estate.config.load().settings, key).permissions())
 }
 
 /// Members of an entry that stand in the row as they are.
@@ -240,6 +245,12 @@ const NULLS: &[&str] = &[
     "thinkingLevel",
     "toolOverrides",
 ];
+
+/// Adds a session's row to an event about it, whole and flat.
+pub fn with_session(payload: &mut Value, session: &Value) {
+    payload["session"] = session.clone();
+    merge(payload, flat(session));
+}
 
 /// The row once more, flat, as clients read it there: without the keys that mean something else.
 fn flat(session: &Value) -> Value {

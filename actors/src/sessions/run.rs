@@ -1,46 +1,30 @@
-//! **Owns** one turn of the agent: the model's stream and the text so far.
-//! **Hears** its own stream; **tells** its session what happens, and everything at once when asked to report. What a
-//! provider's passing trouble spoils is asked again.
-//! **On crash** the text is lost: its session starts the input again, or gives it up after two attempts.
+//! **Owns** one turn of the agent: the model's stream and the text so far, and the tools it has called.
+//! **Hears** its own stream and its tools; **tells** its session what happens, and everything at once when asked to
+//! report. What a provider's passing trouble spoils is asked again.
+//! **On crash** the text is lost, and what its tools were doing is ended: its session starts the input again where the
+//! transcript ends, or gives it up after two attempts. A tool with effects outside that had begun is not run again.
 //!
-//! It outlives a crash of its session. When the model has come to an end it waits: the session either settles
-//! the outcome and stops it, or tells it to go on, because something was said meanwhile.
+//! It outlives a crash of its session. When the model, or the last of its tools, has come to an end it waits: the
+//! session either settles the outcome and stops it, or tells it to go on: with the tools that were called, or with
+//! their results and what was said meanwhile.
 
-use super::blocks::{BlockStream, Insert};
+mod ask;
+mod work;
+
+use super::blocks::{BlockStream, BlockType, Insert};
 use super::session::SessionMsg;
-use crate::agents::{Chunk, Failure, Instructions, Prompt, Reason, Said, Speaker, Usage};
+use crate::agents::{Reason, ToolCall, Usage};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
-use crate::store::{self, HistoryPage, MessageRow, Store};
+use crate::store::Store;
+use crate::tools::ToolResult;
 use crate::tree::*;
-use crabtree_protocol::session_key::SessionMode;
 use crabtree_protocol::{RunId, SessionKey};
-use futures_util::StreamExt;
-use serde_json::Value;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-
-/// Transcript rows the model is shown.
-const CONTEXT_ROWS: u32 = 50;
-
-/// How often a model is asked again after a passing failure (as recorded).
-const MAX_RETRIES: usize = 8;
-/// The same while there is another model to take its place.
-const RETRIES_BEFORE_FALLBACK: usize = 2;
-/// How long is waited before each of these, in milliseconds: from, to (as recorded).
-const WAITS: [(u64, u64); MAX_RETRIES] = [
-    (1_000, 1_500),
-    (1_100, 1_600),
-    (2_000, 3_000),
-    (6_000, 9_000),
-    (11_000, 19_000),
-    (24_000, 30_000),
-    (30_000, 30_000),
-    (30_000, 30_000),
-];
 
 /// A model is going to be asked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +39,37 @@ pub struct Retry {
     pub reason: Reason,
 }
 
+/// How far a turn has come: which call of the model it is at, from 1, and whether that has called tools, which are
+/// run now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stage {
+    /// Calls of the model, the running one counted.
+    pub step: usize,
+    /// Whether the tools are run.
+    pub working: bool,
+}
+
+impl Stage {
+    /// The model is asked for the `step`th time.
+    pub fn asking(step: usize) -> Self {
+        Self { step, working: false }
+    }
+
+    /// The tools it has called are run.
+    pub fn working(self) -> Self {
+        Self { working: true, ..self }
+    }
+}
+
+/// What is to be done in a stage.
+#[derive(Clone)]
+pub struct Task {
+    /// Which.
+    pub stage: Stage,
+    /// The tools that are to be run in it.
+    pub calls: Arc<[ToolCall]>,
+}
+
 /// What a run is started with.
 #[derive(Clone)]
 pub struct RunArgs {
@@ -62,8 +77,8 @@ pub struct RunArgs {
     pub run_id: RunId,
     /// Its session.
     pub key: SessionKey,
-    /// Which call of the model comes first: answers of earlier ones are in the transcript.
-    pub step: usize,
+    /// What comes first: answers and results of before are in the transcript.
+    pub task: Task,
     /// Rows of the transcript that are to be answered, though something was said after them.
     pub again: Vec<String>,
     /// `provider/model`, and the same of those that take its place when it fails, in their order.
@@ -107,21 +122,38 @@ pub enum RunMsg {
     Thought(String),
     /// Something in the answer that is no text.
     Inserted(Insert),
+    /// A tool that the answer calls.
+    Called(ToolCall),
+    /// How it goes with one.
+    Tool(ToolNews),
     /// There was no answer; the next attempt follows.
     Retrying(Retry),
-    /// The model has come to an end.
+    /// The model has come to an end, or the last of its tools.
     Over(RunEnd),
-    /// Something has joined the turn: this call of the model follows.
-    GoOn(usize),
+    /// This follows.
+    GoOn(Task),
     /// A reborn session asks for everything.
     Report,
 }
 
-/// How the model's work ended.
+/// How it goes with a call of a tool, by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolNews {
+    /// It has begun.
+    Started(String),
+    /// What it has come to so far.
+    Update(String, ToolResult),
+    /// What it has come to.
+    Ended(String, ToolResult),
+}
+
+/// How a stage ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunEnd {
     /// The answer is complete.
     Done(Usage),
+    /// All tools have ended.
+    Worked,
     /// There is none, or it broke off.
     Failed(String),
     /// It took too long.
@@ -143,6 +175,8 @@ pub enum RunNews {
     Thought(String),
     /// Something else than text.
     Insert(Insert),
+    /// How it goes with a tool.
+    Tool(ToolNews),
     /// The model is going to be asked again; its next start voids the text.
     Retrying(Retry),
     /// The end.
@@ -153,6 +187,8 @@ pub enum RunNews {
         model: Option<(String, String)>,
         /// The answer of this call so far.
         reply: BlockStream,
+        /// How it goes with the tools, in order.
+        tools: Vec<ToolNews>,
         /// The end, if it has come.
         ended: Option<RunEnd>,
     },
@@ -162,10 +198,11 @@ pub enum RunNews {
 pub struct Run {
     args: RunArgs,
     began: Instant,
-    step: usize,
-    asking: AbortHandle,
+    stage: Stage,
+    busy: AbortHandle,
     model: Option<(String, String)>,
     reply: BlockStream,
+    tools: Vec<ToolNews>,
     ended: Option<RunEnd>,
 }
 
@@ -175,19 +212,16 @@ impl Behavior for Run {
     const KIND: &'static str = "run";
 
     fn start(ctx: &mut Ctx<RunMsg>, args: RunArgs) -> Result<Self, Fault> {
-        let (step, began) = (args.step, Instant::now());
-        let asking = ask(ctx, &args, step, began);
-        Ok(Self { args, began, step, asking, model: None, reply: BlockStream::default(), ended: None })
+        let (task, began) = (args.task.clone(), Instant::now());
+        let stage = task.stage;
+        let busy = begin(ctx, &args, task, began);
+        let (model, reply, tools, ended) = (None, BlockStream::default(), Vec::new(), None);
+        Ok(Self { args, began, stage, busy, model, reply, tools, ended })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<RunMsg>, msg: RunMsg) -> Result<(), Fault> {
         let news = match msg {
-            RunMsg::Started(model) => {
-                let (provider, model) = model.split_once('/').unwrap_or(("", &model));
-                self.model = Some((provider.into(), model.into()));
-                self.reply = BlockStream::default();
-                RunNews::Started { provider: provider.into(), model: model.into() }
-            }
+            RunMsg::Started(model) => self.started(&model),
             RunMsg::Wrote(text) => {
                 self.reply.write(&text);
                 RunNews::Delta(text)
@@ -196,9 +230,11 @@ impl Behavior for Run {
                 self.reply.think(&text);
                 RunNews::Thought(text)
             }
-            RunMsg::Inserted(insert) => {
-                self.reply.insert(insert.clone());
-                RunNews::Insert(insert)
+            RunMsg::Inserted(insert) => self.inserted(insert),
+            RunMsg::Called(call) => self.inserted(called(&call)),
+            RunMsg::Tool(news) => {
+                self.note(news.clone());
+                RunNews::Tool(news)
             }
             RunMsg::Retrying(retry) => RunNews::Retrying(retry),
             RunMsg::Over(end) => {
@@ -206,163 +242,81 @@ impl Behavior for Run {
                 self.ended = Some(end.clone());
                 RunNews::Ended(end)
             }
-            RunMsg::GoOn(step) => {
+            RunMsg::GoOn(task) => {
                 // It may be said twice, and to one that has been started anew meanwhile.
-                if step > self.step {
-                    self.asking.abort();
-                    (self.step, self.ended) = (step, None);
-                    self.reply = BlockStream::default();
-                    self.asking = ask(ctx, &self.args, step, self.began);
+                if task.stage > self.stage {
+                    self.go_on(ctx, task);
                 }
                 return Ok(());
             }
-            RunMsg::Report => RunNews::Report {
-                model: self.model.clone(),
-                reply: self.reply.clone(),
-                ended: self.ended.clone(),
-            },
+            RunMsg::Report => self.report(),
         };
         // A session that is down asks for a report when it is back.
-        let _ = self.args.session.send(SessionMsg::FromRun(self.args.run_id.clone(), self.step, news));
+        let _ = self.args.session.send(SessionMsg::FromRun(self.args.run_id.clone(), self.stage, news));
         Ok(())
     }
 }
 
-/// Asks the model, within what is left of the run's time.
-fn ask(ctx: &mut Ctx<RunMsg>, args: &RunArgs, step: usize, began: Instant) -> AbortHandle {
-    let work = drive(args.clone(), step, ctx.me().clone());
-    let end = began + args.timeout;
+impl Run {
+    fn started(&mut self, model: &str) -> RunNews {
+        let (provider, model) = model.split_once('/').unwrap_or(("", model));
+        self.model = Some((provider.into(), model.into()));
+        self.reply = BlockStream::default();
+        RunNews::Started { provider: provider.into(), model: model.into() }
+    }
+
+    fn inserted(&mut self, insert: Insert) -> RunNews {
+        self.reply.insert(insert.clone());
+        RunNews::Insert(insert)
+    }
+
+    /// Of a call only the latest news counts: a result has what was told before.
+    fn note(&mut self, news: ToolNews) {
+        self.tools.retain(|known| known.id() != news.id());
+        self.tools.push(news);
+    }
+
+    fn go_on(&mut self, ctx: &mut Ctx<RunMsg>, task: Task) {
+        self.busy.abort();
+        (self.stage, self.ended) = (task.stage, None);
+        self.reply = BlockStream::default();
+        self.tools.clear();
+        self.busy = begin(ctx, &self.args, task, self.began);
+    }
+
+    fn report(&self) -> RunNews {
+        RunNews::Report {
+            model: self.model.clone(),
+            reply: self.reply.clone(),
+            tools: self.tools.clone(),
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+impl ToolNews {
+    /// Which call.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Started(id) | Self::Update(id, _) | Self::Ended(id, _) => id,
+        }
+    }
+}
+
+/// A call as it stands in an answer.
+pub fn called(call: &ToolCall) -> Insert {
+    Insert { block_type: BlockType::ToolCall, content: json!(call), metadata: json!({}) }
+}
+
+/// Does what the stage is for, within what is left of the run's time.
+fn begin(ctx: &mut Ctx<RunMsg>, args: &RunArgs, task: Task, began: Instant) -> AbortHandle {
+    let (args, me, end) = (args.clone(), ctx.me().clone(), began + args.timeout);
+    let work = async move {
+        match task.stage.working {
+            true => work::work(args, task.calls, me).await,
+            false => ask::drive(args, task.stage.step, me).await,
+        }
+    };
     let limited = async move { tokio::time::timeout_at(end, work).await.unwrap_or(RunEnd::TimedOut) };
     ctx.task(limited, RunMsg::Over)
-}
-
-/// Asks the first model, and those after it when it fails for good.
-async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
-    let mut models = args.models.iter().peekable();
-    let mut failed = String::from("no model is configured");
-    while let Some(model) = models.next() {
-        let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
-        match persist(&args, model, step, &me, retries).await {
-            Ok(usage) => return RunEnd::Done(usage),
-            Err(failure) => failed = failure.text,
-        }
-        if let Some(next) = models.peek() {
-            tracing::warn!(target: "crabtree::run", %model, %next, "the model failed; the next one takes its place");
-        }
-    }
-    RunEnd::Failed(failed)
-}
-
-/// One call of a model, and as many more as passing failures cost.
-async fn persist(
-    args: &RunArgs,
-    model: &str,
-    step: usize,
-    me: &Addr<RunMsg>,
-    retries: usize,
-) -> Result<Usage, Failure> {
-    let mut number = 0;
-    loop {
-        number += 1;
-        let failure = match attempt(args, model, step, me).await {
-            Ok(usage) => return Ok(usage),
-            Err(failure) => failure,
-        };
-        if number > retries || !failure.reason.passes() {
-            return Err(failure);
-        }
-        let delay = wait_before(&args.run_id, number);
-        tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
-            "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
-        let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, reason: failure.reason }));
-        tokio::time::sleep(delay).await;
-    }
-}
-
-/// Spread so that runs that failed together do not come back together; the same in each replay.
-fn wait_before(run_id: &RunId, number: usize) -> Duration {
-    let (from, to) = WAITS[number - 1];
-    let mut hasher = DefaultHasher::new();
-    (run_id, number).hash(&mut hasher);
-    Duration::from_millis(from + hasher.finish() % (to - from + 1))
-}
-
-/// One attempt: a lane, the conversation, the answer. Who waits for the next one holds no lane.
-async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
-    let failed = |text: String| Failure::new(Reason::Unknown, text);
-    let lane = args.estate.lanes.clone().acquire_owned().await;
-    let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
-    let Some(model) = args.estate.catalog.load().model(name) else {
-        return Err(failed(format!(
-            "Unknown model: {name}. Set agents.defaults.model to one that `models list` shows."
-        )));
-    };
-    let read = conversation(args, step).await;
-    let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
-    let _ = me.send(RunMsg::Started(name.to_owned()));
-    args.estate.kill_points.reach(KillPoint::RunModel);
-    let mut answer = model.answer(Prompt { instructions: Some(instructions(args)), conversation });
-    while let Some(chunk) = answer.next().await {
-        match chunk {
-            Chunk::Text(text) => {
-                let _ = me.send(RunMsg::Wrote(text));
-            }
-            Chunk::Thought(text) => {
-                let _ = me.send(RunMsg::Thought(text));
-            }
-            Chunk::Block(insert) => {
-                let _ = me.send(RunMsg::Inserted(insert));
-            }
-            Chunk::End(usage) => return Ok(usage),
-            Chunk::Failed(failure) => return Err(failure),
-        }
-    }
-    Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
-}
-
-/// Who answers in this session.
-fn instructions(args: &RunArgs) -> Instructions {
-    let agent_id = args.key.agent_id();
-    Instructions {
-        name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
-        session: args.key.to_string(),
-        group: args.key.mode() == SessionMode::Group,
-        workspace: args.estate.config.load().workspace(agent_id),
-        agent_id: agent_id.to_owned(),
-    }
-}
-
-/// What has been said, as the transcript has it: what is to be answered is its last part.
-async fn conversation(args: &RunArgs, step: usize) -> Result<Vec<Said>, store::StoreError> {
-    // Later calls go on after the turn's own answers, which stand behind these.
-    let again = if step == 1 { args.again.clone() } else { Vec::new() };
-    let key = args.key.clone();
-    let read = move |c: &store::Connection| {
-        let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
-        let mut rows = store::history(c, key.as_str(), page)?.rows;
-        for id in again {
-            rows.retain(|row| row.id != id);
-            rows.extend(store::message(c, key.as_str(), &id)?);
-        }
-        Ok(rows)
-    };
-    let rows = args.store.read(read).await?;
-    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
-    let summary = args.compacted.iter().map(|compacted| Said {
-        by: Speaker::User,
-        text: format!("[Summary of the conversation so far]\n{}", compacted.summary),
-    });
-    let read =
-        rows.iter().filter(|row| row.seq.is_some_and(|seq| seq >= first) || args.again.contains(&row.id));
-    Ok(summary.chain(read.filter_map(said)).collect())
-}
-
-/// A row as a model reads it; not commands and their answers, nor notes of the gateway.
-fn said(row: &MessageRow) -> Option<Said> {
-    let by = match row.kind.as_str() {
-        "user" => Speaker::User,
-        "assistant" => Speaker::Assistant,
-        _ => return None,
-    };
-    (row.message["excludeFromContext"] != true).then(|| Said { by, text: store::text_of(&row.message) })
 }

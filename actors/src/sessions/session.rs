@@ -17,6 +17,7 @@ mod joining;
 mod loading;
 mod running;
 mod stopping;
+mod working;
 
 pub use change::{Change, Changed, Check, First, Told};
 pub use idle::MANY_LIVE;
@@ -26,7 +27,7 @@ pub use loading::Known;
 use super::SessionsMsg;
 use super::queue::Backlog;
 use super::rows::{changed_event, message_event, session_row};
-use super::run::RunNews;
+use super::run::{RunNews, Stage};
 use super::turn::Turn;
 use crate::estate::Estate;
 use crate::event::Event;
@@ -59,8 +60,8 @@ pub enum SessionMsg {
     },
     /// Change the session itself.
     Change(Box<Change>),
-    /// News of the run, in this call of the model.
-    FromRun(RunId, usize, RunNews),
+    /// News of the run, in this stage of it.
+    FromRun(RunId, Stage, RunNews),
     /// Time to tell more text.
     Pace(RunId),
     /// Look whether the next turn can begin.
@@ -75,7 +76,9 @@ pub enum SessionMsg {
     Accepted(Box<Submission>, Box<SessionUpdate>, Box<Written>),
     /// A turn's attempt is counted.
     Began(RunId, Box<Written>),
-    /// Inputs have joined the turn.
+    /// An answer that calls tools is written.
+    Called(RunId, Box<Written>),
+    /// What the tools have come to is written, and inputs have joined the turn.
     Joined(RunId, Box<Written>),
     /// An outcome is written.
     Settled(RunId, Box<SessionUpdate>, Box<Written>),
@@ -176,7 +179,7 @@ impl Behavior for Session {
                 self.arrivals.push_back(Arrival::Stop { run_id, reason, done });
             }
             SessionMsg::Change(change) => self.arrivals.push_back(Arrival::Change(change)),
-            SessionMsg::FromRun(run_id, step, news) => self.news_of_run(ctx, &run_id, step, news),
+            SessionMsg::FromRun(run_id, stage, news) => self.news_of_run(ctx, &run_id, stage, news),
             SessionMsg::Pace(run_id) => self.pace(ctx, &run_id),
             SessionMsg::Look => self.look = None,
             SessionMsg::Idle => self.ask_to_retire(),
@@ -185,6 +188,7 @@ impl Behavior for Session {
                 self.accepted(ctx, *submission, &update, *written)?;
             }
             SessionMsg::Began(run_id, written) => self.began(ctx, run_id, *written)?,
+            SessionMsg::Called(run_id, written) => self.called(ctx, &run_id, *written)?,
             SessionMsg::Joined(run_id, written) => self.joined(ctx, &run_id, *written)?,
             SessionMsg::Settled(run_id, update, written) => self.settled(ctx, run_id, &update, *written)?,
             SessionMsg::Changed(written) => self.changed(*written),

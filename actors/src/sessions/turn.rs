@@ -2,74 +2,22 @@
 //! run's event counter. It lives in the Estate, so that a reborn session goes on where the last one stopped.
 
 mod ends;
+mod tools;
 
-use super::blocks::BlockStream;
-use super::run::{Retry, RunMsg};
+pub use tools::{Scene, Tools};
+
+use super::blocks::{BlockStream, Mark};
+use super::conversation;
+use super::run::{Retry, RunMsg, Stage, Task, called};
 use crate::agents::{Reason, Usage};
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
 use crate::tree::Slot;
-use crabtree_protocol::{Event as Name, RunId, SessionKey};
-use parking_lot::Mutex;
+use crabtree_protocol::{ConnId, Event as Name, RunId, SessionKey};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-
-/// The running turns of all sessions, and which submissions that wait have been told to be delivered.
-#[derive(Default)]
-pub struct Ledgers {
-    turns: Mutex<BTreeMap<RunId, Arc<Mutex<Turn>>>>,
-    delivered: Mutex<HashSet<RunId>>,
-}
-
-impl Ledgers {
-    /// Notes that a submission is told to be delivered; false if it was told before.
-    pub fn deliver(&self, run_id: &RunId) -> bool {
-        self.delivered.lock().insert(run_id.clone())
-    }
-
-    /// A submission has its outcome.
-    pub fn settled(&self, run_id: &RunId) {
-        self.delivered.lock().remove(run_id);
-    }
-
-    /// The turn of a run.
-    pub fn get(&self, run_id: &RunId) -> Option<Arc<Mutex<Turn>>> {
-        self.turns.lock().get(run_id).cloned()
-    }
-
-    /// Enters a turn, unless it is there already; returns the one that is.
-    pub fn open(&self, turn: Turn) -> Arc<Mutex<Turn>> {
-        self.turns.lock().entry(turn.run_id.clone()).or_insert_with(|| Arc::new(Mutex::new(turn))).clone()
-    }
-
-    /// The turn has been told to its end.
-    pub fn close(&self, run_id: &RunId) {
-        self.turns.lock().remove(run_id);
-    }
-
-    /// The turns of one session.
-    pub fn of(&self, key: &SessionKey) -> Vec<Arc<Mutex<Turn>>> {
-        self.turns.lock().values().filter(|t| t.lock().key == *key).cloned().collect()
-    }
-
-    /// How many turns are running or being told.
-    pub fn count(&self) -> usize {
-        self.turns.lock().len()
-    }
-
-    /// Keys of the sessions with a running turn, and the run.
-    pub fn active(&self) -> HashMap<SessionKey, RunId> {
-        let turns = self.turns.lock();
-        turns
-            .values()
-            .map(|t| {
-                let turn = t.lock();
-                (turn.key.clone(), turn.run_id.clone())
-            })
-            .collect()
-    }
-}
 
 /// How a turn came to be, which shows in what is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +50,19 @@ pub struct Turn {
     pub model: Option<(String, String)>,
     /// Name of the actor that runs it, among the session's children.
     pub child: Arc<str>,
+    /// The tools that the latest answer called.
+    pub tools: Tools,
+    /// The connections that asked for it.
+    asked_by: Arc<[ConnId]>,
     seq: u64,
     told: usize,
     /// How much of what the model thinks clients have been told.
     told_thought: usize,
     /// The last event of its preparation.
     status: Option<Value>,
-    /// Calls of the model, the running one counted.
-    step: usize,
-    /// Where the answer of this step begins in the text.
-    answer_at: usize,
+    stage: Stage,
+    /// Where the answer of this step begins; behind it, while its tools are run.
+    answer_at: Mark,
     /// Tokens of the steps before this one.
     usage: Usage,
     /// The inputs it answers, as far as clients have been told.
@@ -134,21 +85,28 @@ impl Turn {
             started_at: now,
             model: None,
             child,
+            tools: Tools::default(),
+            asked_by: Arc::default(),
             seq: 0,
             told: 0,
             told_thought: 0,
             status: None,
-            step: 1,
-            answer_at: 0,
+            stage: Stage::asking(1),
+            answer_at: Mark::default(),
             usage: Usage::default(),
             inputs: HashSet::new(),
             rows: HashSet::new(),
         }
     }
 
-    /// Which call of the model it is at, from 1.
-    pub fn step(&self) -> usize {
-        self.step
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What its run has to do now.
+    pub fn task(&self) -> Task {
+        Task { stage: self.stage, calls: self.tools.calls() }
     }
 
     /// What the model has answered in this step.
@@ -164,6 +122,8 @@ impl Turn {
     /// It answers these inputs, and clients know it.
     pub fn answers(&mut self, rows: &[InputRow]) {
         self.inputs.extend(rows.iter().map(|row| row.id.clone()));
+        let asking = rows.iter().filter_map(|row| ConnId::deserialize(row.body.get("conn")?).ok());
+        self.asked_by = self.asked_by.iter().copied().chain(asking).collect();
     }
 
     /// Notes that a transcript row is told; false if it was told before, by this turn or an earlier one.
@@ -274,7 +234,7 @@ impl Turn {
         let thought = self.reply.thought().trim_end();
         let delta = thought.get(self.told_thought..).filter(|delta| !delta.is_empty())?;
         let (data, item) =
-            (json!({ "text": thought, "delta": delta }), format!("{}:{}", self.run_id, self.step));
+            (json!({ "text": thought, "delta": delta }), format!("{}:{}", self.run_id, self.stage.step));
         self.seq += 1;
         let event = self.agent("thinking", data, now).adding(&format!("thinking {item}"), "delta", delta);
         self.told_thought = thought.len();
@@ -290,12 +250,12 @@ impl Turn {
         }
         self.seq += 1;
         let text = self.reply.text();
-        let (delta, item) = (&text[self.told..seen], format!("{}:{}", self.run_id, self.step));
+        let (delta, item) = (&text[self.told..seen], format!("{}:{}", self.run_id, self.stage.step));
         let chat = json!({ "state": "delta", "deltaText": delta, "message": self.message(now) });
         let chat = self.chat(chat).adding(&format!("chat {item}"), "deltaText", delta).droppable();
-        let more = text.get(self.told.max(self.answer_at)..seen).filter(|more| !more.is_empty());
+        let more = text.get(self.told.max(self.answer_at.text)..seen).filter(|more| !more.is_empty());
         let agent = more.map(|more| {
-            let agent = json!({ "text": &text[self.answer_at..seen], "delta": more, "itemId": item });
+            let agent = json!({ "text": &text[self.answer_at.text..seen], "delta": more, "itemId": item });
             self.agent("assistant", agent, now).adding(&format!("agent {item}"), "delta", more).droppable()
         });
         self.told = seen;
@@ -318,31 +278,42 @@ impl Turn {
         vec![self.chat(chat)]
     }
 
-    /// A new attempt goes on after what the transcript holds of the turn's answers.
-    pub fn go_on_after(&mut self, answers: &[MessageRow], now: i64) -> Vec<Event> {
+    /// A new attempt goes on after what the transcript holds of the turn: answers and results of tools.
+    pub fn go_on_after(&mut self, rows: &[MessageRow], now: i64) -> Vec<Event> {
         self.reply = BlockStream::default();
         self.usage = Usage::default();
-        for row in answers {
+        let answers = rows.iter().filter(|row| row.kind == "assistant");
+        for row in answers.clone() {
             self.reply.write(&store::text_of(&row.message));
+            conversation::calls(&row.message).iter().for_each(|call| self.reply.insert(called(call)));
             self.count(row);
             self.pause();
         }
-        self.step = answers.len() + 1;
-        self.answer_at = self.reply.text().len();
+        self.tools.resume(rows);
+        self.stage = match self.tools.is_empty() {
+            true => Stage::asking(answers.count() + 1),
+            false => Stage::asking(answers.count()).working(),
+        };
+        self.answer_at = self.reply.mark();
         self.restart(now)
     }
 
-    /// The model has paused, and is asked again with what has joined; `answer` is what it said until then.
-    pub fn step_over(&mut self, answer: Option<&MessageRow>, now: i64) -> Vec<Event> {
+    /// The model has paused; `answer` is what it said until then.
+    pub fn answer_over(&mut self, answer: Option<&MessageRow>, now: i64) -> Vec<Event> {
         let mut events = self.flush(now);
         if let Some(row) = answer {
             self.count(row);
         }
         events.push(self.used(now));
         self.pause();
-        self.step += 1;
-        self.answer_at = self.reply.text().len();
+        self.answer_at = self.reply.mark();
         events
+    }
+
+    /// The model is asked again, with what has joined or what its tools have come to.
+    pub fn next_step(&mut self) {
+        self.tools.clear();
+        self.stage = Stage::asking(self.stage.step + 1);
     }
 
     fn forget_thought(&mut self) {
@@ -372,7 +343,7 @@ impl Turn {
 
     /// Takes over what its run reports of this step; text that was told and is not the run's is taken back.
     pub fn report(&mut self, model: Option<(String, String)>, reply: BlockStream, now: i64) -> Vec<Event> {
-        let told = self.reply.text().get(self.answer_at..self.told).unwrap_or_default();
+        let told = self.reply.text().get(self.answer_at.text..self.told).unwrap_or_default();
         let events = if reply.text().starts_with(told) { Vec::new() } else { self.restart(now) };
         self.model = model.or(self.model.take());
         self.reply.truncate(self.answer_at);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::tools::ToolsSettings;
 use serde::{Deserialize, Serialize};
 
 /// `agents`: the agents and what they share.
@@ -64,11 +65,19 @@ pub struct AgentDefaults {
     pub max_concurrent: usize,
     /// How long one run may take.
     pub timeout_seconds: u64,
+    /// How often one run may ask its model: once more after each round of tools.
+    pub max_rounds: usize,
 }
 
 impl Default for AgentDefaults {
     fn default() -> Self {
-        Self { model: ModelChoice::default(), workspace: None, max_concurrent: 16, timeout_seconds: 600 }
+        Self {
+            model: ModelChoice::default(),
+            workspace: None,
+            max_concurrent: 16,
+            timeout_seconds: 600,
+            max_rounds: 50,
+        }
     }
 }
 
@@ -125,6 +134,8 @@ pub struct AgentEntry {
     pub workspace: Option<String>,
     /// Its model, if it is not the default one.
     pub model: Option<ModelChoice>,
+    /// What it may use, if that is not what all may.
+    pub tools: Option<ToolsSettings>,
 }
 
 /// How an agent presents itself.

@@ -20,6 +20,17 @@ pub struct ToolsSettings {
     pub web: WebSettings,
 }
 
+/// `gateway.tools`: what `tools.invoke` and `POST /tools/invoke` may call beside or instead of what they may call
+/// anyway, by name or group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InvokeSettings {
+    /// These, too.
+    pub allow: Vec<String>,
+    /// None of these.
+    pub deny: Vec<String>,
+}
+
 /// A selection of tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

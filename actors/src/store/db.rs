@@ -301,7 +301,7 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
             inputs::accept(conn, input, *begin, user_message.as_ref(), session)
         }
         WriteOp::Begin { turn, inputs, messages, at } => inputs::begin(conn, turn, inputs, messages, *at),
-        WriteOp::MarkExternal { input_id } => inputs::mark_external(conn, input_id),
+        WriteOp::BeginCall { turn, call_id } => inputs::begin_call(conn, turn, call_id),
         WriteOp::Settle { turn, inputs, released, state, outcome, messages, session, at } => inputs::settle(
             conn,
             &inputs::Outcome { turn, inputs, released, state: *state, outcome, messages, at: *at },

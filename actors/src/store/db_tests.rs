@@ -200,7 +200,13 @@ fn damage_that_a_read_or_a_write_meets_is_not_forgotten() {
         tear_the_end(&path);
         let db = Db::open(&path, Sync::Full).unwrap();
         let met = if write {
-            let ops: Vec<_> = (0..500).map(|n| WriteOp::MarkExternal { input_id: format!("i{n}") }).collect();
+            let again = |n| WriteOp::Begin {
+                turn: "t".into(),
+                inputs: vec![(format!("i{n}"), 9)],
+                messages: vec![],
+                at: 1,
+            };
+            let ops: Vec<_> = (0..500).map(again).collect();
             match db.apply_batch(&ops, &|_| {}) {
                 Err(error) => Some(error),
                 Ok(replies) => replies.into_iter().find_map(Result::err),
@@ -257,7 +263,8 @@ fn one_failing_op_fails_alone() {
         user_message: None,
         session: SessionUpdate::default(),
     };
-    let unknown = WriteOp::MarkExternal { input_id: "nobody".into() };
+    let unknown =
+        WriteOp::Begin { turn: "t".into(), inputs: vec![("nobody".into(), 1)], messages: vec![], at: 1 };
     let replies =
         db.apply_batch(&[accept(1, false, None), clash, unknown, accept(2, false, None)], &|_| {}).unwrap();
     assert!(replies[0].is_ok() && replies[3].is_ok());

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 use super::db::{StoreError, list};
 use super::rows::{InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply};
@@ -11,7 +12,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT seq, id, source, source_id, session_key, run_id, kind, text, digest, body, created_at, ",
-            "state, attempts, external_effects, outcome, started_at, settled_at, turn, priority FROM inputs ",
+            "state, attempts, outcome, started_at, settled_at, turn, priority FROM inputs ",
             $tail
         )
     };
@@ -92,7 +93,6 @@ fn insert(conn: &Connection, input: &NewInput, begin: bool) -> Result<InputRow, 
         turn,
         state,
         attempts,
-        external_effects: false,
         outcome: None,
         started_at,
         settled_at: None,
@@ -122,18 +122,28 @@ pub(super) fn begin(
         sessions::upsert(conn, &row.session_key, &update, first)?;
     }
     // What is over is not asked again.
-    let messages = if rows.iter().all(|row| row.state.is_final()) { &[] } else { messages };
+    let over = !rows.is_empty() && rows.iter().all(|row| row.state.is_final());
+    let messages = if over { &[] } else { messages };
     Ok(WriteReply::Began {
         rows,
         messages: messages.iter().map(|m| append_message(conn, m)).collect::<Result<_, _>>()?,
-        answers: answers.into_iter().filter(|row| row.kind == "assistant").collect(),
+        answers: answers.into_iter().filter(|row| row.kind != "user").collect(),
     })
 }
 
-pub(super) fn mark_external(conn: &Connection, input_id: &str) -> Result<WriteReply, StoreError> {
-    let found =
-        conn.prepare_cached("UPDATE inputs SET external_effects = 1 WHERE id = ?1")?.execute([input_id])?;
-    if found == 0 { Err(StoreError::NotFound) } else { Ok(WriteReply::Done) }
+pub(super) fn begin_call(conn: &Connection, turn: &str, call_id: &str) -> Result<WriteReply, StoreError> {
+    conn.prepare_cached("INSERT OR IGNORE INTO begun_calls (turn, call_id) VALUES (?1, ?2)")?
+        .execute([turn, call_id])?;
+    Ok(WriteReply::Done)
+}
+
+/// The calls of tools with outside effects that a turn has begun.
+///
+/// # Errors
+/// What SQLite says.
+pub fn begun_calls(conn: &Connection, turn: &str) -> Result<BTreeSet<String>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT call_id FROM begun_calls WHERE turn = ?1")?;
+    Ok(statement.query_map([turn], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn settle(
@@ -163,6 +173,7 @@ pub(super) fn settle(
         )?
         .execute([input_id])?;
     }
+    conn.prepare_cached("DELETE FROM begun_calls WHERE turn = ?1")?.execute([what.turn])?;
     let key = rows.first().map_or("", |row| row.session_key.as_str());
     if fresh && (session.is_some() || !what.messages.is_empty()) {
         let update = session.clone().unwrap_or(SessionUpdate { at: what.at, ..SessionUpdate::default() });
@@ -331,12 +342,11 @@ fn input_row(row: &Row<'_>) -> rusqlite::Result<InputRow> {
         created_at: row.get(10)?,
         state,
         attempts: row.get(12)?,
-        external_effects: row.get(13)?,
-        outcome: row.get::<_, Option<String>>(14)?.map(|_| transcript::json(row, 14)).transpose()?,
-        started_at: row.get(15)?,
-        settled_at: row.get(16)?,
-        turn: row.get(17)?,
-        priority: row.get(18)?,
+        outcome: row.get::<_, Option<String>>(13)?.map(|_| transcript::json(row, 13)).transpose()?,
+        started_at: row.get(14)?,
+        settled_at: row.get(15)?,
+        turn: row.get(16)?,
+        priority: row.get(17)?,
     })
 }
 

@@ -138,14 +138,17 @@ fn a_turn_that_is_joined_answers_all_its_inputs_at_once() {
 }
 
 #[test]
-fn external_effects_are_marked() {
+fn what_a_turn_has_begun_is_known_until_it_is_settled() {
     let db = Db::memory().unwrap();
     apply_one(&db, &accept(1, true, None)).unwrap();
-    let op = WriteOp::MarkExternal { input_id: "i1".into() };
-    for _ in 0..2 {
-        assert_eq!(apply_one(&db, &op), Ok(WriteReply::Done));
+    let op = |call_id: &str| WriteOp::BeginCall { turn: "k1".into(), call_id: call_id.into() };
+    for call in ["a", "a", "b"] {
+        assert_eq!(apply_one(&db, &op(call)), Ok(WriteReply::Done));
     }
-    assert!(db.read(|c| input_by_id(c, "i1")).unwrap().unwrap().external_effects);
+    let begun = |turn: &'static str| db.read(move |c| begun_calls(c, turn)).unwrap().len();
+    assert_eq!((begun("k1"), begun("k2")), (2, 0));
+    apply_one(&db, &settle_op(1, InputState::Settled, json!({ "status": "ok" }), vec![])).unwrap();
+    assert_eq!(begun("k1"), 0);
 }
 
 #[test]

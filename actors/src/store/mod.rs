@@ -19,8 +19,8 @@ mod usage;
 pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
 pub use inputs::{
-    Counts, Receipt, backlog, counts, input_by_id, input_by_run, input_by_source, inputs_of_turn,
-    keys_with_backlog, receipts,
+    Counts, Receipt, backlog, begun_calls, counts, input_by_id, input_by_run, input_by_source,
+    inputs_of_turn, keys_with_backlog, receipts,
 };
 pub use rows::*;
 pub use rusqlite::Connection;

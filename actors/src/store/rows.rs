@@ -106,8 +106,6 @@ pub struct InputRow {
     pub state: InputState,
     /// Attempts begun so far.
     pub attempts: u32,
-    /// A tool with outside effects was started by some attempt.
-    pub external_effects: bool,
     /// The one outcome, present exactly in a final state.
     pub outcome: Option<Value>,
     /// When the first attempt began, ms.
@@ -210,10 +208,13 @@ pub enum WriteOp {
         /// ms.
         at: i64,
     },
-    /// A tool with outside effects is about to start → [`WriteReply::Done`]; `NotFound` for an unknown input.
-    MarkExternal {
-        /// [`InputRow::id`].
-        input_id: String,
+    /// A tool with outside effects is about to begin: from now on its call is not made again →
+    /// [`WriteReply::Done`].
+    BeginCall {
+        /// The turn's run.
+        turn: String,
+        /// The call.
+        call_id: String,
     },
     /// Write the one outcome of a turn's inputs → [`WriteReply::Settled`]; `NotFound` for an unknown input,
     /// `Conflict` if `state` is not final.
@@ -329,7 +330,7 @@ pub enum WriteReply {
         rows: Vec<InputRow>,
         /// The transcript rows as stored, in the order sent.
         messages: Vec<MessageRow>,
-        /// What an earlier attempt at the turn has answered already, in order.
+        /// What an earlier attempt at the turn has come to already: answers and results of tools, in order.
         answers: Vec<MessageRow>,
     },
     /// The inputs have their outcome.

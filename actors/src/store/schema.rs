@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -219,6 +219,14 @@ CREATE INDEX inputs_usage ON inputs (
     outcome ->> '$.usage.input', outcome ->> '$.usage.output'
 ) WHERE settled_at IS NOT NULL;
 CREATE INDEX inputs_settled ON inputs (session_key, settled_at) WHERE settled_at IS NOT NULL;
+";
+
+/// Calls of tools with effects outside are known one by one.
+const V4: &str = "
+CREATE TABLE begun_calls (
+    turn TEXT NOT NULL, call_id TEXT NOT NULL, PRIMARY KEY (turn, call_id)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE inputs DROP COLUMN external_effects;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

@@ -229,7 +229,8 @@ fn all_is_done_or_nothing() {
         let update = SessionUpdate { session_id_if_new: Some("s".into()), ..SessionUpdate::default() };
         WriteOp::UpdateSession { key: key.into(), update }
     };
-    let fails = WriteOp::MarkExternal { input_id: "nobody".into() };
+    let fails =
+        WriteOp::Begin { turn: "t".into(), inputs: vec![("nobody".into(), 1)], messages: vec![], at: 1 };
     let nested = WriteOp::All(vec![make("b"), WriteOp::Fence]);
     let broken = WriteOp::All(vec![make("a"), nested.clone(), fails]);
     let replies = db.apply_batch(&[make("c"), broken, make("d")], &|_| {}).unwrap();

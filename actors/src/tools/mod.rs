@@ -3,13 +3,21 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+pub mod invoke;
+mod plain;
+mod policy;
 mod registry;
 mod result;
+mod sessions;
 
-pub use registry::{MAX_RESULT, Registry, run};
+pub use plain::plain;
+pub use policy::{Policy, profiles_of};
+pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
+use crate::sessions::SessionsMsg;
 use crate::store::Store;
+use crate::tree::Slot;
 use crabtree_protocol::{RunId, SessionKey};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -17,6 +25,11 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The tools that every gateway has; `sessions` is where what an agent says in another session goes.
+pub fn built_in(sessions: &Slot<SessionsMsg>) -> Registry {
+    Registry::new(sessions::tools(sessions))
+}
 
 /// What a session must be allowed for its agent to use a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

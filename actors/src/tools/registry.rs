@@ -1,14 +1,42 @@
 //! Which tools there are, and the gates before each call.
 
-use super::{Call, Permission, Tool, ToolResult};
+use super::{Call, Policy, Tool, ToolResult};
 use jsonschema::Validator;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use tokio::time::timeout;
 
 /// How much of a result a model is given, bytes.
 pub const MAX_RESULT: usize = 64 * 1024;
+/// Wrong arguments that are told at once.
+const MAX_WRONGS: usize = 5;
+
+/// Why a call is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which gate it did not pass.
+    pub gate: Gate,
+    /// Why, for the model.
+    pub why: String,
+}
+
+/// A gate before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// There is such a tool.
+    Exists,
+    /// The session may use it.
+    Allowed,
+    /// The arguments fit its schema.
+    Valid,
+}
+
+impl From<Refused> for ToolResult {
+    fn from(refused: Refused) -> Self {
+        ToolResult::error(refused.why)
+    }
+}
 
 /// See the module. Cheap to clone with a tool more or less: it is published as a whole.
 #[derive(Clone, Default)]
@@ -31,6 +59,16 @@ impl Registry {
         Self { tools: tools.into_iter().map(entry).collect() }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.tools.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tools.is_empty()
+    }
+
     /// Adds those of another one.
     pub fn extend(&mut self, other: Self) {
         self.tools.extend(other.tools);
@@ -47,42 +85,34 @@ impl Registry {
     }
 
     /// Those that a session may use.
-    pub fn allowed<'a>(&'a self, may: &'a BTreeSet<Permission>) -> impl Iterator<Item = &'a Arc<dyn Tool>> {
-        self.tools().filter(|tool| is_allowed(tool.as_ref(), may))
+    pub fn allowed<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a Arc<dyn Tool>> {
+        self.tools().filter(|tool| policy.allows(tool.definition()))
     }
 
     /// Looks whether a call may be made: there is such a tool, the session may use it, the arguments fit.
     ///
     /// # Errors
     /// What the model is told instead.
-    pub fn check(
-        &self,
-        name: &str,
-        args: &Value,
-        may: &BTreeSet<Permission>,
-    ) -> Result<Arc<dyn Tool>, ToolResult> {
+    pub fn check(&self, name: &str, args: &Value, policy: &Policy) -> Result<Arc<dyn Tool>, Refused> {
+        let refused = |gate, why| Err(Refused { gate, why });
         let Some(Entry { tool, validator }) = self.tools.get(name) else {
-            return Err(ToolResult::error(format!("Tool not found: {name}")));
+            return refused(Gate::Exists, format!("Tool not found: {name}"));
         };
-        if !is_allowed(tool.as_ref(), may) {
-            return Err(ToolResult::error(format!("Tool not allowed in this session: {name}")));
+        if !policy.allows(tool.definition()) {
+            return refused(Gate::Allowed, format!("Tool not allowed in this session: {name}"));
         }
         let validator = validator.get_or_init(|| {
             jsonschema::validator_for(&tool.definition().parameters).map_err(|e| e.to_string())
         });
-        let validator = validator.as_ref().map_err(|e| {
-            ToolResult::error(format!("Tool {name} cannot be called: its schema is invalid: {e}"))
-        })?;
-        let wrong: Vec<String> = validator.iter_errors(args).take(5).map(|e| wording(&e)).collect();
+        let wrong: Vec<String> = match validator {
+            Ok(validator) => validator.iter_errors(args).take(MAX_WRONGS).map(|e| wording(&e)).collect(),
+            Err(e) => vec![format!("the tool's own schema is not valid: {e}")],
+        };
         if wrong.is_empty() {
             return Ok(tool.clone());
         }
-        Err(ToolResult::error(format!("Invalid arguments for {name}: {}", wrong.join("; "))))
+        refused(Gate::Valid, format!("Invalid arguments for {name}: {}", wrong.join("; ")))
     }
-}
-
-fn is_allowed(tool: &dyn Tool, may: &BTreeSet<Permission>) -> bool {
-    tool.definition().permissions.iter().all(|permission| may.contains(permission))
 }
 
 fn wording(error: &jsonschema::ValidationError<'_>) -> String {

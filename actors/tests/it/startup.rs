@@ -3,7 +3,7 @@
 use crabtree_actors::connection::ConnectionMsg;
 use crabtree_actors::connections::ConnectionsMsg;
 use crabtree_actors::conns::Peer;
-use crabtree_actors::estate::{Boot, Estate, EstateArgs};
+use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::{Outgoing, Spool};
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
@@ -31,7 +31,7 @@ fn estate() -> Arc<Estate> {
         auth: AuthSecret::Token(Secret::new("secret")),
         device_key: [7; 32],
         log_ring: Arc::default(),
-        models: vec![],
+        brought: Brought::default(),
     })
 }
 

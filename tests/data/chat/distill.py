@@ -27,14 +27,14 @@ import re
 import sys
 from pathlib import Path
 
-SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model delta_500x2ms idempotency
-queue_collect queue_followup queue_interrupt queue_steer restart_kill restart_post_term restart_term2
+SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model cut delta_500x2ms err401 err500
+err500_agent hang_agent_timeout hang_mid_timeout hang_timeout idempotency reasoning queue_collect queue_followup queue_interrupt queue_steer restart_kill restart_post_term restart_term2
 routing_tool_turn sess_create sess_fork sess_groups sess_list sess_reset_delete sess_send slash
-slash_stop_running""".split()
+slash_stop_running tool_agent_method tool_exec tool_read""".split()
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 IGNORED = {"skills.changed", "tick", "update.available", "health", "heartbeat", "presence", "connect.challenge"}
-# Events of the tool turn that a turn without tools has not.
-TOOLS = {"tool", "item", "command_output"}
+# Of what comes as often as a tool has news, only the first is kept of each model call.
+NEWS = {"agent item tool update", "agent tool update", "agent command_output delta", "session.tool update"}
 ROW = {"key", "sessionId", "kind", "agentRuntime"}
 VALUES = ["status", "stopReason", "summary", "reason", "timeoutPhase", "key", "sessionKey", "agentId", "runId", "abortedRunId"]
 
@@ -194,10 +194,11 @@ class Distiller:
         elif name == "agent":
             data = payload.get("data") or {}
             label += f" {payload.get('stream')}"
+            label += f" {data['kind']}" if data.get("kind") else ""
             label += f" {data['phase']}" if data.get("phase") else ""
             if data.get("phase") == "model" and data.get("provider") is None:
                 label += " none"
-            if data.get("phase") in ("finishing", "end", "error"):
+            if payload.get("stream") == "lifecycle" and data.get("phase") in ("finishing", "end", "error"):
                 label += f" {data['stopReason']}" if data.get("stopReason") else ""
                 label += " aborted" if data.get("aborted") else ""
         elif name == "session.message":
@@ -207,6 +208,8 @@ class Distiller:
             if not run:
                 owner = self.runs.get(key.split(":")[0])
                 run = owner
+        elif name == "session.tool":
+            label += f" {payload['data']['phase']}"
         elif name == "sessions.changed":
             label += f" {payload['reason']}" if payload.get("reason") else f" phase {payload.get('phase')}"
         return label, run
@@ -215,9 +218,9 @@ class Distiller:
         """Whether an event of this kind is kept already."""
         seen = self.streams.setdefault((client, session, run), set())
         if label.startswith("agent lifecycle model") and not label.endswith("none"):
-            seen -= {"agent assistant", "chat delta"}
+            seen -= {"agent assistant", "agent thinking", "chat delta"} | NEWS
             return False
-        if label in ("agent assistant", "chat delta") or label.startswith("sessions.changed"):
+        if label in {"agent assistant", "agent thinking", "chat delta"} | NEWS or label.startswith("sessions.changed"):
             if label in seen:
                 return True
             seen.add(label)
@@ -293,8 +296,6 @@ class Distiller:
                 if session and session not in mine:
                     continue
                 label, run = self.event(body["event"], payload)
-                if (body["event"] == "agent" and payload.get("stream") in TOOLS) or body["event"] == "session.tool":
-                    continue
                 listeners.setdefault(client, False)
                 if body["event"] == "sessions.changed" and payload.get("phase") != "message" and client not in asked:
                     listeners[client] = True

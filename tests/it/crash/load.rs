@@ -48,6 +48,7 @@ impl Said {
         match self.how {
             How::Agent => return ("agent", params),
             How::Chat(mode) => params["queueMode"] = json!(mode),
+            How::Tool => params["queueMode"] = json!("followup"),
             How::Command => {}
         }
         ("chat.send", params)
@@ -93,7 +94,11 @@ impl Book {
     fn enter(&mut self, session: usize, how: How, words: String) -> usize {
         let known = self.said.len();
         let token = format!("[{session}.{known:04}]");
-        let text = if how == How::Command { words } else { format!("{token}{words}") };
+        let text = match how {
+            How::Command => words,
+            How::Tool => format!("/tool session_status {{}} {token}{words}"),
+            How::Chat(_) | How::Agent => format!("{token}{words}"),
+        };
         let key = format!("k{known:04}");
         let (sent, acked, refused, end) = (vec![], None, None, None);
         self.said.push(Said { key, session, how, token, text, sent, acked, refused, end });

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 /// The sessions of a world, and what is said in each: ways in which nobody else may interfere, and all at once.
 pub const SESSIONS: [(&str, &[How]); 4] = [
-    ("main", &[How::Chat("followup"), How::Agent]),
+    ("main", &[How::Chat("followup"), How::Agent, How::Tool]),
     ("joined", &[How::Chat("steer")]),
     ("gathered", &[How::Chat("collect")]),
     (
@@ -17,6 +17,7 @@ pub const SESSIONS: [(&str, &[How]); 4] = [
             How::Chat("collect"),
             How::Chat("interrupt"),
             How::Agent,
+            How::Tool,
         ],
     ),
 ];
@@ -58,6 +59,8 @@ pub enum How {
     Chat(&'static str),
     /// The method `agent`.
     Agent,
+    /// `chat.send`, with the wish that a tool is called.
+    Tool,
     /// A command, by `chat.send`.
     Command,
 }

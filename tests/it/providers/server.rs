@@ -1,6 +1,7 @@
 //! A provider on a socket: answers in the dialect it is started with what it is told to answer, and remembers what it
 //! was asked.
 
+use super::calls;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -101,8 +102,8 @@ impl Dialect {
         }
     }
 
-    /// Seven tokens were read, and three written.
-    fn end(self) -> String {
+    /// Seven tokens were read, and three written; it is the block with this number that ends.
+    fn end(self, block: usize) -> String {
         match self {
             Self::Completions => {
                 let usage = json!({ "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10 });
@@ -123,7 +124,7 @@ impl Dialect {
                 let delta = json!({
                     "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 3 },
                 });
-                sse(Some("content_block_stop"), &json!({ "type": "content_block_stop", "index": 0 }))
+                sse(Some("content_block_stop"), &json!({ "type": "content_block_stop", "index": block }))
                     + &sse(Some("message_delta"), &delta)
                     + &sse(Some("message_stop"), &json!({ "type": "message_stop" }))
             }
@@ -141,12 +142,12 @@ impl Dialect {
     }
 }
 
-fn sse(event: Option<&str>, data: &Value) -> String {
+pub(super) fn sse(event: Option<&str>, data: &Value) -> String {
     let event = event.map_or_else(String::new, |event| format!("event: {event}\n"));
     format!("{event}data: {data}\n\n")
 }
 
-fn line(data: &Value) -> String {
+pub(super) fn line(data: &Value) -> String {
     format!("{data}\n")
 }
 
@@ -156,6 +157,7 @@ pub struct Reply {
     body: String,
     thoughts: Vec<String>,
     pieces: Vec<String>,
+    calls: Vec<(&'static str, Value)>,
     ends: Ends,
 }
 
@@ -170,12 +172,17 @@ impl Reply {
     /// This text, in pieces.
     pub fn text(pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
-        Self { status: 200, body: String::new(), thoughts: vec![], pieces, ends: Ends::Well }
+        Self { status: 200, body: String::new(), thoughts: vec![], pieces, calls: vec![], ends: Ends::Well }
     }
 
     /// Thought of before.
     pub fn after(self, thoughts: &[&str]) -> Self {
         Self { thoughts: thoughts.iter().map(|thought| (*thought).to_owned()).collect(), ..self }
+    }
+
+    /// And then calls of these tools.
+    pub fn calling(self, calls: &[(&'static str, Value)]) -> Self {
+        Self { calls: calls.to_vec(), ..self }
     }
 
     /// An error.
@@ -281,13 +288,15 @@ async fn serve(
     );
     socket.write_all(head.as_bytes()).await?;
     let thoughts = reply.thoughts.iter().map(|text| dialect.thought(text));
-    let pieces = thoughts.chain(reply.pieces.iter().map(|text| dialect.piece(text)));
+    let calls = reply.calls.iter().enumerate();
+    let calls = calls.map(|(at, (name, arguments))| calls::frames(dialect, at, name, arguments));
+    let pieces = thoughts.chain(reply.pieces.iter().map(|text| dialect.piece(text))).chain(calls);
     for frame in [dialect.beginning()].into_iter().filter(|frame| !frame.is_empty()).chain(pieces) {
         chunk(&mut socket, &frame).await?;
     }
     match reply.ends {
         Ends::Well => {
-            chunk(&mut socket, &dialect.end()).await?;
+            chunk(&mut socket, &dialect.end(reply.calls.len())).await?;
             socket.write_all(b"0\r\n\r\n").await
         }
         Ends::Garbage => chunk(&mut socket, "data: {\"choices\": [\n\n").await,

@@ -7,6 +7,16 @@ use uuid::Uuid;
 
 const IGNORED: [&str; 6] =
     ["tick", "health", "heartbeat", "presence", "connect.challenge", "system.actors.changed"];
+/// Of these only the first is kept of each model call.
+const PIECES: [&str; 7] = [
+    "agent assistant",
+    "agent thinking",
+    "chat delta",
+    "agent item tool update",
+    "agent tool update",
+    "agent command_output delta",
+    "session.tool update",
+];
 /// What makes an object a session row.
 const ROW: [&str; 4] = ["key", "sessionId", "kind", "agentRuntime"];
 /// Members of answers that are compared by value, beside those that are true or false.
@@ -112,10 +122,9 @@ impl Frames {
     fn repeats(&mut self, of: (String, Option<String>, Option<String>), label: &str) -> bool {
         let seen = self.seen.entry(of).or_default();
         if label.starts_with("agent lifecycle model") && !label.ends_with("none") {
-            seen.remove("agent assistant");
-            seen.remove("chat delta");
+            seen.retain(|label| !PIECES.contains(&&**label));
         }
-        let once = matches!(label, "agent assistant" | "chat delta") || label.starts_with("sessions.changed");
+        let once = PIECES.contains(&label) || label.starts_with("sessions.changed");
         once && !seen.insert(label.to_owned())
     }
 
@@ -195,13 +204,16 @@ fn label(name: &str, payload: &Value) -> String {
         "agent" => {
             let data = &payload["data"];
             add(&payload["stream"], "None");
+            add(&data["kind"], "");
             add(&data["phase"], "");
             add(&flag(data["phase"] == "model" && data["provider"].is_null(), "none"), "");
-            if matches!(data["phase"].as_str(), Some("finishing" | "end" | "error")) {
+            let is_end = matches!(data["phase"].as_str(), Some("finishing" | "end" | "error"));
+            if payload["stream"] == "lifecycle" && is_end {
                 add(&data["stopReason"], "");
                 add(&flag(data["aborted"] == true, "aborted"), "");
             }
         }
+        "session.tool" => add(&payload["data"]["phase"], ""),
         "session.message" => add(&json!(said(&payload["message"])), ""),
         "sessions.changed" if payload["reason"].is_string() => add(&payload["reason"], ""),
         "sessions.changed" => {

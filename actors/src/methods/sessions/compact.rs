@@ -1,11 +1,12 @@
 //! Compaction: a summary of a model's making in place of a session's older turns, or only its last rows kept.
 
-use crate::agents::{Chunk, Prompt, Said, Speaker};
+use crate::agents::{Chunk, Prompt, Said};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::gateway::Wiring;
 use crate::methods::{Call, store_refusal};
+use crate::sessions::conversation::said;
 use crate::sessions::{Told, change, changed_event, model_of, session_row};
 use crate::store::{self, CopyRange, HistoryPage, MessageRow, SessionRecord, SessionUpdate, Store, WriteOp};
 use crate::tree::Ctx;
@@ -89,31 +90,21 @@ impl Known {
         let turns: Vec<usize> = rows
             .iter()
             .enumerate()
-            .filter(|(_, (said, _))| said.by == Speaker::User)
+            .filter(|(_, (said, _))| matches!(said, Said::User { .. }))
             .map(|(at, _)| at)
             .collect();
         let kept = KEPT_TURNS.min(turns.len().checked_sub(1)?);
         let at = *turns.get(turns.len() - kept)?;
         let (_, first_kept) = rows.get(at)?;
-        let summary = summary.map(|text| Said { by: Speaker::User, text: text.to_owned() });
+        let summary = summary.map(Said::user);
         let older = rows.iter().take(at).map(|(said, _)| said.clone());
         Some((summary.into_iter().chain(older).collect(), first_kept))
     }
 
     fn tokens(&self, older: &[Said]) -> u64 {
         let counted = self.record.entry.get("totalTokens").and_then(Value::as_u64);
-        counted.unwrap_or_else(|| (older.iter().map(|s| s.text.len()).sum::<usize>() / TOKEN_CHARS) as u64)
+        counted.unwrap_or_else(|| (older.iter().map(|s| s.text().len()).sum::<usize>() / TOKEN_CHARS) as u64)
     }
-}
-
-/// What a row says to a model.
-fn said(row: &MessageRow) -> Option<Said> {
-    let by = match row.kind.as_str() {
-        "user" => Speaker::User,
-        "assistant" => Speaker::Assistant,
-        _ => return None,
-    };
-    Some(Said { by, text: store::text_of(&row.message) })
 }
 
 /// Puts a summary in place of the older turns; `wish` is what it is to heed beside.
@@ -167,24 +158,25 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     let most = usize::try_from(found.context_window() / 2).unwrap_or(usize::MAX).saturating_mul(TOKEN_CHARS);
     let mut room = most;
     let fits = |said: &Said| {
-        let fits = said.text.len() <= room;
-        room = room.saturating_sub(said.text.len());
+        let size = said.text().len();
+        let fits = size <= room;
+        room = room.saturating_sub(size);
         fits
     };
-    let mut conversation: Vec<Said> = older.into_iter().rev().take_while(fits).collect();
+    let mut conversation: Vec<Said> = older.into_iter().map(in_words).rev().take_while(fits).collect();
     conversation.reverse();
     let wish = if wish.is_empty() { String::new() } else { format!("\n\nHeed this as well: {wish}") };
-    conversation.push(Said { by: Speaker::User, text: format!("{TASK}{wish}") });
+    conversation.push(Said::user(format!("{TASK}{wish}")));
     let work = async {
         let lane = estate.lanes.clone().acquire_owned().await;
         let _lane = lane.map_err(|_| "the gateway is shutting down".to_owned())?;
-        let mut answer = found.answer(Prompt { instructions: None, conversation });
+        let mut answer = found.answer(Prompt { instructions: None, conversation, tools: Vec::new() });
         let mut text = String::new();
         while let Some(chunk) = answer.next().await {
             match chunk {
                 Chunk::Text(_) if text.len() > most => return Err("it became too long".to_owned()),
                 Chunk::Text(piece) => text.push_str(&piece),
-                Chunk::Block(_) | Chunk::Thought(_) => {}
+                Chunk::Block(_) | Chunk::Call(_) | Chunk::Thought(_) => {}
                 Chunk::End(_) if text.trim().is_empty() => return Err("the model said nothing".to_owned()),
                 Chunk::End(_) => return Ok(text.trim().to_owned()),
                 Chunk::Failed(failure) => return Err(failure.text),
@@ -194,6 +186,19 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     };
     let late = || Err(format!("the model took longer than {} s", SUMMARY_LIMIT.as_secs()));
     tokio::time::timeout(SUMMARY_LIMIT, work).await.unwrap_or_else(|_| late())
+}
+
+/// Calls and results as text: a model that is offered no tools does not take them otherwise.
+fn in_words(said: Said) -> Said {
+    match said {
+        Said::Assistant { text, calls } => {
+            let calls = calls.iter().map(|call| format!("[called {} with {}]", call.name, call.arguments));
+            let lines = Some(text).filter(|text| !text.is_empty()).into_iter().chain(calls);
+            Said::assistant(lines.collect::<Vec<_>>().join("\n"))
+        }
+        Said::Tool { name, text, .. } => Said::user(format!("[{name} answered]\n{text}")),
+        Said::User { text, .. } => Said::user(text),
+    }
 }
 
 /// Makes the summary what models read from now on. What was said meanwhile comes after it.

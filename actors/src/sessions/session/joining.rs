@@ -7,7 +7,7 @@ use crate::agents::Usage;
 use crate::kill_points::KillPoint;
 use crate::sessions::outcome::answer_row;
 use crate::sessions::run::RunMsg;
-use crate::store::{InputRow, MessageRow, WriteOp, WriteReply, Written};
+use crate::store::{InputRow, MessageRow, NewMessage, WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault};
 use crabtree_protocol::RunId;
 use serde_json::json;
@@ -24,11 +24,7 @@ impl Session {
         let (now, run_id) = (ctx.now_ms(), active.run_id.clone());
         let turn = active.turn.lock();
         let answer = answer_row(&turn, usage, now);
-        let said = steered.iter().map(|row| {
-            let mut message = asked(row, &run_id);
-            message.message["__openclaw"]["steerTargetRunId"] = json!(run_id);
-            message
-        });
+        let said = steered.iter().map(|row| joins(row, &run_id));
         let op = WriteOp::Begin {
             turn: run_id.to_string(),
             inputs: steered.iter().map(|row| (row.id.clone(), row.attempts + 1)).collect(),
@@ -60,8 +56,8 @@ impl Session {
             self.try_again(ctx, run_id.clone(), active.rows, why);
             return Ok(());
         }
-        let step = active.turn.lock().step();
-        let _ = active.turn.lock().run.send(RunMsg::GoOn(step));
+        let task = active.turn.lock().task();
+        let _ = active.turn.lock().run.send(RunMsg::GoOn(task));
         self.active = Some(active);
         Ok(())
     }
@@ -72,8 +68,12 @@ impl Session {
         let (turn, run_id) = (active.turn.clone(), active.run_id.clone());
         turn.lock().answers(&joined);
         active.rows.extend(joined.iter().cloned());
-        let events = turn.lock().step_over(messages.iter().find(|row| row.kind == "assistant"), now);
-        self.publish(events);
+        if !turn.lock().stage().working {
+            let answer = messages.iter().find(|row| row.kind == "assistant");
+            let events = turn.lock().answer_over(answer, now);
+            self.publish(events);
+        }
+        turn.lock().next_step();
         self.tell_rows(&turn, messages, now);
         for row in &joined {
             self.tell_delivered(row, now);
@@ -89,4 +89,11 @@ impl Session {
         self.publish([crate::sessions::turn::delivered(&self.args.key, &row.run_id)]);
         self.tell_change(json!({ "reason": "agent.input.settled" }), now);
     }
+}
+
+/// The transcript row of what joins a turn.
+pub(super) fn joins(row: &InputRow, run_id: &RunId) -> NewMessage {
+    let mut message = asked(row, run_id);
+    message.message["__openclaw"]["steerTargetRunId"] = json!(run_id);
+    message
 }

@@ -134,7 +134,7 @@ impl Session {
         rows: Vec<InputRow>,
         why: &str,
     ) {
-        let hopeless = |row: &InputRow| row.attempts >= MAX_ATTEMPTS || row.external_effects;
+        let hopeless = |row: &InputRow| row.attempts >= MAX_ATTEMPTS;
         if !rows.first().is_some_and(hopeless) {
             tracing::warn!(target: "crabtree::sessions", run = %run_id, "run crashed; it is started again");
             return self.backlog.push_lost(rows);

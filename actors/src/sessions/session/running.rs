@@ -7,7 +7,7 @@ use crate::kill_points::KillPoint;
 use crate::sessions::outcome::Status;
 use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
 use crate::sessions::rows::model_of;
-use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews};
+use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
 use crate::sessions::session::ending::outcome;
 use crate::sessions::turn::{Origin, Turn};
 use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
@@ -107,7 +107,7 @@ impl Session {
         };
         let events = turn.lock().go_on_after(answers, now);
         self.publish(events);
-        let args = self.run_args(run_id, &rows, answers.len() + 1);
+        let args = self.run_args(run_id, &rows, turn.lock().task());
         self.active = Some(Active {
             rows,
             run_id: run_id.clone(),
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    fn run_args(&self, run_id: &RunId, rows: &[InputRow], step: usize) -> RunArgs {
+    fn run_args(&self, run_id: &RunId, rows: &[InputRow], task: Task) -> RunArgs {
         let catalog = self.estate().catalog.load();
         let body = rows.first().map(|row| &row.body);
         let timeout = body.and_then(|b| b.get("timeoutMs")?.as_u64()).map(Duration::from_millis);
@@ -142,7 +142,7 @@ impl Session {
         RunArgs {
             run_id: run_id.clone(),
             key: self.args.key.clone(),
-            step,
+            task,
             again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
             models: [model].into_iter().chain(fallbacks.iter().cloned()).collect(),
             timeout: timeout.unwrap_or(catalog.timeout),
@@ -182,7 +182,8 @@ impl Session {
         rows: impl IntoIterator<Item = &'a MessageRow>,
         now: i64,
     ) {
-        for row in rows {
+        // Of what tools came to the events of tools tell (as recorded).
+        for row in rows.into_iter().filter(|row| row.kind != "toolResult") {
             if turn.lock().tells(row) {
                 self.tell_message(row, now);
             }
@@ -193,7 +194,7 @@ impl Session {
         &mut self,
         ctx: &mut Ctx<SessionMsg>,
         run_id: &RunId,
-        step: usize,
+        stage: Stage,
         news: RunNews,
     ) {
         let now = ctx.now_ms();
@@ -202,10 +203,10 @@ impl Session {
         if self.beginning {
             return;
         }
-        let at = active.turn.lock().step();
-        if step != at {
+        let task = active.turn.lock().task();
+        if stage != task.stage {
             // It was started anew, or has not heard yet that it goes on.
-            let _ = active.turn.lock().run.send(RunMsg::GoOn(at));
+            let _ = active.turn.lock().run.send(RunMsg::GoOn(task));
             return;
         }
         match news {
@@ -221,7 +222,8 @@ impl Session {
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
             // What came before the report is part of it.
-            RunNews::Delta(_) | RunNews::Thought(_) | RunNews::Insert(_) if !active.in_step => {}
+            RunNews::Delta(_) | RunNews::Thought(_) | RunNews::Insert(_) | RunNews::Tool(_)
+                if !active.in_step => {}
             RunNews::Delta(text) => {
                 active.turn.lock().reply.write(&text);
                 self.pace_on(ctx, run_id);
@@ -231,6 +233,7 @@ impl Session {
                 self.pace_on(ctx, run_id);
             }
             RunNews::Insert(insert) => active.turn.lock().reply.insert(insert),
+            RunNews::Tool(news) => self.tool_news(ctx, &news),
             RunNews::Retrying(retry) => {
                 let mut turn = active.turn.lock();
                 let mut events = turn.flush(now);
@@ -240,12 +243,13 @@ impl Session {
             }
             RunNews::Ended(end) if active.in_step => self.step_over(ctx, end),
             RunNews::Ended(_) => {}
-            RunNews::Report { model, reply, ended } => {
+            RunNews::Report { model, reply, tools, ended } => {
                 active.in_step = true;
                 let mut turn = active.turn.lock();
                 let events = turn.report(model, reply, now);
                 drop(turn);
                 self.publish(events);
+                tools.iter().for_each(|news| self.tool_news(ctx, news));
                 match ended {
                     Some(end) => self.step_over(ctx, end),
                     None => self.pace(ctx, run_id),
@@ -268,22 +272,30 @@ impl Session {
         self.publish(events);
     }
 
-    /// The model has come to an end: of the turn, unless something joins it here.
+    /// The model has come to an end, or its tools have: the turn has, too, unless something is to be done yet.
     fn step_over(&mut self, ctx: &mut Ctx<SessionMsg>, end: RunEnd) {
         match end {
-            RunEnd::Done(usage) if self.join(ctx, usage) => {}
-            end => self.ended(ctx, end),
+            RunEnd::Worked => self.worked(ctx),
+            RunEnd::Done(usage) => {
+                if !self.call_tools(ctx, usage) && !self.join(ctx, usage) {
+                    self.ended(ctx, Status::Ok, usage, None);
+                }
+            }
+            RunEnd::Failed(reason) => self.ended(ctx, Status::Error, Usage::default(), Some(reason)),
+            RunEnd::TimedOut => {
+                let why = "the run took longer than it may".to_owned();
+                self.ended(ctx, Status::Timeout, Usage::default(), Some(why));
+            }
         }
     }
 
-    fn ended(&mut self, ctx: &mut Ctx<SessionMsg>, end: RunEnd) {
-        let (status, usage, error) = match end {
-            RunEnd::Done(usage) => (Status::Ok, usage, None),
-            RunEnd::Failed(reason) => (Status::Error, Usage::default(), Some(reason)),
-            RunEnd::TimedOut => {
-                (Status::Timeout, Usage::default(), Some("the run took longer than it may".into()))
-            }
-        };
+    pub(super) fn ended(
+        &mut self,
+        ctx: &mut Ctx<SessionMsg>,
+        status: Status,
+        usage: Usage,
+        error: Option<String>,
+    ) {
         let Some(active) = self.active.as_mut() else { return };
         active.ended = true;
         active.pace = None;

@@ -38,19 +38,20 @@ impl Turn {
 
     fn end_answered(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
         let mut events = Vec::new();
-        events.push(self.lifecycle(
-            json!({
-                "phase": "finishing", "stopReason": outcome.stop_reason, "aborted": false,
-                "livenessState": "working", "endedAt": outcome.ended_at,
-            }),
-            now,
-        ));
+        let mut finishing = json!({
+            "phase": "finishing", "stopReason": outcome.stop_reason, "aborted": false, "livenessState": "working",
+            "endedAt": outcome.ended_at,
+        });
+        if !outcome.tools.is_empty() {
+            finishing["replayInvalid"] = json!(true);
+        }
+        events.push(self.lifecycle(finishing, now));
         events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
         events.push(self.lifecycle(
             json!({
                 "phase": "end", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
                 "stopReason": outcome.stop_reason, "aborted": false, "livenessState": "working",
-                "replayInvalid": false, "terminalReply": self.terminal_reply(outcome),
+                "replayInvalid": !outcome.tools.is_empty(), "terminalReply": self.terminal_reply(outcome),
                 "terminalReceipt": outcome.receipt(Some(&self.run_id)), "executionSettled": true,
             }),
             now,

@@ -4,7 +4,7 @@ use super::link::{Link, Manner, TOKEN};
 use super::plan::{Plan, STATIC, Target};
 use super::trace::Trace;
 use super::wire::Topic;
-use crabtree_actors::estate::{Boot, Estate, EstateArgs, Part};
+use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::sessions::MAX_WAITING;
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret};
@@ -67,7 +67,7 @@ fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],
         log_ring: Arc::default(),
-        models: vec![],
+        brought: Brought::default(),
     })
 }
 

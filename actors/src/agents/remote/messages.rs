@@ -1,0 +1,80 @@
+//! What was said, as genai wants it.
+
+use crate::agents::{Image, Offer, Said, ToolCall};
+use genai::adapter::AdapterKind;
+use genai::chat::{ChatMessage, ContentPart, MessageContent, Tool, ToolResponse};
+
+/// A conversation. The results of one answer's calls are one message, as Anthropic demands; but not for Ollama, of
+/// which genai sends only the last result of a message.
+pub(super) fn messages(conversation: Vec<Said>, kind: AdapterKind) -> Vec<ChatMessage> {
+    let mut messages = Vec::with_capacity(conversation.len());
+    let mut results = Results::default();
+    for said in conversation {
+        match said {
+            Said::Tool { call_id, name, text, images } => {
+                if kind == AdapterKind::Ollama {
+                    messages.append(&mut results.take());
+                }
+                results.push(call_id, name, text, images);
+            }
+            Said::User { text, images } => {
+                messages.append(&mut results.take());
+                messages.push(ChatMessage::user(shown(text, images)));
+            }
+            Said::Assistant { text, calls } => {
+                messages.append(&mut results.take());
+                messages.push(ChatMessage::assistant(answer(text, calls)));
+            }
+        }
+    }
+    messages.append(&mut results.take());
+    messages
+}
+
+/// Results that follow each other. What they show goes behind them as if a person had shown it: to most providers
+/// a result is text alone.
+#[derive(Default)]
+struct Results {
+    responses: Vec<ToolResponse>,
+    shown: Vec<ChatMessage>,
+}
+
+impl Results {
+    fn push(&mut self, call_id: String, name: String, text: String, images: Vec<Image>) {
+        if !images.is_empty() {
+            self.shown.push(ChatMessage::user(shown(format!("[shown by {name}]"), images)));
+        }
+        self.responses.push(ToolResponse::new(call_id, text).with_fn_name(name));
+    }
+
+    fn take(&mut self) -> Vec<ChatMessage> {
+        let responses = std::mem::take(&mut self.responses);
+        let message = (!responses.is_empty()).then(|| ChatMessage::from(responses));
+        message.into_iter().chain(std::mem::take(&mut self.shown)).collect()
+    }
+}
+
+fn shown(text: String, images: Vec<Image>) -> MessageContent {
+    let image = |image: Image| ContentPart::from_binary_base64(image.mime_type, image.data, None);
+    let parts: Vec<_> = [ContentPart::Text(text)].into_iter().chain(images.into_iter().map(image)).collect();
+    MessageContent::from_parts(parts)
+}
+
+fn answer(text: String, calls: Vec<ToolCall>) -> MessageContent {
+    let text = (!text.is_empty()).then_some(ContentPart::Text(text));
+    let call = |call: ToolCall| {
+        ContentPart::ToolCall(genai::chat::ToolCall {
+            call_id: call.id,
+            fn_name: call.name,
+            fn_arguments: call.arguments,
+            thought_signatures: Some(call.thought_signatures).filter(|known| !known.is_empty()),
+        })
+    };
+    let parts: Vec<_> = text.into_iter().chain(calls.into_iter().map(call)).collect();
+    MessageContent::from_parts(parts)
+}
+
+/// A tool it may call.
+pub(super) fn offered(offer: Offer) -> Tool {
+    Tool::new(offer.name).with_description(offer.description).with_schema(offer.parameters)
+}

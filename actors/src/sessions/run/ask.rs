@@ -1,0 +1,186 @@
+//! Asking: the model, the one after it when it fails for good, and each again when its trouble passes.
+
+use super::{Retry, RunArgs, RunEnd, RunMsg};
+use crate::agents::{Chunk, Failure, Instructions, Offer, Prompt, Reason, Said, ToolCall, Usage};
+use crate::kill_points::KillPoint;
+use crate::sessions::conversation;
+use crate::store::{self, HistoryPage};
+use crate::tools::{Policy, Tool};
+use crate::tree::Addr;
+use crabtree_protocol::RunId;
+use crabtree_protocol::session_key::SessionMode;
+use futures_util::StreamExt;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Transcript rows the model is shown.
+const CONTEXT_ROWS: u32 = 50;
+
+/// How often a model is asked again after a passing failure (as recorded).
+const MAX_RETRIES: usize = 8;
+/// The same while there is another model to take its place.
+const RETRIES_BEFORE_FALLBACK: usize = 2;
+/// How long is waited before each of these, in milliseconds: from, to (as recorded).
+const WAITS: [(u64, u64); MAX_RETRIES] = [
+    (1_000, 1_500),
+    (1_100, 1_600),
+    (2_000, 3_000),
+    (6_000, 9_000),
+    (11_000, 19_000),
+    (24_000, 30_000),
+    (30_000, 30_000),
+    (30_000, 30_000),
+];
+
+/// Asks the first model, and those after it when it fails for good.
+pub(super) async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
+    let mut models = args.models.iter().peekable();
+    let mut failed = String::from("no model is configured");
+    while let Some(model) = models.next() {
+        let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
+        match persist(&args, model, step, &me, retries).await {
+            Ok(usage) => return RunEnd::Done(usage),
+            Err(failure) => failed = failure.text,
+        }
+        if let Some(next) = models.peek() {
+            tracing::warn!(target: "crabtree::run", %model, %next, "the model failed; the next one takes its place");
+        }
+    }
+    RunEnd::Failed(failed)
+}
+
+/// One call of a model, and as many more as passing failures cost.
+async fn persist(
+    args: &RunArgs,
+    model: &str,
+    step: usize,
+    me: &Addr<RunMsg>,
+    retries: usize,
+) -> Result<Usage, Failure> {
+    let mut number = 0;
+    loop {
+        number += 1;
+        let failure = match attempt(args, model, step, me).await {
+            Ok(usage) => return Ok(usage),
+            Err(failure) => failure,
+        };
+        if number > retries || !failure.reason.passes() {
+            return Err(failure);
+        }
+        let delay = wait_before(&args.run_id, number);
+        tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
+            "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
+        let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, reason: failure.reason }));
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Spread so that runs that failed together do not come back together; the same in each replay.
+fn wait_before(run_id: &RunId, number: usize) -> Duration {
+    let (from, to) = WAITS[number - 1];
+    let mut hasher = DefaultHasher::new();
+    (run_id, number).hash(&mut hasher);
+    Duration::from_millis(from + hasher.finish() % (to - from + 1))
+}
+
+/// One attempt: a lane, the conversation, the answer. Who waits for the next one holds no lane.
+async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
+    let failed = |text: String| Failure::new(Reason::Unknown, text);
+    let lane = args.estate.lanes.clone().acquire_owned().await;
+    let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
+    let Some(model) = args.estate.catalog.load().model(name) else {
+        return Err(failed(format!(
+            "Unknown model: {name}. Set agents.defaults.model to one that `models list` shows."
+        )));
+    };
+    let read = conversation_so_far(args, step).await;
+    let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
+    let _ = me.send(RunMsg::Started(name.to_owned()));
+    args.estate.kill_points.reach(KillPoint::RunModel);
+    let mut answer =
+        model.answer(Prompt { instructions: Some(instructions(args)), conversation, tools: offers(args) });
+    let mut called = BTreeSet::new();
+    while let Some(chunk) = answer.next().await {
+        match chunk {
+            Chunk::Text(text) => {
+                let _ = me.send(RunMsg::Wrote(text));
+            }
+            Chunk::Thought(text) => {
+                let _ = me.send(RunMsg::Thought(text));
+            }
+            Chunk::Block(insert) => {
+                let _ = me.send(RunMsg::Inserted(insert));
+            }
+            Chunk::Call(call) => {
+                let _ = me.send(RunMsg::Called(named_apart(call, &mut called)));
+            }
+            Chunk::End(usage) => return Ok(usage),
+            Chunk::Failed(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
+}
+
+/// Some providers give no ids to calls, or the same one twice.
+fn named_apart(mut call: ToolCall, taken: &mut BTreeSet<String>) -> ToolCall {
+    if call.id.is_empty() || !taken.insert(call.id.clone()) {
+        call.id = format!("call_{}", Uuid::new_v4().simple());
+    }
+    call
+}
+
+/// The tools it may call.
+fn offers(args: &RunArgs) -> Vec<Offer> {
+    let config = args.estate.config.load();
+    let policy = Policy::of(&config.settings, &args.key);
+    let tools = args.estate.tools.load();
+    let offer = |tool: &Arc<dyn Tool>| {
+        let known = tool.definition();
+        Offer {
+            name: known.name.clone(),
+            description: known.description.clone(),
+            parameters: known.parameters.clone(),
+        }
+    };
+    tools.allowed(&policy).map(offer).collect()
+}
+
+/// Who answers in this session.
+fn instructions(args: &RunArgs) -> Instructions {
+    let agent_id = args.key.agent_id();
+    Instructions {
+        name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
+        session: args.key.to_string(),
+        group: args.key.mode() == SessionMode::Group,
+        workspace: args.estate.config.load().workspace(agent_id),
+        agent_id: agent_id.to_owned(),
+    }
+}
+
+/// What has been said, as the transcript has it: what is to be answered is its last part.
+async fn conversation_so_far(args: &RunArgs, step: usize) -> Result<Vec<Said>, store::StoreError> {
+    // Later calls go on after the turn's own answers, which stand behind these.
+    let again = if step == 1 { args.again.clone() } else { Vec::new() };
+    let key = args.key.clone();
+    let read = move |c: &store::Connection| {
+        let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
+        let mut rows = store::history(c, key.as_str(), page)?.rows;
+        for id in again {
+            rows.retain(|row| row.id != id);
+            rows.extend(store::message(c, key.as_str(), &id)?);
+        }
+        Ok(rows)
+    };
+    let rows = args.store.read(read).await?;
+    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
+    let summary = args
+        .compacted
+        .iter()
+        .map(|compacted| Said::user(format!("[Summary of the conversation so far]\n{}", compacted.summary)));
+    let read =
+        rows.iter().filter(|row| row.seq.is_some_and(|seq| seq >= first) || args.again.contains(&row.id));
+    Ok(summary.chain(conversation::conversation(read)).collect())
+}

@@ -1,0 +1,104 @@
+//! `POST /tools/invoke`: a tool called over plain HTTP, by those who know the secret.
+
+use crate::bearer::{self, Bearer};
+use crate::routes::{error, json, locked_out, not_allowed};
+use crate::upgrade;
+use bytes::{Buf, BytesMut};
+use crabtree_actors::gateway::Wiring;
+use crabtree_actors::settings::AuthSecret;
+use crabtree_actors::tools::invoke::{Asked, Failure, invoke};
+use crabtree_protocol::SessionKey;
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use warp::http::header::HeaderMap;
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+
+/// Largest body, in bytes (as recorded).
+const MAX_BODY: usize = 2 * 1024 * 1024;
+
+/// What is asked for. OpenClaw's clients say `tool` as well.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(alias = "tool")]
+    name: Option<String>,
+    #[serde(default)]
+    args: Map<String, Value>,
+    session_key: Option<String>,
+    idempotency_key: Option<String>,
+}
+
+/// Answers the request.
+pub async fn answer<B: Buf>(
+    method: Method,
+    headers: HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+    addr: SocketAddr,
+    wiring: Arc<Wiring>,
+) -> Response {
+    if method != Method::POST {
+        return not_allowed("POST");
+    }
+    let estate = &wiring.store.estate;
+    match bearer::judge(&headers, &upgrade::peer(&headers, addr.ip()), estate).await {
+        Bearer::Right => {}
+        Bearer::Absent if estate.auth == AuthSecret::None => {}
+        Bearer::Absent | Bearer::Wrong => {
+            return error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized");
+        }
+        Bearer::LockedOut(left) => return locked_out(left),
+    }
+    let Some(body) = read(body).await else {
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", "invalid_request_error");
+    };
+    let body: Body = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(e) => return failed(StatusCode::BAD_REQUEST, "invalid_request", &format!("invalid JSON: {e}")),
+    };
+    call(body, &wiring).await
+}
+
+async fn call(body: Body, wiring: &Wiring) -> Response {
+    let Some(name) = body.name.filter(|name| !name.is_empty()) else {
+        return failed(StatusCode::BAD_REQUEST, "invalid_request", "tools.invoke requires name");
+    };
+    let catalog = wiring.store.estate.catalog.load_full();
+    let named = body.session_key.as_deref().unwrap_or(&catalog.main_key);
+    let session = match SessionKey::canonical(named, &catalog.default_agent().id) {
+        Ok(key) => key,
+        Err(refusal) => return failed(StatusCode::BAD_REQUEST, "invalid_request", &refusal.message),
+    };
+    let args = Value::Object(body.args);
+    let asked = Asked { name, args, session, idempotency_key: body.idempotency_key };
+    match invoke(&wiring.store, asked).await {
+        Ok(result) => json(StatusCode::OK, &json!({ "ok": true, "result": result })),
+        Err(Failure::NotFound(why)) => failed(StatusCode::NOT_FOUND, "not_found", &why),
+        Err(Failure::Invalid(why)) => failed(StatusCode::BAD_REQUEST, "invalid_request", &why),
+        Err(Failure::Failed(why)) => failed(StatusCode::INTERNAL_SERVER_ERROR, "tool_error", &why),
+    }
+}
+
+/// The whole body; `None` if it is too large, or its client went away.
+async fn read<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Option<BytesMut> {
+    let (mut body, mut whole) = (pin!(body), BytesMut::new());
+    while let Some(piece) = body.next().await {
+        let mut piece = piece.ok()?;
+        if whole.len() + piece.remaining() > MAX_BODY {
+            return None;
+        }
+        while piece.has_remaining() {
+            whole.extend_from_slice(piece.chunk());
+            piece.advance(piece.chunk().len());
+        }
+    }
+    Some(whole)
+}
+
+fn failed(status: StatusCode, kind: &str, message: &str) -> Response {
+    json(status, &json!({ "ok": false, "error": { "type": kind, "message": message } }))
+}
