@@ -14,6 +14,7 @@ use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
+use crate::skills::Skills;
 use crate::store::Db;
 use crate::tree::{Clock, Node, Slot};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -120,6 +121,8 @@ pub struct Estate {
     pub health: ArcSwap<HealthSnapshot>,
     /// The agents and their models.
     pub catalog: ArcSwap<Catalog>,
+    /// The skills of the agents.
+    pub skills: Arc<Skills>,
     /// Models of the embedding program, which every catalog has.
     pub models: Vec<Arc<dyn Model>>,
     /// The database, once it is open.
@@ -179,6 +182,7 @@ impl Estate {
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.models)),
             models: args.models,
+            skills: Arc::default(),
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),

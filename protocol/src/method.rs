@@ -193,6 +193,12 @@ methods! {
     AgentsFilesSet "agents.files.set" Operator One(Admin), Listed, roster::FilesSetParams => roster::OneFile;
     /// The models an agent may use.
     ModelsList "models.list" Operator One(Read), Listed, params::agents::ModelsListParams => params::agents::ModelsList;
+    /// The skills of an agent, and what they need.
+    SkillsStatus "skills.status" Operator One(Read), Listed, params::skills::StatusParams => params::skills::Status;
+    /// The programs that skills ask for, for nodes to say which they have.
+    SkillsBins "skills.bins" Node NoScope, Listed, params::core::Empty => params::skills::Bins;
+    /// Installs a skill from a folder, an archive or a repository.
+    SkillsInstall "skills.install" Operator One(Admin), Listed, params::skills::InstallParams => params::skills::Installation;
     /// The slash commands.
     CommandsList "commands.list" Operator One(Read), Listed, params::agents::CommandsListParams => params::agents::CommandsList;
     /// Runs an agent and waits: an acknowledgement first, the outcome later, under one id.

@@ -20,6 +20,7 @@ pub mod session_reads;
 pub mod session_row;
 pub mod session_usage;
 pub mod sessions;
+pub mod skills;
 
 /// An object the gateway sends: the plain properties are always there (an `Option` among them is
 /// `null` when empty), those after `optional` are left out when they are `None`.

@@ -29,4 +29,5 @@ mod replay;
 mod scenarios;
 mod session_reads;
 mod sessions_life;
+mod skills;
 mod wire;

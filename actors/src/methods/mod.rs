@@ -10,6 +10,7 @@ mod empty;
 mod hello;
 mod pages;
 mod sessions;
+mod skills;
 
 pub use chat::waker;
 
@@ -96,6 +97,9 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::AgentsFilesGet => agents::file_get(ctx, call),
         Method::AgentsFilesSet => agents::file_set(ctx, call),
         Method::ModelsList => agents::models(call),
+        Method::SkillsStatus => skills::status(ctx, call),
+        Method::SkillsBins => skills::bins(ctx, call),
+        Method::SkillsInstall => skills::install(ctx, call),
         Method::CommandsList => agents::list_commands(call),
         Method::Agent => chat::agent(call),
         Method::AgentWait => chat::wait(ctx, call),
