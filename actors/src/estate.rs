@@ -14,6 +14,7 @@ use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
+use crate::skills::Skills;
 use crate::store::Db;
 use crate::tools::invoke::Invocations;
 use crate::tools::{Registry, Tool};
@@ -128,6 +129,8 @@ pub struct Estate {
     pub tools: ArcSwap<Registry>,
     /// Tools that clients have called.
     pub invocations: Invocations,
+    /// The skills of the agents.
+    pub skills: Arc<Skills>,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -194,6 +197,7 @@ impl Estate {
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
             brought: args.brought,
+            skills: Arc::default(),
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),

@@ -31,6 +31,7 @@ pub mod routing;
 pub mod scheduler;
 pub mod sessions;
 pub mod settings;
+pub mod skills;
 pub mod store;
 pub mod tools;
 pub mod tree;

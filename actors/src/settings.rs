@@ -9,6 +9,7 @@ mod models;
 mod queue;
 mod secret;
 mod session;
+mod skills;
 mod tools;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
@@ -20,6 +21,7 @@ pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
+pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use tools::{
     ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, ToolProfile, ToolsSettings,
     WebFetchSettings, WebSettings,
@@ -37,6 +39,8 @@ pub struct Settings {
     pub models: ModelsSettings,
     /// What agents may use.
     pub tools: ToolsSettings,
+    /// Which skills agents may use.
+    pub skills: SkillsSettings,
     /// How conversations become sessions.
     pub session: SessionSettings,
     /// How messages are taken in.

@@ -88,11 +88,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
     ("sessions.catalog.list", Read, r#"{"catalogs":[]}"#),
     ("sessions.companion.state", Read, r#"{"exchanges":[]}"#),
     (
-        "skills.status",
-        Read,
-        r#"{"workspaceDir":"@workspace","managedSkillsDir":"@skills","agentId":"@agentId","skills":[]}"#,
-    ),
-    (
         "talk.catalog",
         Read,
         r#"{"modes":[],"transports":[],"brains":[],"speech":{"providers":[]},"transcription":{"ready":false,"providers":[]},

@@ -199,6 +199,12 @@ methods! {
     ToolsEffective "tools.effective" Operator One(Read), Listed, params::tools::EffectiveParams => params::tools::Effective;
     /// Calls a tool, and waits for what it comes to.
     ToolsInvoke "tools.invoke" Operator One(Write), Listed, params::tools::InvokeParams => params::tools::Invoked;
+    /// The skills of an agent, and what they need.
+    SkillsStatus "skills.status" Operator One(Read), Listed, params::skills::StatusParams => params::skills::Status;
+    /// The programs that skills ask for, for nodes to say which they have.
+    SkillsBins "skills.bins" Node NoScope, Listed, params::core::Empty => params::skills::Bins;
+    /// Installs a skill from a folder, an archive or a repository.
+    SkillsInstall "skills.install" Operator One(Admin), Listed, params::skills::InstallParams => params::skills::Installation;
     /// The slash commands.
     CommandsList "commands.list" Operator One(Read), Listed, params::agents::CommandsListParams => params::agents::CommandsList;
     /// Runs an agent and waits: an acknowledgement first, the outcome later, under one id.

@@ -20,6 +20,7 @@ pub mod session_reads;
 pub mod session_row;
 pub mod session_usage;
 pub mod sessions;
+pub mod skills;
 pub mod tools;
 
 /// An object the gateway sends: the plain properties are always there (an `Option` among them is

@@ -5,6 +5,7 @@ mod client;
 mod failure;
 mod logs;
 mod report;
+mod skills;
 mod tree;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -60,7 +61,7 @@ pub struct Global {
     /// Configuration file, JSON5 or TOML [default: openclaw.json in the state directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How long to wait for an answer [default: 10000, for agent 600000]
+    /// How long to wait for an answer [default: 10000, for agent 600000, to install a skill 180000]
     #[arg(long, global = true, value_name = "MS")]
     pub timeout_ms: Option<u64>,
 }
@@ -106,6 +107,13 @@ pub enum Command {
     /// Print the log of the gateway
     #[command(after_help = "Example:\n  crabtree logs -f --filter telegram")]
     Logs(LogsArgs),
+    /// List, install and check skills
+    #[command(after_help = "Example:\n  crabtree skills list")]
+    Skills {
+        /// What to do with them
+        #[command(subcommand)]
+        command: skills::SkillsCommand,
+    },
     /// Print the token that clients need
     #[command(after_help = "Example:\n  OPENCLAW_GATEWAY_TOKEN=$(crabtree token) openclaw health")]
     Token,
@@ -192,6 +200,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Agent(arguments) => agent::run(global, arguments).await,
         Command::Call { method, params } => report::call(global, &method, &params).await,
         Command::Logs(arguments) => logs::run(global, arguments).await,
+        Command::Skills { command } => skills::run(global, command).await,
         Command::Token => report::token(global),
         Command::Protocol { what: ProtocolPart::Schema } => {
             print_json(&json!(crabtree_protocol::schema::document()));
@@ -306,11 +315,14 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound_and_every_command_teaches() {
-        Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
+        fn teaches(command: &clap::Command) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example:\n  ") && help.contains("crabtree"), "{}", command.get_name());
+            let example = ["Example:\n  ", "Examples:\n  "].iter().any(|title| help.contains(title));
+            assert!(example && help.contains("crabtree"), "{}", command.get_name());
+            command.get_subcommands().for_each(teaches);
         }
+        Cli::command().debug_assert();
+        Cli::command().get_subcommands().for_each(teaches);
     }
 
     #[test]

@@ -29,5 +29,6 @@ mod replay;
 mod scenarios;
 mod session_reads;
 mod sessions_life;
+mod skills;
 mod tools;
 mod wire;

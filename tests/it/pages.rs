@@ -14,8 +14,8 @@ const EMPTY: [(&str, &str); 5] = [
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
          environments.list hooks.status memory.search mentions.list models.authStatus node.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
-         sessions.catalog.list sessions.companion.state skills.status talk.catalog taskSuggestions.list tasks.list themes.list \
-         tools.catalog tts.status users.list users.prefs.get worktrees.list",
+         sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list tools.catalog \
+         tts.status users.list users.prefs.get worktrees.list",
     ),
     ("operator.admin", "exec.approvals.get openclaw.chat.history secrets.store.list update.status"),
     (
@@ -86,8 +86,6 @@ async fn what_clients_look_at_closely_is_as_they_want_it() {
     assert_eq!(approvals["hash"].as_str().unwrap().len(), 64);
     let board = client.call("board.get", json!({ "sessionKey": "agent:main:x" })).await;
     assert_eq!((&board["sessionKey"], &board["revision"]), (&json!("agent:main:x"), &json!(0)));
-    let skills = client.call("skills.status", json!({ "agentId": "ops" })).await;
-    assert_eq!((&skills["agentId"], &skills["skills"]), (&json!("ops"), &json!([])));
     let stability = client.call("diagnostics.stability", json!({ "limit": 25 })).await;
     let at = stability["generatedAt"].as_str().unwrap();
     assert!(at.ends_with('Z') && at.len() == 24, "{at}");

@@ -24,6 +24,8 @@ pub struct Instructions {
     pub group: bool,
     /// Where the agent works.
     pub workspace: PathBuf,
+    /// What it knows how to do, if it may read it.
+    pub skills: Option<String>,
 }
 
 impl Instructions {
@@ -48,6 +50,9 @@ impl Instructions {
         }
         for (name, content) in files {
             text.push_str(&format!("\n\n# {name}\n{content}"));
+        }
+        if let Some(skills) = &self.skills {
+            text.push_str(&format!("\n\n{skills}"));
         }
         text
     }
@@ -76,6 +81,7 @@ mod tests {
             session: "agent:main:main".into(),
             group,
             workspace: workspace.to_owned(),
+            skills: None,
         }
     }
 

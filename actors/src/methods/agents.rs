@@ -5,7 +5,7 @@ mod files;
 mod roster;
 
 pub(super) use files::{get as file_get, list as file_list, set as file_set};
-pub(super) use roster::{create, delete, update};
+pub(super) use roster::{create, delete, known_id, update};
 
 use super::{Call, commands};
 use crate::estate::Estate;

@@ -34,7 +34,7 @@ fn value(name: &str, params: &Map<String, Value>, estate: &Estate) -> Value {
         "platform" => json!(std::env::consts::OS),
         "bootId" => json!(estate.boot.boot_id),
         "approvals" => path("exec-approvals.json"),
-        "workspace" | "skills" | "hooks" => path(name),
+        "workspace" | "hooks" => path(name),
         _ => Value::Null,
     }
 }

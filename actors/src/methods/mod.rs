@@ -10,6 +10,7 @@ mod empty;
 mod hello;
 mod pages;
 mod sessions;
+mod skills;
 mod tools;
 
 pub use chat::waker;
@@ -100,6 +101,9 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::ToolsCatalog => tools::catalog(call),
         Method::ToolsEffective => tools::effective(call),
         Method::ToolsInvoke => tools::call(ctx, call),
+        Method::SkillsStatus => skills::status(ctx, call),
+        Method::SkillsBins => skills::bins(ctx, call),
+        Method::SkillsInstall => skills::install(ctx, call),
         Method::CommandsList => agents::list_commands(call),
         Method::Agent => chat::agent(call),
         Method::AgentWait => chat::wait(ctx, call),

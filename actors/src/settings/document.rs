@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{AgentEntry, ResetSettings, Settings};
+use super::{AgentEntry, ResetSettings, Settings, SkillEntry};
 
 /// What stands in for a secret wherever a configuration is shown.
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -126,6 +126,8 @@ fn known_keys() -> Value {
     let reset = || json!(ResetSettings::default());
     known["agents"]["list"] = json!([agent]);
     known["agents"]["entries"] = json!({ "*": agent });
+    known["skills"]["entries"] = json!({ "*": SkillEntry::default() });
+    known["skills"]["entries"]["*"]["env"] = json!({ "*": null });
     known["session"]["identityLinks"] = json!({ "*": [] });
     known["session"]["reset"] = reset();
     known["session"]["resetByType"] =
@@ -206,6 +208,7 @@ mod tests {
             "agents": {"defaults": {"model": "a/b"}, "list": [{"id": "main"}, {"id": "b", "identity": {"theme": "x"}}]},
             "session": {"resetByType": {"dm": {"mode": "idle"}, "room": {}}, "resetByChannel": {"x": {"hour": 1}}},
             "messages": {"queue": {"byChannel": {"discord": "steer"}}, "tts": {}},
+            "skills": {"entries": {"x": {"enabled": false, "env": {"A": "1"}, "config": {}}}},
             "channels": {"telegram": {}},
         });
         let unknown = [
@@ -214,6 +217,7 @@ mod tests {
             "session.resetByType.room",
             "session.resetByChannel.x.hour",
             "messages.tts",
+            "skills.entries.x.config",
             "channels",
         ];
         assert_eq!(unknown_keys(&raw), unknown);

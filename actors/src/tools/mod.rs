@@ -16,6 +16,7 @@ pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
 use crate::sessions::SessionsMsg;
+use crate::skills::SkillRead;
 use crate::store::Store;
 use crate::tree::Slot;
 use crabtree_protocol::{RunId, SessionKey};
@@ -28,7 +29,8 @@ use std::time::Duration;
 
 /// The tools that every gateway has; `sessions` is where what an agent says in another session goes.
 pub fn built_in(sessions: &Slot<SessionsMsg>) -> Registry {
-    Registry::new(sessions::tools(sessions))
+    let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
+    Registry::new(sessions::tools(sessions).into_iter().chain([skills]))
 }
 
 /// What a session must be allowed for its agent to use a tool.

@@ -117,6 +117,18 @@ fn recorded_parameters_are_accepted() {
         (Method::AgentsUpdate, json!({ "agentId": "helper-two", "name": "Helper 2b", "model": null })),
         (Method::AgentsDelete, json!({ "agentId": "helper-two", "deleteFiles": false })),
         (Method::AgentsFilesSet, json!({ "agentId": "main", "name": "USER.md", "content": "" })),
+        (Method::SkillsStatus, json!({ "agentId": "main" })),
+        (Method::SkillsStatus, json!({ "agentId": "main", "sessionKey": "k" })),
+        (Method::SkillsBins, json!({})),
+        (Method::SkillsInstall, json!({ "name": "x", "installId": "y", "timeoutMs": 1000 })),
+        (
+            Method::SkillsInstall,
+            json!({ "agentId": "main", "source": "clawhub", "slug": "@a/b", "version": "1.0.0", "force": true }),
+        ),
+        (
+            Method::SkillsInstall,
+            json!({ "source": "upload", "uploadId": "u", "slug": "b", "sha256": "0".repeat(64) }),
+        ),
         (Method::SystemActors, json!({ "path": "gateway/sessions", "depth": 1, "limit": 5 })),
         (Method::SystemChaos, json!({ "path": "gateway/store", "fault": "slow", "ms": 50 })),
     ];
@@ -258,4 +270,41 @@ fn recorded_answers_of_session_methods_are_read_and_written_alike() {
     let aborted = json!({ "ok": true, "abortedRunId": null, "status": "no-active-run" });
     let parsed: session_lifecycle::Aborted = serde_json::from_value(aborted.clone()).unwrap();
     assert_eq!(serde_json::to_value(parsed).unwrap(), aborted);
+}
+
+/// A row as `skills.status` was recorded to give it.
+#[test]
+fn a_recorded_skill_is_read_and_written_alike() {
+    let row: Value = serde_json::from_str(r#"{"name":"coding-agent","description":"Delegate coding work.","source":"openclaw-bundled","bundled":true,"filePath":"/s/SKILL.md","baseDir":"/s","skillKey":"coding-agent","primaryEnv":"K","emoji":"x","homepage":"https://x.example","always":false,"disabled":false,"blockedByAllowlist":false,"blockedByAgentFilter":false,"eligible":false,"platformIncompatible":false,"modelVisible":false,"userInvocable":true,"commandVisible":false,"requirements":{"bins":[],"anyBins":["claude","codex"],"env":[],"config":["skills.entries.coding-agent.enabled"],"os":[]},"missing":{"bins":[],"anyBins":["claude","codex"],"env":[],"config":["skills.entries.coding-agent.enabled"],"os":[]},"configChecks":[{"path":"skills.entries.coding-agent.enabled","satisfied":false}],"install":[{"id":"node-claude","kind":"node","label":"Install it (npm)","bins":["claude"]}]}"#).unwrap();
+    let parsed: skills::SkillRow = serde_json::from_value(row.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), row);
+    let failed =
+        json!({ "ok": false, "message": "Skill not found: x", "stdout": "", "stderr": "", "code": null });
+    let parsed: skills::Installation = serde_json::from_value(failed.clone()).unwrap();
+    assert_eq!(serde_json::to_value(parsed).unwrap(), failed);
+}
+
+/// What `skills.install` takes is one of its kinds, whole.
+#[test]
+fn kinds_of_skill_installs_are_told_apart() {
+    use skills::InstallParams::{ClawHub, Git, Installer, Path, Upload};
+    let read = |params: Value| serde_json::from_value::<skills::InstallParams>(params);
+    assert!(matches!(read(json!({ "name": "x", "installId": "y" })), Ok(Installer(_))));
+    assert!(matches!(read(json!({ "source": "clawhub", "slug": "x" })), Ok(ClawHub(_))));
+    assert!(matches!(read(json!({ "source": "upload", "slug": "x", "uploadId": "u" })), Ok(Upload(_))));
+    assert!(matches!(read(json!({ "source": "path", "path": "/x", "force": true })), Ok(Path(_))));
+    assert!(matches!(read(json!({ "source": "git", "url": "https://x", "timeoutMs": 1000 })), Ok(Git(_))));
+    for wrong in [
+        json!({}),
+        json!({ "source": "path" }),
+        json!({ "source": "path", "path": "" }),
+        json!({ "source": "path", "path": "/x", "url": "https://x" }),
+        json!({ "source": "git", "url": "https://x", "timeoutMs": 999 }),
+        json!({ "source": "npm", "slug": "x" }),
+    ] {
+        assert!(
+            read(wrong.clone()).is_err() && Method::SkillsInstall.complaints(&wrong).is_some(),
+            "{wrong}"
+        );
+    }
 }

@@ -5,10 +5,11 @@ use crate::gateway::Embedded;
 use crabtree_protocol::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Parameters every method takes after a first turn in the main session, whose run was `k1`, and whose rows these
-/// are.
-fn examples(asked: &str, answered: &str) -> Vec<(&'static str, Value)> {
+/// are; the path is that of a skill.
+fn examples(asked: &str, answered: &str, skill: &Path) -> Vec<(&'static str, Value)> {
     let actor = json!({ "path": "gateway/presence" });
     vec![
         ("sessions.fork", json!({ "sessionKey": "main", "entryId": asked })),
@@ -37,6 +38,8 @@ fn examples(asked: &str, answered: &str) -> Vec<(&'static str, Value)> {
         ("agents.update", json!({ "agentId": "helper", "model": null, "avatar": "crab.png" })),
         ("agents.delete", json!({ "agentId": "helper", "deleteFiles": true })),
         ("models.list", json!({ "view": "configured" })),
+        ("skills.install", json!({ "source": "path", "path": skill })),
+        ("skills.status", json!({ "agentId": "main" })),
         ("commands.list", json!({ "scope": "both" })),
         ("tools.catalog", json!({ "agentId": "main", "includePlugins": true })),
         ("tools.effective", json!({ "sessionKey": "main" })),
@@ -145,7 +148,10 @@ async fn every_answer_has_the_declared_shape() {
     let mut answers = vec![("agent", client.response(&id).await), ("agent", client.response(&id).await)];
     let history = client.call("chat.history", json!({ "sessionKey": "main" })).await;
     let [asked, answered] = [0, 1].map(|at| history["messages"][at]["__openclaw"]["id"].as_str().unwrap());
-    for (method, params) in examples(asked, answered) {
+    let skill = gateway.state.path().join("a-skill");
+    std::fs::create_dir(&skill).unwrap();
+    std::fs::write(skill.join("SKILL.md"), "---\nname: a\ndescription: b\n---\n").unwrap();
+    for (method, params) in examples(asked, answered, &skill) {
         let answer = client.response_to(method, params).await;
         answers.push((method, answer));
     }
@@ -165,8 +171,8 @@ async fn every_answer_has_the_declared_shape() {
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    // One opens a connection, the other is always refused.
-    let other = |name: &&str| !["connect", "users.self"].contains(name);
+    // One opens a connection, one is always refused, and one is for nodes.
+    let other = |name: &&str| !["connect", "users.self", "skills.bins"].contains(name);
     let table: BTreeSet<&str> = Method::ALL.iter().map(|m| m.name()).filter(other).collect();
     assert_eq!(seen, table, "a method has no example above");
 }

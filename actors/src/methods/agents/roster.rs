@@ -198,7 +198,7 @@ fn plan_delete(loaded: &Loaded, params: &DeleteParams) -> Result<Edit, Refusal> 
 }
 
 /// The id of an agent as the configuration spells it.
-pub(super) fn known_id(loaded: &Loaded, id: &str) -> Option<String> {
+pub(in crate::methods) fn known_id(loaded: &Loaded, id: &str) -> Option<String> {
     let wanted = agent_id(id)?;
     let mut known = loaded.settings.agent_ids().into_iter();
     known.find(|known| agent_id(known).as_deref() == Some(&wanted)).map(str::to_owned)

@@ -4,6 +4,7 @@ use super::{Retry, RunArgs, RunEnd, RunMsg};
 use crate::agents::{Chunk, Failure, Instructions, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
 use crate::sessions::conversation;
+use crate::skills::SKILL_READ;
 use crate::store::{self, HistoryPage};
 use crate::tools::{Policy, Tool};
 use crate::tree::Addr;
@@ -98,10 +99,11 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
     };
     let read = conversation_so_far(args, step).await;
     let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
+    let instructions = instructions(args).await;
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let mut answer =
-        model.answer(Prompt { instructions: Some(instructions(args)), conversation, tools: offers(args) });
+        model.answer(Prompt { instructions: Some(instructions), conversation, tools: offers(args) });
     let mut called = BTreeSet::new();
     while let Some(chunk) = answer.next().await {
         match chunk {
@@ -149,14 +151,20 @@ fn offers(args: &RunArgs) -> Vec<Offer> {
 }
 
 /// Who answers in this session.
-fn instructions(args: &RunArgs) -> Instructions {
+async fn instructions(args: &RunArgs) -> Instructions {
     let agent_id = args.key.agent_id();
+    let config = args.estate.config.load_full();
+    let policy = Policy::of(&config.settings, &args.key);
+    let reads =
+        args.estate.tools.load().tool(SKILL_READ).is_some_and(|tool| policy.allows(tool.definition()));
+    let skills = if reads { args.estate.skills.listing(config.clone(), agent_id).await } else { None };
     Instructions {
         name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
         session: args.key.to_string(),
         group: args.key.mode() == SessionMode::Group,
-        workspace: args.estate.config.load().workspace(agent_id),
+        workspace: config.workspace(agent_id),
         agent_id: agent_id.to_owned(),
+        skills,
     }
 }
 
