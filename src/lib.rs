@@ -9,12 +9,14 @@
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
 //! | `owner` | one gateway per state directory |
+//! | `guard` | between the gateway and a child process, as a process of its own |
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
 mod bearer;
 pub mod cli;
 pub mod config;
 mod frame_gate;
+pub mod guard;
 mod http;
 mod listener;
 pub mod logging;

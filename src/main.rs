@@ -6,7 +6,7 @@ use crabtree::{
     Gateway, Options,
     cli::{self, Command, Failure, Global, RunArgs},
     config::{self, Environment},
-    logging,
+    guard, logging,
     owner::Owned,
 };
 use crabtree_actors::{log_ring::LogRing, settings::AuthSecret};
@@ -18,6 +18,11 @@ use tracing::{info, warn};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // There is one for each child process: it stays as small as it can.
+    if arguments.next().is_some_and(|first| first == "guard") {
+        return guard::run(arguments);
+    }
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -3,6 +3,7 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+pub mod exec;
 mod registry;
 mod result;
 
