@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use crabtree::{Gateway, Options, config};
 use crabtree_actors::estate::Brought;
 use crabtree_actors::log_ring::LogRing;
+use crabtree_actors::process::Guard;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use crabtree_actors::tree::{Chaos, NodeState};
 use futures_util::{SinkExt, StreamExt};
@@ -56,6 +57,7 @@ async fn start(state_dir: std::path::PathBuf) -> anyhow::Result<Gateway> {
         log_ring: Arc::new(LogRing::default()),
         listen: vec![([127, 0, 0, 1], 0).into()],
         brought: Brought::default(),
+        guard: Guard::none(),
     })
     .await?;
     gateway.ready().await;

@@ -9,12 +9,14 @@
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
 //! | `owner` | one gateway per state directory |
+//! | `guard` | between the gateway and a child process, as a process of its own |
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
 mod bearer;
 pub mod cli;
 pub mod config;
 mod frame_gate;
+pub mod guard;
 mod http;
 mod invoke;
 mod listener;
@@ -30,6 +32,7 @@ use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::event::{Audience, Event};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::log_ring::LogRing;
+use crabtree_actors::process::Guard;
 use crabtree_actors::settings::{AuthSecret, Loaded, StoreSync};
 use crabtree_actors::store::{Db, OpenDb, Sync};
 use crabtree_actors::tree::{self, ChildSpec, Clock, Node, NodeState, Restart, Slot};
@@ -66,6 +69,8 @@ pub struct Options {
     pub listen: Vec<SocketAddr>,
     /// Models and tools beside the gateway's own.
     pub brought: Brought,
+    /// Who watches over child processes; without one there is nothing that starts any.
+    pub guard: Guard,
 }
 
 /// A running gateway.
@@ -98,6 +103,7 @@ impl Gateway {
             device_key: options.device_key,
             log_ring: options.log_ring,
             brought: options.brought,
+            guard: options.guard,
         });
         let wiring = Wiring::new(estate.clone());
         let sockets = TaskTracker::new();

@@ -6,10 +6,10 @@ use crabtree::{
     Gateway, Options,
     cli::{self, Command, Failure, Global, RunArgs},
     config::{self, Environment},
-    logging,
+    guard, logging,
     owner::Owned,
 };
-use crabtree_actors::{estate::Brought, log_ring::LogRing, settings::AuthSecret};
+use crabtree_actors::{estate::Brought, log_ring::LogRing, process::Guard, settings::AuthSecret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -18,6 +18,11 @@ use tracing::{info, warn};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    // There is one for each child process: it stays as small as it can.
+    if arguments.next().is_some_and(|first| first == "guard") {
+        return guard::run(arguments);
+    }
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -95,6 +100,7 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
         log_ring,
         listen,
         brought: Brought::default(),
+        guard: Guard::this_program(),
     };
     let gateway = Gateway::start(options).await.map_err(|error| {
         if error.is::<Owned>() {

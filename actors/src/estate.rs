@@ -12,6 +12,7 @@ use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
+use crate::process::Guard;
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
 use crate::skills::Skills;
@@ -125,6 +126,8 @@ pub struct Estate {
     pub catalog: ArcSwap<Catalog>,
     /// What the embedding program has brought.
     pub brought: Brought,
+    /// Who watches over child processes.
+    pub guard: Guard,
     /// What agents can use.
     pub tools: ArcSwap<Registry>,
     /// Tools that clients have called.
@@ -187,6 +190,8 @@ pub struct EstateArgs {
     pub log_ring: Arc<LogRing>,
     /// What the embedding program brings.
     pub brought: Brought,
+    /// Who watches over child processes.
+    pub guard: Guard,
 }
 
 impl Estate {
@@ -197,6 +202,7 @@ impl Estate {
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
             brought: args.brought,
+            guard: args.guard,
             skills: Arc::default(),
             clock: args.clock,
             boot: args.boot,

@@ -25,6 +25,7 @@ pub mod outbox;
 pub mod pairing;
 pub mod preauth;
 pub mod presence;
+pub mod process;
 pub mod reset;
 pub mod responder;
 pub mod routing;

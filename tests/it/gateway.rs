@@ -6,6 +6,7 @@ use crabtree::{Gateway, Options};
 use crabtree_actors::agents::Model;
 use crabtree_actors::estate::Brought;
 use crabtree_actors::log_ring::LogRing;
+use crabtree_actors::process::Guard;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use crabtree_actors::store::{Db, Sync, WriteOp};
 use serde_json::{Value, json};
@@ -118,6 +119,7 @@ async fn started(
         log_ring,
         listen: vec![([127, 0, 0, 1], port).into()],
         brought,
+        guard: Guard::at(env!("CARGO_BIN_EXE_crabtree")),
     })
     .await
     .unwrap();

@@ -24,6 +24,7 @@ mod mock_model;
 mod owner;
 mod pages;
 mod plain_http;
+mod processes;
 mod providers;
 mod replay;
 mod scenarios;

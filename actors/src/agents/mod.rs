@@ -18,7 +18,7 @@ use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::sessions::SessionsMsg;
 use crate::settings::{AgentEntry, ModelChoice, ProviderSettings, Settings};
-use crate::tools::{self, Registry};
+use crate::tools::{self, Makings, Registry};
 use crate::tree::*;
 use crabtree_protocol::session_key::MAIN;
 use crabtree_protocol::{Event as Name, Scope};
@@ -250,7 +250,8 @@ impl Behavior for Agents {
 
     fn start(ctx: &mut Ctx<()>, AgentsArgs { estate, sessions }: AgentsArgs) -> Result<Self, Fault> {
         let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
-        let mut tools = tools::built_in(&sessions);
+        let settings = &estate.config.load().settings;
+        let mut tools = tools::built_in(&Makings { settings, guard: &estate.guard, sessions: &sessions });
         tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
         ctx.publish_info(json!({
             "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),

@@ -179,6 +179,16 @@ fn run_of(row: &MessageRow) -> Option<&str> {
     row.run_id.as_deref().filter(|_| answers)
 }
 
+/// Of an answer that calls tools the event has only the calls: the text was told as a preamble (as recorded).
+fn without_preamble(mut message: Value) -> Value {
+    if let Some(Value::Array(content)) = message.get_mut("content")
+        && content.iter().any(|part| part["type"] == "toolCall")
+    {
+        content.retain(|part| part["type"] != "text");
+    }
+    message
+}
+
 /// The event `session.message`.
 pub fn message_event(key: &SessionKey, row: &MessageRow, session: &Value) -> Event {
     Event::new(Name::SessionMessage, Audience::Messages(key.clone()), &message_payload(key, row, session))
@@ -189,7 +199,7 @@ pub fn message_payload(key: &SessionKey, row: &MessageRow, session: &Value) -> V
     let mut payload = json!({
         "sessionKey": key,
         "agentId": key.agent_id(),
-        "message": message_row(row),
+        "message": without_preamble(message_row(row)),
         "messageId": row.id,
         "messageSeq": row.seq,
         "session": session,

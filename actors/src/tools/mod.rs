@@ -3,6 +3,7 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+pub mod exec;
 pub mod invoke;
 mod plain;
 mod policy;
@@ -15,7 +16,9 @@ pub use policy::{Policy, profiles_of};
 pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
+use crate::process::Guard;
 use crate::sessions::SessionsMsg;
+use crate::settings::Settings;
 use crate::skills::SkillRead;
 use crate::store::Store;
 use crate::tree::Slot;
@@ -27,10 +30,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The tools that every gateway has; `sessions` is where what an agent says in another session goes.
-pub fn built_in(sessions: &Slot<SessionsMsg>) -> Registry {
+/// What the tools of a gateway are made from.
+pub struct Makings<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// Who watches over processes; without it there is no `exec`.
+    pub guard: &'a Guard,
+    /// Where what an agent says in another session goes.
+    pub sessions: &'a Slot<SessionsMsg>,
+}
+
+/// The tools that every gateway has.
+pub fn built_in(makings: &Makings<'_>) -> Registry {
+    let exec =
+        makings.guard.is_there().then(|| exec::tool(&makings.settings.tools.exec, makings.guard.clone()));
     let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
-    Registry::new(sessions::tools(sessions).into_iter().chain([skills]))
+    Registry::new(sessions::tools(makings.sessions).into_iter().chain([skills]).chain(exec))
 }
 
 /// What a session must be allowed for its agent to use a tool.

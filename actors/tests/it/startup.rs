@@ -6,6 +6,7 @@ use crabtree_actors::conns::Peer;
 use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::{Outgoing, Spool};
+use crabtree_actors::process::Guard;
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
 use crabtree_actors::store::Db;
 use crabtree_actors::tree::{self, Clock, Slot};
@@ -32,6 +33,7 @@ fn estate() -> Arc<Estate> {
         device_key: [7; 32],
         log_ring: Arc::default(),
         brought: Brought::default(),
+        guard: Guard::none(),
     })
 }
 

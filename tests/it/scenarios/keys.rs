@@ -4,7 +4,11 @@
 /// that only the recording (`-`) or only this gateway (`+`) has, and why.
 pub const KEYS: &[(&str, &str, &str)] = &[
     ("agent lifecycle end", "+data.replayInvalid +isHeartbeat", "said of every end, as recorded of most"),
-    ("agent lifecycle finishing", "-data.replayInvalid", "said at the end"),
+    (
+        "agent lifecycle end",
+        "+data.terminalReply.blocks",
+        "the reply as typed blocks is this gateway's own; told when it is more than text",
+    ),
     (
         "session.message user",
         "+message.__openclaw.transport",

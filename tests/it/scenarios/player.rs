@@ -116,7 +116,7 @@ impl<'a> Player<'a> {
     }
 
     async fn connect(&mut self, name: &str) {
-        let mut client = Client::connect(self.host.addr(), &intro(name)).await.unwrap();
+        let mut client = Client::connect(self.host.addr(), &self.intro(name)).await.unwrap();
         match &self.recording.clients[name] {
             Hears::All(true) => drop(client.call("sessions.subscribe", json!({})).await),
             Hears::All(false) => {}
@@ -272,6 +272,21 @@ impl<'a> Player<'a> {
         });
         format!("{before}{id}{after}")
     }
+
+    /// Who the recorded clients were, by their names and by what they heard.
+    fn intro(&self, name: &str) -> Intro {
+        let mut intro = Intro::default();
+        match name {
+            "R" | "J_read" | "K_read_sesssub" => intro.scopes = vec!["operator.read"],
+            "N" | "L_noscope" => intro.scopes = vec![],
+            _ if name.contains("_scoped_") => intro.caps.push("session-scoped-events"),
+            _ => {}
+        }
+        if name.ends_with("tool") || name.ends_with("toolcap") || self.recording.hears_tools(name) {
+            intro.caps.push("tool-events");
+        }
+        intro
+    }
 }
 
 /// What makes two lines the same line. An answer is one whatever it says.
@@ -285,17 +300,4 @@ fn same(line: &Line) -> Same<'_> {
             (&line.client, session, line.run.as_deref(), &line.label, None)
         }
     }
-}
-
-/// Who the recorded clients were, by their names.
-fn intro(name: &str) -> Intro {
-    let mut intro = Intro::default();
-    match name {
-        "R" | "J_read" | "K_read_sesssub" => intro.scopes = vec!["operator.read"],
-        "N" | "L_noscope" => intro.scopes = vec![],
-        _ if name.ends_with("tool") || name.ends_with("toolcap") => intro.caps.push("tool-events"),
-        _ if name.contains("_scoped_") => intro.caps.push("session-scoped-events"),
-        _ => {}
-    }
-    intro
 }

@@ -78,6 +78,12 @@ impl Recording {
         names.into_iter().collect()
     }
 
+    /// Whether a client was told of the tools of its runs.
+    pub fn hears_tools(&self, name: &str) -> bool {
+        let told = |step: &Step| matches!(step, Step::Told(line) if line.client == name && line.label.starts_with("agent tool "));
+        self.steps.iter().any(told)
+    }
+
     /// Whether the process was sent a signal.
     pub fn is_interrupted(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Signal(_)))

@@ -6,6 +6,7 @@ use super::trace::Trace;
 use super::wire::Topic;
 use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
+use crabtree_actors::process::Guard;
 use crabtree_actors::sessions::MAX_WAITING;
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret};
 use crabtree_actors::store::{self, Db, InputRow, InputState};
@@ -68,6 +69,7 @@ fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
         device_key: [7; 32],
         log_ring: Arc::default(),
         brought: Brought::default(),
+        guard: Guard::none(),
     })
 }
 
