@@ -32,5 +32,6 @@ pub mod scheduler;
 pub mod sessions;
 pub mod settings;
 pub mod store;
+mod tls;
 pub mod tools;
 pub mod tree;

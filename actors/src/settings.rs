@@ -21,8 +21,8 @@ pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, ToolProfile, ToolsSettings, WebFetchSettings,
-    WebSettings,
+    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, SsrfPolicy, ToolProfile, ToolsSettings,
+    WebFetchSettings, WebSettings,
 };
 
 /// The settings this version reads. Everything has a default.

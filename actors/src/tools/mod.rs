@@ -3,8 +3,14 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+pub mod files;
+mod html;
 mod registry;
 mod result;
+mod ssrf;
+#[cfg(test)]
+mod testing;
+pub mod web_fetch;
 
 pub use registry::{MAX_RESULT, Registry, run};
 pub use result::ToolResult;
