@@ -34,5 +34,6 @@ pub mod sessions;
 pub mod settings;
 pub mod skills;
 pub mod store;
+mod tls;
 pub mod tools;
 pub mod tree;

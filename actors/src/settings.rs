@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, ToolProfile, ToolsSettings,
+    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, ToolProfile, ToolsSettings,
     WebFetchSettings, WebSettings,
 };
 

@@ -13,7 +13,6 @@ use genai::resolver::{AuthData, Endpoint};
 use genai::{Client, ModelIden, ServiceTarget};
 use messages::{messages, offered};
 use parking_lot::Mutex;
-use rustls_platform_verifier::BuilderVerifierExt;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -247,17 +246,10 @@ fn used(usage: Option<genai::chat::Usage>) -> Usage {
     Usage { input: tokens(usage.prompt_tokens), output: tokens(usage.completion_tokens) }
 }
 
-/// With the certificates the machine trusts, and a crypto provider of its own: nothing of the process is touched.
 fn http_client() -> Result<Client, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|e| e.to_string())?
-        .with_no_client_auth();
     // No redirects: a key goes nowhere else than where it was meant to.
     let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(crate::tls::client_config()?)
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
         .build()

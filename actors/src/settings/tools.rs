@@ -128,10 +128,28 @@ pub struct WebFetchSettings {
     pub timeout_seconds: u64,
     /// How often a page may point to another.
     pub max_redirects: usize,
+    /// Which hosts may be asked beside those of the public internet.
+    pub ssrf_policy: SsrfPolicy,
 }
 
 impl Default for WebFetchSettings {
     fn default() -> Self {
-        Self { enabled: true, max_chars: 50_000, timeout_seconds: 30, max_redirects: 3 }
+        Self {
+            enabled: true,
+            max_chars: 50_000,
+            timeout_seconds: 30,
+            max_redirects: 3,
+            ssrf_policy: SsrfPolicy::default(),
+        }
     }
+}
+
+/// `tools.web.fetch.ssrfPolicy`: what a page, or whoever writes to an agent, can make the gateway connect to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SsrfPolicy {
+    /// Any host of any network, this machine among them.
+    pub dangerously_allow_private_network: bool,
+    /// These hosts wherever they are: names or addresses, exactly as in the URL.
+    pub allowed_hostnames: Vec<String>,
 }

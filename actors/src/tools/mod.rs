@@ -4,12 +4,18 @@
 //! given.
 
 pub mod exec;
+pub mod files;
+mod html;
 pub mod invoke;
 mod plain;
 mod policy;
 mod registry;
 mod result;
 mod sessions;
+mod ssrf;
+#[cfg(test)]
+mod testing;
+pub mod web_fetch;
 
 pub use plain::plain;
 pub use policy::{Policy, profiles_of};
@@ -45,7 +51,9 @@ pub fn built_in(makings: &Makings<'_>) -> Registry {
     let exec =
         makings.guard.is_there().then(|| exec::tool(&makings.settings.tools.exec, makings.guard.clone()));
     let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
-    Registry::new(sessions::tools(makings.sessions).into_iter().chain([skills]).chain(exec))
+    let web = web_fetch::tool(&makings.settings.tools.web.fetch);
+    let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
+    Registry::new(all.chain([skills]).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.

@@ -22,7 +22,8 @@ impl Policy {
         Self::new(own.unwrap_or(&settings.tools))
     }
 
-    fn new(tools: &ToolsSettings) -> Self {
+    /// That of these settings.
+    pub fn new(tools: &ToolsSettings) -> Self {
         Self {
             profile: tools.profile,
             permissions: granted(tools.profile).into_iter().collect(),

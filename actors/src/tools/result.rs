@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// Base64 of pictures in one result, bytes.
+pub const MAX_MEDIA: usize = 6 << 20;
+
 /// What a call of a tool came to, in the shape transcripts and events have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,19 +42,23 @@ impl ToolResult {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// Cut to `most` bytes of content: of a text that is too long the middle is left out, and what is no text and
-    /// does not fit is replaced by a note.
+    /// Cut to `most` bytes of text, and [`MAX_MEDIA`] of what is none: of a text that is too long the middle is left
+    /// out, and what is no text and does not fit is replaced by a note.
     #[must_use]
     pub fn cut(mut self, most: usize) -> Self {
-        let mut left = most;
+        let (mut texts, mut media) = (most, MAX_MEDIA);
         for part in &mut self.content {
-            let size = part["text"].as_str().map_or_else(|| part.to_string().len(), str::len);
-            if size > left {
-                let kept = part["text"].as_str().map(|text| without_middle(text, left));
+            let text = part["text"].as_str();
+            let size = text.map_or_else(|| part["data"].as_str().map_or(0, str::len), str::len);
+            let left = if text.is_some() { &mut texts } else { &mut media };
+            if size > *left {
+                let kept = text.map(|text| without_middle(text, *left));
                 let note = || format!("[{size} bytes left out: too much for one result]");
                 *part = json!({ "type": "text", "text": kept.unwrap_or_else(note) });
+                *left = 0;
+            } else {
+                *left -= size;
             }
-            left = left.saturating_sub(size);
         }
         self
     }
@@ -81,9 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_share_the_room() {
-        let image = json!({ "type": "image", "data": "A".repeat(500), "mimeType": "image/png" });
-        let result = ToolResult { content: vec![image.clone(), image], ..ToolResult::default() }.cut(700);
+    fn all_parts_of_a_kind_share_the_room() {
+        let image =
+            json!({ "type": "image", "data": "A".repeat(MAX_MEDIA / 2 + 1), "mimeType": "image/png" });
+        let result = ToolResult { content: vec![image.clone(), image], ..ToolResult::text("x") }.cut(700);
         assert_eq!(result.content[0]["type"], "image");
         assert!(result.content[1]["text"].as_str().unwrap().contains("left out"));
     }
