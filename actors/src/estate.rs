@@ -5,6 +5,7 @@
 //! goes on where its predecessor stopped.
 
 use crate::agents::{Catalog, Model};
+use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
@@ -21,7 +22,7 @@ use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::StateVersion;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -120,6 +121,10 @@ pub struct Estate {
     pub health: ArcSwap<HealthSnapshot>,
     /// The agents and their models.
     pub catalog: ArcSwap<Catalog>,
+    /// Which commands may run without asking.
+    pub exec_approvals: ExecApprovalsFile,
+    /// When the last request that people were asked was over, of which they were told, ms.
+    pub approvals_told: AtomicI64,
     /// Models of the embedding program, which every catalog has.
     pub models: Vec<Arc<dyn Model>>,
     /// The database, once it is open.
@@ -178,6 +183,8 @@ impl Estate {
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.models)),
+            exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),
+            approvals_told: AtomicI64::new(args.clock.now_ms()),
             models: args.models,
             clock: args.clock,
             boot: args.boot,
