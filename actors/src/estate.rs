@@ -5,6 +5,7 @@
 //! goes on where its predecessor stopped.
 
 use crate::agents::{Catalog, Model};
+use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
@@ -25,7 +26,7 @@ use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::StateVersion;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -134,6 +135,10 @@ pub struct Estate {
     pub invocations: Invocations,
     /// The skills of the agents.
     pub skills: Arc<Skills>,
+    /// Which commands may run without asking.
+    pub exec_approvals: ExecApprovalsFile,
+    /// When the last request that people were asked was over, of which they were told, ms.
+    pub approvals_told: AtomicI64,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -204,6 +209,8 @@ impl Estate {
             brought: args.brought,
             guard: args.guard,
             skills: Arc::default(),
+            exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),
+            approvals_told: AtomicI64::new(args.clock.now_ms()),
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),

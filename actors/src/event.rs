@@ -1,5 +1,6 @@
 //! Events: encoded once, with the rule of who hears them.
 
+use crate::approvals::{Kind, Requester, hears, may_see};
 use crate::conns::Conn;
 use crabtree_protocol::frame::{EventBody, StateVersion, event_head};
 use crabtree_protocol::{ConnId, Scope, SessionKey};
@@ -27,6 +28,16 @@ pub enum Audience {
     Others(SessionKey, ConnId),
     /// `sessions.changed`: who subscribed to all sessions.
     Sessions,
+    /// What people are asked, and what they said: who may decide and can show it. Of an approval that a client asks for,
+    /// whoever may see it.
+    Asked {
+        /// What it is about.
+        kind: Kind,
+        /// The client that asks; the gateway itself by default.
+        requester: Option<Arc<Requester>>,
+        /// Who is not told: it knows.
+        except: Option<ConnId>,
+    },
     /// One connection.
     One(ConnId),
 }
@@ -49,6 +60,11 @@ impl Audience {
             Self::Messages(key) => reads() && (conn.hears_sessions() || conn.hears_messages_of(key)),
             Self::Others(key, id) => reads() && conn.id() != id && conn.hears_messages_of(key),
             Self::Sessions => reads() && conn.hears_sessions(),
+            Self::Asked { kind, requester, except } => {
+                hears(grant, *kind)
+                    && except.as_ref() != Some(conn.id())
+                    && (*kind == Kind::Question || may_see(conn, requester.as_deref()))
+            }
             Self::One(id) => conn.id() == id,
         }
     }

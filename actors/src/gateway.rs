@@ -4,6 +4,7 @@
 //! state, so there is little that could make it crash.
 
 use crate::agents::{Agents, AgentsArgs};
+use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
@@ -39,6 +40,8 @@ pub struct Wiring {
     pub presence: Slot<PresenceMsg>,
     /// Paired devices.
     pub devices: Slot<DevicesMsg>,
+    /// What people are asked.
+    pub approvals: Slot<ApprovalsMsg>,
     /// Agents and models.
     pub agents: Slot<()>,
     /// The sessions' parent.
@@ -66,6 +69,7 @@ impl Wiring {
             broadcast: Slot::default(),
             presence: Slot::default(),
             devices: Slot::default(),
+            approvals: Slot::default(),
             agents: Slot::default(),
             sessions: Slot::default(),
             scheduler: Slot::default(),
@@ -117,6 +121,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Broadcast>("broadcast", Permanent, estate.clone(), &w.broadcast), &[]),
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
+        (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
             &["agents", "models", "session", "tools"],

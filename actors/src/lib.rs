@@ -5,6 +5,7 @@
 //! lost when it crashes.
 
 pub mod agents;
+pub mod approvals;
 pub mod auth_limiter;
 pub mod broadcast;
 pub mod config;

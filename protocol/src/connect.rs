@@ -23,6 +23,13 @@ pub const CAP_SESSION_SCOPED_EVENTS: &str = "session-scoped-events";
 /// Client capability a browser copilot must have besides [`CAP_SESSION_SCOPED_EVENTS`].
 pub const CAP_RUN_TOOL_BINDINGS: &str = "run-tool-bindings";
 
+/// Client capability: requests for approvals of every kind are told to it.
+pub const CAP_APPROVALS: &str = "approvals";
+/// Client capability: requests to run a command are told to it.
+pub const CAP_EXEC_APPROVALS: &str = "exec-approvals";
+/// Client capability: requests of plugins and tools are told to it.
+pub const CAP_PLUGIN_APPROVALS: &str = "plugin-approvals";
+
 /// Payload of `connect.challenge`, the first frame on every connection.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {

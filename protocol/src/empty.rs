@@ -5,7 +5,7 @@
 //! Strings that begin with `@` are filled in by whoever answers, see [`Empty::answer`].
 
 use crate::Scope;
-use Scope::{Admin, Approvals, Pairing, Questions, Read};
+use Scope::{Admin, Approvals, Pairing, Read};
 use serde_json::{Map, Value};
 
 /// A method that is answered with its empty state.
@@ -14,7 +14,6 @@ pub struct Empty(u8);
 
 /// Name, scope, answer.
 const TABLE: &[(&str, Scope, &str)] = &[
-    ("approval.history", Approvals, r#"{"items":[]}"#),
     ("artifacts.list", Read, r#"{"artifacts":[]}"#),
     ("audit.activity.list", Read, r#"{"events":[]}"#),
     ("board.get", Read, r#"{"sessionKey":"@sessionKey","revision":0,"tabs":[],"widgets":[]}"#),
@@ -58,16 +57,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
         r#"{"environments":[{"id":"gateway","type":"local","label":"Gateway local","status":"available","platform":"@platform",
             "sessionHost":true,"trust":"persistent","capabilities":["agent.run","sessions"]}]}"#,
     ),
-    ("exec.approval.grants.list", Approvals, r#"{"grants":[]}"#),
-    ("exec.approval.list", Approvals, "[]"),
-    // The hash is the SHA-256 of nothing, which is what the file is made of.
-    (
-        "exec.approvals.get",
-        Admin,
-        r#"{"path":"@approvals","exists":false,"hash":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "file":{"version":1,"defaults":{},"agents":{}},
-            "resolvedDefaults":{"security":"deny","ask":"off","askFallback":"deny","autoAllowSkills":false}}"#,
-    ),
     ("hooks.status", Read, r#"{"workspaceDir":"@workspace","managedHooksDir":"@hooks","hooks":[]}"#),
     ("memory.search", Read, r#"{"agentId":"@agentId","provider":"none","searchMode":"none","results":[]}"#),
     ("mentions.list", Read, r#"{"gatewayInstanceId":"@bootId","revision":0,"items":[]}"#),
@@ -76,13 +65,11 @@ const TABLE: &[(&str, Scope, &str)] = &[
     ("node.pair.list", Pairing, r#"{"pending":[],"paired":[]}"#),
     ("openclaw.approval.list", Approvals, "[]"),
     ("openclaw.chat.history", Admin, r#"{"turns":[]}"#),
-    ("plugin.approval.list", Approvals, "[]"),
     ("plugins.controlUi.list", Read, r#"{"revision":"empty","plugins":[],"diagnostics":[]}"#),
     ("plugins.list", Read, r#"{"plugins":[],"diagnostics":[],"mutationAllowed":false,"generation":0}"#),
     ("portal.list", Read, r#"{"portals":[]}"#),
     ("progressCard.get", Read, r#"{"card":null}"#),
     ("projects.list", Read, r#"{"projects":[],"recents":[]}"#),
-    ("question.list", Questions, r#"{"questions":[]}"#),
     ("secrets.store.list", Admin, r#"{"entries":[]}"#),
     ("session.discussion.info", Read, r#"{"state":"none"}"#),
     ("sessions.catalog.list", Read, r#"{"catalogs":[]}"#),

@@ -116,6 +116,18 @@ events! {
     DevicePairRequested "device.pair.requested" Pairing;
     /// A device's request was decided.
     DevicePairResolved "device.pair.resolved" Pairing;
+    /// Somebody is asked whether a command may run.
+    ExecApprovalRequested "exec.approval.requested" Approvals;
+    /// It was decided.
+    ExecApprovalResolved "exec.approval.resolved" Approvals;
+    /// Somebody is asked whether a plugin or a tool may do something.
+    PluginApprovalRequested "plugin.approval.requested" Approvals;
+    /// It was decided.
+    PluginApprovalResolved "plugin.approval.resolved" Approvals;
+    /// An agent asks people something.
+    QuestionRequested "question.requested" Questions;
+    /// It was answered, or will not be.
+    QuestionResolved "question.resolved" Questions;
     /// The configuration changed.
     ConfigChanged "config.changed" Read;
     /// An actor changed its state (ours).

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
 use crate::params::agents::roster;
+use crate::params::{approvals, questions};
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
@@ -295,6 +296,48 @@ methods! {
     SessionsObserverVisibility "sessions.observer.visibility" Operator One(Read), Listed, params::session_reads::ObserverVisibilityParams => params::core::Ok;
     /// Says whether the caller writes.
     SessionTyping "session.typing" Operator One(Write), Listed, params::session_reads::TypingParams => params::session_reads::Typed;
+    /// Asks whether a command may run, and waits for the decision.
+    ExecApprovalRequest "exec.approval.request" Operator One(Approvals), Listed, approvals::ExecRequestParams => approvals::Requested;
+    /// A command that waits for a decision.
+    ExecApprovalGet "exec.approval.get" Operator One(Approvals), Listed, approvals::GetParams => approvals::ExecApproval;
+    /// The commands that wait for a decision.
+    ExecApprovalList "exec.approval.list" Operator One(Approvals), Listed, params::core::NoParams => Vec<approvals::PendingApproval>;
+    /// Decides whether a command may run.
+    ExecApprovalResolve "exec.approval.resolve" Operator One(Approvals), Listed, approvals::ExecResolveParams => params::core::Ok;
+    /// Waits for a decision.
+    ExecApprovalWaitDecision "exec.approval.waitDecision" Operator One(Approvals), Listed, approvals::WaitParams => approvals::Decided;
+    /// What automations may run without asking.
+    ExecApprovalGrantsList "exec.approval.grants.list" Operator One(Approvals), Listed, approvals::GrantsListParams => approvals::Grants;
+    /// Takes such a permission back.
+    ExecApprovalGrantsRevoke "exec.approval.grants.revoke" Operator One(Approvals), Listed, approvals::GrantsRevokeParams => approvals::GrantRevoked;
+    /// Which commands may run without asking.
+    ExecApprovalsGet "exec.approvals.get" Operator One(Admin), Listed, params::core::Empty => approvals::policy::PolicyShown;
+    /// Changes that.
+    ExecApprovalsSet "exec.approvals.set" Operator One(Admin), Listed, approvals::policy::SetParams => approvals::policy::PolicyShown;
+    /// An approval of any kind, whatever became of it.
+    ApprovalGet "approval.get" Operator One(Approvals), Listed, approvals::GetParams => approvals::Got;
+    /// Decides on an approval of any kind; the first decision counts.
+    ApprovalResolve "approval.resolve" Operator One(Approvals), Listed, approvals::ResolveParams => approvals::Resolved;
+    /// What was decided.
+    ApprovalHistory "approval.history" Operator One(Approvals), Listed, approvals::HistoryParams => approvals::History;
+    /// Asks whether a plugin may do something, and waits for the decision.
+    PluginApprovalRequest "plugin.approval.request" Operator One(Approvals), Listed, approvals::PluginRequestParams => approvals::Requested;
+    /// What plugins and tools wait to be allowed.
+    PluginApprovalList "plugin.approval.list" Operator One(Approvals), Listed, params::core::NoParams => Vec<approvals::PendingApproval>;
+    /// Decides whether a plugin or a tool may do something.
+    PluginApprovalResolve "plugin.approval.resolve" Operator One(Approvals), Listed, approvals::PluginResolveParams => params::core::Ok;
+    /// Waits for a decision.
+    PluginApprovalWaitDecision "plugin.approval.waitDecision" Operator One(Approvals), Listed, approvals::WaitParams => approvals::Decided;
+    /// Asks people something.
+    QuestionRequest "question.request" Operator One(Questions), Listed, questions::RequestParams => questions::Requested;
+    /// What people are asked, whatever became of it.
+    QuestionGet "question.get" Operator One(Questions), Listed, questions::GetParams => questions::Got;
+    /// What waits for an answer.
+    QuestionList "question.list" Operator One(Questions), Listed, params::core::Empty => questions::Questions;
+    /// Answers, or declines to.
+    QuestionResolve "question.resolve" Operator One(Questions), Listed, questions::ResolveParams => questions::Answered;
+    /// Waits for an answer.
+    QuestionWaitAnswer "question.waitAnswer" Operator One(Questions), Listed, questions::WaitParams => questions::Answered;
     /// The paired devices; nothing that can be done about them yet, so not advertised.
     DevicePairList "device.pair.list" Operator One(Pairing), Hidden, params::core::NoParams => Value;
     /// Tokens and costs by day; of all agents together yet, so not advertised.

@@ -5,11 +5,13 @@
 
 pub mod actors;
 pub mod agents;
+pub mod approvals;
 pub mod chat;
 pub mod core;
 pub mod events;
 pub mod history;
 pub mod messages;
+pub mod questions;
 pub mod runs;
 pub mod session_changes;
 pub mod session_create;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::scope::{Role, Scope};
 use crate::value::string_enum;
 
+mod approvals;
 mod connect;
 mod sessions;
 

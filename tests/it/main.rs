@@ -7,6 +7,7 @@ mod gateway;
 
 mod access;
 mod agents;
+mod approvals;
 mod branches;
 mod calls;
 mod chat;

@@ -7,7 +7,7 @@ use crabtree_protocol::{Empty, Method};
 use serde_json::{Value, json};
 
 /// The methods that are answered with their empty state, by the scope they ask for.
-const EMPTY: [(&str, &str); 5] = [
+const EMPTY: [(&str, &str); 4] = [
     (
         "operator.read",
         "artifacts.list audit.activity.list board.get channels.status controlUi.sessionPullRequests.subscribe \
@@ -17,14 +17,9 @@ const EMPTY: [(&str, &str); 5] = [
          sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list tools.catalog \
          tts.status users.list users.prefs.get worktrees.list",
     ),
-    ("operator.admin", "exec.approvals.get openclaw.chat.history secrets.store.list update.status"),
-    (
-        "operator.approvals",
-        "approval.history exec.approval.grants.list exec.approval.list openclaw.approval.list \
-         plugin.approval.list",
-    ),
+    ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),
+    ("operator.approvals", "openclaw.approval.list"),
     ("operator.pairing", "channels.pairing.list node.pair.list"),
-    ("operator.questions", "question.list"),
 ];
 
 fn table() -> impl Iterator<Item = (&'static str, &'static str)> {

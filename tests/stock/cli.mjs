@@ -96,6 +96,7 @@ export async function checkCli(env) {
   const cli = new Cli(env, "cli", { url: gateway.url, token: gateway.token });
   const one = (name, body) => check(`cli: ${name}`, body, () => gateway.log());
   await look(cli, gateway, one);
+  await approve(cli, one);
   await talk(cli, one);
   await survive(cli, gateway, one);
   await one("a wrong token is told to the user", async () => {
@@ -158,6 +159,41 @@ async function look(cli, gateway, one) {
     await until("the line about SIGHUP", START_S, () => printed.includes("reading the configuration again"));
     child.kill("SIGKILL");
     expect(printed.split("Gateway listening").length === 2, "each line once", printed);
+  });
+}
+
+async function approve(cli, one) {
+  const rules = () => cli.json("approvals", "get", "--gateway", "--json");
+  await one("approvals allowlist add, approvals get --gateway", async () => {
+    await cli.ok("approvals", "allowlist", "add", "--gateway", "/usr/bin/uname");
+    const { exists, file, hash } = await rules();
+    const [entry] = file.agents["*"].allowlist;
+    expect(exists && hash && entry.pattern === "/usr/bin/uname" && entry.id, "the entry, with an id", file);
+  });
+  await one("approvals allowlist remove", async () => {
+    await cli.ok("approvals", "allowlist", "remove", "--gateway", "/usr/bin/uname");
+    const { file } = await rules();
+    expect(!JSON.stringify(file).includes("uname"), "no entry", file);
+  });
+  await one("approvals pending, approvals resolve", async () => {
+    const asked = { id: "stock-1", command: "uname -a", host: "gateway", twoPhase: true, requireDeliveryRoute: false };
+    await cli.call("exec.approval.request", asked);
+    const pending = await cli.ok("approvals", "pending", "--json");
+    expect(pending.includes("stock-1") && pending.includes("uname -a"), "the request", pending);
+    await cli.ok("approvals", "resolve", "stock-1", "allow-once");
+    const { items } = await cli.call("approval.history");
+    const [{ id, status, decision }] = items;
+    expect(id === "stock-1" && status === "allowed" && decision === "allow-once", "allowed once", items);
+    const left = await cli.ok("approvals", "pending", "--json");
+    expect(!left.includes("stock-1"), "nothing that waits", left);
+  });
+  await one("approvals resolve of an unknown id fails as it should", async () => {
+    const { code, out, err } = await cli.run("approvals", "resolve", "nosuch", "deny");
+    expect(code === 1 && /not found/.test(out + err), "exit code 1 and the reason", `${code}, ${out}${err}`);
+  });
+  await one("approvals grants list", async () => {
+    const printed = await cli.ok("approvals", "grants", "list", "--json");
+    expect(json(printed).grants?.length === 0, "none", printed);
   });
 }
 

@@ -33,7 +33,6 @@ fn value(name: &str, params: &Map<String, Value>, estate: &Estate) -> Value {
         },
         "platform" => json!(std::env::consts::OS),
         "bootId" => json!(estate.boot.boot_id),
-        "approvals" => path("exec-approvals.json"),
         "workspace" | "hooks" => path(name),
         _ => Value::Null,
     }

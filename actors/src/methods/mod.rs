@@ -3,6 +3,7 @@
 
 mod actors;
 mod agents;
+mod approvals;
 pub(crate) mod chat;
 mod commands;
 mod core;
@@ -15,6 +16,7 @@ mod tools;
 
 pub use chat::waker;
 
+use crate::approvals::Kind;
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::gateway::Wiring;
@@ -140,6 +142,27 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::SessionsReset => sessions::lifecycle::reset(ctx, call),
         Method::SessionsDelete => sessions::lifecycle::delete(ctx, call),
         Method::SessionsCleanup => sessions::cleanup::cleanup(ctx, call),
+        Method::ExecApprovalRequest => approvals::exec_request(call),
+        Method::ExecApprovalGet => approvals::exec_get(ctx, call),
+        Method::ExecApprovalList => approvals::list(ctx, call, Kind::Exec),
+        Method::ExecApprovalResolve => approvals::exec_resolve(call),
+        Method::ExecApprovalWaitDecision => approvals::wait(call, Kind::Exec),
+        Method::ExecApprovalGrantsList => approvals::grants(call),
+        Method::ExecApprovalGrantsRevoke => approvals::revoke(call),
+        Method::ExecApprovalsGet => approvals::policy_get(ctx, call),
+        Method::ExecApprovalsSet => approvals::policy_set(ctx, call),
+        Method::ApprovalGet => approvals::get(ctx, call),
+        Method::ApprovalResolve => approvals::resolve(call),
+        Method::ApprovalHistory => approvals::history(ctx, call),
+        Method::PluginApprovalRequest => approvals::plugin_request(call),
+        Method::PluginApprovalList => approvals::list(ctx, call, Kind::Plugin),
+        Method::PluginApprovalResolve => approvals::plugin_resolve(call),
+        Method::PluginApprovalWaitDecision => approvals::wait(call, Kind::Plugin),
+        Method::QuestionRequest => approvals::question_request(call),
+        Method::QuestionGet => approvals::question_get(ctx, call),
+        Method::QuestionList => approvals::question_list(ctx, call),
+        Method::QuestionResolve => approvals::question_resolve(call),
+        Method::QuestionWaitAnswer => approvals::question_wait(call),
         Method::ConfigGet => core::config_get(call),
         Method::LogsTail => core::logs_tail(call),
         Method::DevicePairList => pages::devices(ctx, call),

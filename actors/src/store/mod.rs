@@ -6,6 +6,7 @@
 //!
 //! Writes that arrive while a batch is being committed form the next batch: one `fsync` for all of them.
 
+mod approvals;
 mod check;
 mod db;
 mod devices;
@@ -16,6 +17,7 @@ mod sessions;
 mod transcript;
 mod usage;
 
+pub use approvals::{approval, approval_history, approvals_resolved_since, pending_approvals};
 pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
 pub use inputs::{

@@ -1,9 +1,11 @@
 //! What the store holds and what it is asked: the rows as Rust sees them, the write operations and their
 //! replies. Plain data, no SQL. All times are unix milliseconds; all ids are opaque strings (rows: uuid v7).
 
+mod approval;
 mod device;
 mod session;
 
+pub use approval::ApprovalRow;
 pub use device::{DeviceRow, TokenRow};
 pub use session::{SessionRecord, SessionUpdate};
 
@@ -302,6 +304,19 @@ pub enum WriteOp {
         /// Which.
         device_id: String,
     },
+    /// Make a request durable that people decide on, unless there is or was one → [`WriteReply::Approval`].
+    OpenApproval(ApprovalRow),
+    /// Write what became of it, unless that is known → [`WriteReply::Approval`]; `NotFound` for an unknown one.
+    CloseApproval {
+        /// [`ApprovalRow::kind`].
+        kind: String,
+        /// [`ApprovalRow::id`].
+        id: String,
+        /// What became of it.
+        outcome: Value,
+        /// ms.
+        at: i64,
+    },
     /// Store or replace one value of gateway metadata → [`WriteReply::Done`].
     PutMeta {
         /// Name.
@@ -352,6 +367,8 @@ pub enum WriteReply {
     Count(u64),
     /// The session after the change.
     Session(SessionRecord),
+    /// The request as it is stored.
+    Approval(ApprovalRow),
     /// Nothing to say.
     Done,
 }

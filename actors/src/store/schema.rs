@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -22,7 +22,7 @@ const CACHE_KIB: i64 = 512;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const WAL_LIMIT: i64 = 8 << 20;
 /// Statements kept prepared per connection: more than this folder has.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 80;
 
 const V1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -227,6 +227,26 @@ CREATE TABLE begun_calls (
     turn TEXT NOT NULL, call_id TEXT NOT NULL, PRIMARY KEY (turn, call_id)
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE inputs DROP COLUMN external_effects;
+";
+
+/// What people are asked, and what they said.
+const V5: &str = "
+CREATE TABLE approvals (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL CHECK (kind IN ('exec', 'plugin', 'question')),
+    id TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    request TEXT NOT NULL,
+    requester TEXT,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    outcome TEXT,
+    resolved_at INTEGER,
+    UNIQUE (kind, id),
+    CHECK ((outcome IS NULL) = (resolved_at IS NULL))
+) STRICT;
+CREATE INDEX approvals_pending ON approvals (seq) WHERE resolved_at IS NULL;
+CREATE INDEX approvals_over ON approvals (resolved_at, seq) WHERE resolved_at IS NOT NULL;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

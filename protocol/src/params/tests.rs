@@ -129,12 +129,61 @@ fn recorded_parameters_are_accepted() {
             Method::SkillsInstall,
             json!({ "source": "upload", "uploadId": "u", "slug": "b", "sha256": "0".repeat(64) }),
         ),
+        (
+            Method::ExecApprovalRequest,
+            json!({ "id": "plan-1", "command": "/usr/bin/uname -s", "commandArgv": ["/usr/bin/uname", "-s"], "systemRunPlan": { "argv": ["/usr/bin/uname", "-s"], "cwd": "/w", "commandText": "/usr/bin/uname -s", "commandPreview": null, "agentId": null, "sessionKey": null, "mutableFileOperand": { "argvIndex": 0, "path": "/usr/bin/uname", "sha256": "ed21" }, "policySnapshot": { "security": "allowlist", "ask": "on-miss", "askFallback": "deny", "autoAllowSkills": false, "allowlistRules": [] } }, "nodeId": "fb14", "host": "node", "cwd": "/w", "twoPhase": true, "timeoutMs": 30000 }),
+        ),
+        (
+            Method::ExecApprovalRequest,
+            json!({ "command": "x", "host": null, "scope": { "kind": "payment", "amount": "1", "currency": "EUR", "target": "t" }, "unavailableDecisions": ["allow-always"], "turnSourceThreadId": 5, "env": { "A": "b" }, "commandSpans": [{ "startIndex": 0, "endIndex": 1 }] }),
+        ),
+        (Method::ExecApprovalResolve, json!({ "id": "appr-1", "decision": "bogus" })),
+        (
+            Method::ApprovalResolve,
+            json!({ "id": "appr-3", "kind": "exec", "decision": "allow-always", "grantExpiresInDays": 7 }),
+        ),
+        (Method::ApprovalHistory, json!({ "limit": 2 })),
+        (
+            Method::PluginApprovalRequest,
+            json!({ "pluginId": "demo", "title": "Do thing", "description": "desc", "severity": "warning", "toolName": "t", "twoPhase": true, "timeoutMs": 20000, "detail": null, "allowedDecisions": null }),
+        ),
+        (
+            Method::ExecApprovalsSet,
+            json!({ "file": { "version": 1, "socket": { "path": "/s" }, "defaults": {}, "agents": { "main": { "allowlist": [{ "pattern": "/usr/bin/uname", "lastUsedAt": 1795139716700_u64 }], "mcpTools": [{ "server": "s", "tool": "t", "source": "allow-always", "addedAt": 1 }] } } }, "baseHash": "80fa" }),
+        ),
+        (
+            Method::QuestionRequest,
+            json!({ "questions": [{ "questionId": "q1", "header": "Pick", "question": "Which?", "options": [{ "label": "A" }, { "label": "B", "description": "bee" }], "multiSelect": false }], "agentId": "main", "sessionKey": "agent:main:main", "timeoutMs": 20000 }),
+        ),
+        (
+            Method::QuestionResolve,
+            json!({ "id": "q", "answers": { "answers": { "q1": ["A"] } }, "resolvedBy": "me" }),
+        ),
+        (Method::QuestionResolve, json!({ "id": "q", "cancel": true })),
         (Method::SystemActors, json!({ "path": "gateway/sessions", "depth": 1, "limit": 5 })),
         (Method::SystemChaos, json!({ "path": "gateway/store", "fault": "slow", "ms": 50 })),
     ];
     for (method, params) in recorded {
         assert_eq!(method.complaints(&params), None, "{method} {params}");
     }
+}
+
+/// Said wrongly, answers are refused in the recorded words.
+#[test]
+fn malformed_answers_are_refused_as_recorded() {
+    let params = json!({ "id": "q", "answers": { "answers": { "q1": { "answers": ["A"] } } } });
+    assert_eq!(
+        Method::QuestionResolve.complaints(&params).unwrap(),
+        "at /answers/answers/q1: must be array; must have required property 'cancel'; \
+         at root: unexpected property 'answers'; must match a schema in anyOf"
+    );
+    let cancel = json!({ "id": "q", "cancel": false });
+    assert!(
+        Method::QuestionResolve
+            .complaints(&cancel)
+            .unwrap()
+            .contains("at /cancel: must be equal to constant")
+    );
 }
 
 /// Decoding and validating must agree on what is acceptable.

@@ -2,11 +2,10 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A number that is not negative.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Number(f64);
 
 impl Number {
@@ -18,6 +17,14 @@ impl Number {
     /// The number.
     pub fn get(self) -> f64 {
         self.0
+    }
+}
+
+/// Like JavaScript it writes a whole number as one.
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let whole = self.0.fract() == 0.0 && self.0 <= super::MAX_SAFE_INTEGER as f64;
+        if whole { serializer.serialize_u64(self.0 as u64) } else { serializer.serialize_f64(self.0) }
     }
 }
 

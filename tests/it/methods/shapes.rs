@@ -1,6 +1,6 @@
 //! What is advertised is answered, in the declared shape.
 
-use crate::client::Client;
+use crate::client::{Client, Intro};
 use crate::gateway::Embedded;
 use crabtree_protocol::Method;
 use serde_json::{Value, json};
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Parameters every method takes after a first turn in the main session, whose run was `k1`, and whose rows these
-/// are; the path is that of a skill.
-fn examples(asked: &str, answered: &str, skill: &Path) -> Vec<(&'static str, Value)> {
+/// are; the path is that of a skill; and after a plugin has asked for something.
+fn examples(asked: &str, answered: &str, skill: &Path, plugin: &str) -> Vec<(&'static str, Value)> {
     let actor = json!({ "path": "gateway/presence" });
     vec![
         ("sessions.fork", json!({ "sessionKey": "main", "entryId": asked })),
@@ -99,6 +99,34 @@ fn examples(asked: &str, answered: &str, skill: &Path) -> Vec<(&'static str, Val
         ("sessions.cleanup", json!({ "allAgents": true, "fixMissing": true })),
         ("sessions.cleanup", json!({ "enforce": true })),
         ("usage.status", json!({})),
+        ("exec.approval.request", json!({ "command": "ls", "timeoutMs": 1 })),
+        (
+            "exec.approval.request",
+            json!({ "id": "appr-1", "command": "ls", "twoPhase": true, "requireDeliveryRoute": false }),
+        ),
+        ("exec.approval.get", json!({ "id": "appr" })),
+        ("exec.approval.list", json!({})),
+        ("approval.get", json!({ "id": "appr-1" })),
+        ("exec.approval.resolve", json!({ "id": "appr-1", "decision": "allow-once" })),
+        ("exec.approval.waitDecision", json!({ "id": "appr-1" })),
+        ("approval.resolve", json!({ "id": "appr-1", "kind": "exec", "decision": "deny" })),
+        ("plugin.approval.request", json!({ "title": "x", "description": "y", "timeoutMs": 1 })),
+        ("plugin.approval.list", json!({})),
+        ("plugin.approval.resolve", json!({ "id": plugin, "decision": "deny" })),
+        ("plugin.approval.waitDecision", json!({ "id": plugin })),
+        ("approval.history", json!({ "limit": 1 })),
+        ("exec.approval.grants.list", json!({})),
+        ("exec.approval.grants.revoke", json!({ "grantId": "x" })),
+        ("exec.approvals.get", json!({})),
+        ("exec.approvals.set", json!({ "file": { "version": 1, "defaults": { "ask": "on-miss" } } })),
+        (
+            "question.request",
+            json!({ "id": "q", "questions": [{ "questionId": "q1", "header": "P", "question": "W?", "options": [] }] }),
+        ),
+        ("question.list", json!({})),
+        ("question.waitAnswer", json!({ "id": "q", "timeoutMs": 1 })),
+        ("question.resolve", json!({ "id": "q", "answers": { "answers": { "q1": ["A"] } } })),
+        ("question.get", json!({ "id": "q" })),
         ("device.pair.list", json!({})),
         ("usage.cost", json!({ "days": 7 })),
         ("config.get", json!({})),
@@ -151,7 +179,11 @@ async fn every_answer_has_the_declared_shape() {
     let skill = gateway.state.path().join("a-skill");
     std::fs::create_dir(&skill).unwrap();
     std::fs::write(skill.join("SKILL.md"), "---\nname: a\ndescription: b\n---\n").unwrap();
-    for (method, params) in examples(asked, answered, &skill) {
+    let reviewer = Intro { caps: vec!["approvals"], ..Intro::default() };
+    let _reviewer = Client::connect(gateway.addr, &reviewer).await.unwrap();
+    let wish = json!({ "title": "Do thing", "description": "desc", "twoPhase": true });
+    let plugin = client.call("plugin.approval.request", wish).await["id"].as_str().unwrap().to_owned();
+    for (method, params) in examples(asked, answered, &skill, &plugin) {
         let answer = client.response_to(method, params).await;
         answers.push((method, answer));
     }
