@@ -105,7 +105,8 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let estate = &w.store.estate;
     let secs = Duration::from_secs;
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
-    let agents = AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone() };
+    let agents =
+        AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone(), approvals: w.approvals.clone() };
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone() };
     let file = ConfigFile::new(args.reload.clone());
     let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };

@@ -1,6 +1,7 @@
 //! The agent's loop: what a model calls, who may call it, what becomes of it, and what clients and the model hear.
 
 mod clients;
+mod exec;
 
 use crate::client::{Client, Intro};
 use crate::gateway::Embedded;

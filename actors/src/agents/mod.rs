@@ -14,6 +14,7 @@ pub use instructions::Instructions;
 pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall, Usage};
 pub use offline::Offline;
 
+use crate::approvals::ApprovalsMsg;
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::sessions::SessionsMsg;
@@ -238,6 +239,8 @@ pub struct AgentsArgs {
     pub estate: Arc<Estate>,
     /// Where tools say something in a session.
     pub sessions: Slot<SessionsMsg>,
+    /// Who asks people what tools may do.
+    pub approvals: Slot<ApprovalsMsg>,
 }
 
 /// See the module. It hears nothing yet: answers are read from what is published.
@@ -248,10 +251,16 @@ impl Behavior for Agents {
     type Args = AgentsArgs;
     const KIND: &'static str = "agents";
 
-    fn start(ctx: &mut Ctx<()>, AgentsArgs { estate, sessions }: AgentsArgs) -> Result<Self, Fault> {
+    fn start(ctx: &mut Ctx<()>, args: AgentsArgs) -> Result<Self, Fault> {
+        let AgentsArgs { estate, sessions, approvals } = args;
         let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
         let settings = &estate.config.load().settings;
-        let mut tools = tools::built_in(&Makings { settings, guard: &estate.guard, sessions: &sessions });
+        let mut tools = tools::built_in(&Makings {
+            settings,
+            guard: &estate.guard,
+            sessions: &sessions,
+            approvals: &approvals,
+        });
         tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
         ctx.publish_info(json!({
             "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),

@@ -100,6 +100,7 @@ async fn call(store: &Store, asked: Asked) -> Outcome {
         }),
         progress: Arc::new(|_| {}),
     };
+    tool.permit(&call).await.map_err(Failure::Failed)?;
     let result = run(tool.as_ref(), call).await;
     if result.is_error { Err(Failure::Failed(result.as_text())) } else { Ok(result) }
 }

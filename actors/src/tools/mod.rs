@@ -22,6 +22,7 @@ pub use policy::{Policy, profiles_of};
 pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
+use crate::approvals::ApprovalsMsg;
 use crate::process::Guard;
 use crate::sessions::SessionsMsg;
 use crate::settings::Settings;
@@ -44,12 +45,16 @@ pub struct Makings<'a> {
     pub guard: &'a Guard,
     /// Where what an agent says in another session goes.
     pub sessions: &'a Slot<SessionsMsg>,
+    /// Who asks people.
+    pub approvals: &'a Slot<ApprovalsMsg>,
 }
 
 /// The tools that every gateway has.
 pub fn built_in(makings: &Makings<'_>) -> Registry {
-    let exec =
-        makings.guard.is_there().then(|| exec::tool(&makings.settings.tools.exec, makings.guard.clone()));
+    let exec = makings
+        .guard
+        .is_there()
+        .then(|| exec::tool(&makings.settings.tools.exec, makings.guard.clone(), makings.approvals.clone()));
     let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
     let web = web_fetch::tool(&makings.settings.tools.web.fetch);
     let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
@@ -172,6 +177,11 @@ pub struct Call {
 pub trait Tool: Send + Sync {
     /// What is known of it.
     fn definition(&self) -> &Definition;
+    /// Whether it may be done, beside all that its definition says: asked when the arguments are known to fit, and
+    /// answered when people have decided, if it is left to them; the reason, if not.
+    fn permit(&self, _call: &Call) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Does it.
     fn call(&self, call: Call) -> BoxFuture<'static, ToolResult>;
 }

@@ -6,9 +6,9 @@ use crabtree_actors::approvals::{
 };
 use crabtree_actors::conns::{Conn, Grant, Peer};
 use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
-use crabtree_actors::process::Guard;
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::Item;
+use crabtree_actors::process::Guard;
 use crabtree_actors::responder::Responder;
 use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
 use crabtree_actors::store::{self, ApprovalRow, Db};

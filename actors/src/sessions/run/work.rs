@@ -74,10 +74,15 @@ impl Bench {
             Ok(tool) => tool,
             Err(refused) => return refused.into(),
         };
-        if tool.definition().effects == Effects::External {
-            if self.begun.contains(&call.id) {
-                return ToolResult::error(UNKNOWN);
-            }
+        let external = tool.definition().effects == Effects::External;
+        if external && self.begun.contains(&call.id) {
+            return ToolResult::error(UNKNOWN);
+        }
+        let asked = self.call(call);
+        if let Err(why) = tool.permit(&asked).await {
+            return ToolResult::error(why);
+        }
+        if external {
             let begins = WriteOp::BeginCall { turn: args.run_id.to_string(), call_id: call.id.clone() };
             if let Err(e) = args.store.write(begins).await {
                 return ToolResult::error(format!(
@@ -86,7 +91,7 @@ impl Bench {
             }
         }
         args.estate.kill_points.reach(KillPoint::ToolBegun);
-        tools::run(tool.as_ref(), self.call(call)).await
+        tools::run(tool.as_ref(), asked).await
     }
 
     fn call(&self, call: &ToolCall) -> Call {

@@ -1,13 +1,16 @@
 //! `exec`: runs a shell command in the agent's workspace.
 
 pub mod command;
+mod consent;
 mod outcome;
 mod output;
 mod sandbox;
 
 use super::{Call, Definition, Effects, Permission, Sandbox, Tool, ToolResult};
+use crate::approvals::ApprovalsMsg;
 use crate::process::{Child, Command, Guard, Streams};
 use crate::settings::{ExecSandbox, ExecSettings};
+use crate::tree::Slot;
 use command::{Lookup, Verdict};
 use futures_util::future::BoxFuture;
 use outcome::{End, Outcome};
@@ -40,9 +43,9 @@ const DESCRIPTION: &str = "Run a shell command on the gateway's machine and retu
     background ends with it.";
 
 /// The tool.
-pub fn tool(settings: &ExecSettings, guard: Guard) -> Arc<dyn Tool> {
+pub fn tool(settings: &ExecSettings, guard: Guard, approvals: Slot<ApprovalsMsg>) -> Arc<dyn Tool> {
     let timeout = Duration::from_secs(settings.timeout_sec).min(MAX_TIMEOUT);
-    Arc::new(Exec { definition: definition(timeout), timeout, sandbox: settings.sandbox, guard })
+    Arc::new(Exec { definition: definition(timeout), timeout, settings: settings.clone(), guard, approvals })
 }
 
 fn definition(timeout: Duration) -> Definition {
@@ -129,8 +132,10 @@ impl Args {
 struct Exec {
     definition: Definition,
     timeout: Duration,
-    sandbox: ExecSandbox,
+    settings: ExecSettings,
     guard: Guard,
+    /// Who asks people.
+    approvals: Slot<ApprovalsMsg>,
 }
 
 impl Tool for Exec {
@@ -138,8 +143,12 @@ impl Tool for Exec {
         &self.definition
     }
 
+    fn permit(&self, call: &Call) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(consent::consent(call.clone(), self.settings.clone(), self.approvals.clone()))
+    }
+
     fn call(&self, call: Call) -> BoxFuture<'static, ToolResult> {
-        let (sandbox, guard, usual) = (self.sandbox, self.guard.clone(), self.timeout);
+        let (sandbox, guard, usual) = (self.settings.sandbox, self.guard.clone(), self.timeout);
         Box::pin(async move {
             let args: Args = match serde_json::from_value(call.args.clone()) {
                 Ok(args) => args,
@@ -158,6 +167,11 @@ impl Tool for Exec {
                 Ok(Err(why)) => return ToolResult::error(why),
                 Err(error) => return ToolResult::error(format!("The command was not started: {error}")),
             };
+            let estate = &call.place.store.estate;
+            let variables = estate.skills.variables(estate.config.load_full(), &call.place.agent_id).await;
+            let command = variables
+                .into_iter()
+                .fold(command, |command, (name, value)| command.env(name, value.expose()));
             match command.spawn(&guard).await {
                 Ok(child) => Running::new(&call, child, dir).finish(limit).await,
                 Err(error) => ToolResult::error(format!("The command was not started: {error}")),
