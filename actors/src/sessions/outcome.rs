@@ -1,6 +1,6 @@
 //! The one settled outcome of a run, as it is stored, and the answers made from it.
 
-use super::turn::Turn;
+use super::turn::{ToolSummary, Turn};
 use crate::agents::{CONTEXT_TOKENS, Usage};
 use crate::store::NewMessage;
 use crabtree_protocol::{Refusal, RunId};
@@ -111,9 +111,9 @@ pub struct Outcome {
     /// The session's key.
     #[serde(default)]
     pub session_key: String,
-    /// Names of the tools that have worked.
+    /// What tools have done for it.
     #[serde(default)]
-    pub tools: Vec<String>,
+    pub tools: ToolSummary,
 }
 
 impl Outcome {
@@ -203,7 +203,7 @@ impl Outcome {
             payload["isError"] = json!(true);
         }
         let Usage { input, output } = self.usage;
-        json!({
+        let mut result = json!({
             "payloads": [payload],
             "meta": {
                 "durationMs": self.ended_at - self.started_at,
@@ -222,7 +222,12 @@ impl Outcome {
                 },
                 "aborted": is_error,
             },
-        })
+        });
+        let ToolSummary { calls, tools, failures, .. } = &self.tools;
+        if *calls > 0 {
+            result["meta"]["toolSummary"] = json!({ "calls": calls, "tools": tools, "failures": failures });
+        }
+        result
     }
 
     /// `terminalReceipt`: what was asked for and what was done.
@@ -235,7 +240,7 @@ impl Outcome {
             "sessionId": self.session_id,
             "requested": named,
             "effective": effective,
-            "successfulToolNames": self.tools,
+            "successfulToolNames": self.tools.successful,
             "rerouted": false,
             "terminalDisposition": visible,
         });

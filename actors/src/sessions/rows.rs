@@ -205,7 +205,8 @@ pub fn message_payload(key: &SessionKey, row: &MessageRow, session: &Value) -> V
         "session": session,
         "ancestorSessions": [],
     });
-    if let Some(run) = run_of(row) {
+    // What only calls tools is not yet an answer of the run (as recorded).
+    if let Some(run) = run_of(row).filter(|_| row.message["stopReason"] != "toolUse") {
         payload["runId"] = json!(run);
     }
     if let Some(by_owner) = row.message["__openclaw"].get("senderIsOwner") {

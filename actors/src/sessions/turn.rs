@@ -4,7 +4,7 @@
 mod ends;
 mod tools;
 
-pub use tools::{Scene, Tools};
+pub use tools::{Scene, ToolSummary, Tools, activity};
 
 use super::blocks::{BlockStream, Mark};
 use super::conversation;

@@ -8,7 +8,8 @@ use std::fmt::Write;
 const WIDTH: usize = 50;
 
 /// What events of sessions have of their own; their other members are those of the session's row.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
+    "data",
     "sessionKey",
     "agentId",
     "reason",
@@ -233,7 +234,7 @@ fn contents(scenario: &str, left: &Line, right: &Line, found: &mut Found) {
     let place = place(&left.label);
     for path in one_sided(&left.keys, &right.keys) {
         let first = path[1..].split(['.', '[']).next().unwrap_or_default();
-        let flat = place.starts_with("session") && !OWN.contains(&first);
+        let flat = (place.starts_with("session") || place.starts_with("agent tool")) && !OWN.contains(&first);
         let place = if flat { "keys flat".to_owned() } else { format!("keys {place}") };
         found.insert((place, path));
     }

@@ -20,7 +20,7 @@ pub struct Difference {
 /// Of any scenario.
 const GENERAL: &[Difference] = &[
     Difference {
-        at: &["agent_basic", "agent_idempotency"],
+        at: &["agent_basic", "agent_idempotency", "tool_agent_method"],
         what: &["-task"],
         why: "there are no background tasks beside runs",
     },
@@ -49,6 +49,8 @@ const GENERAL: &[Difference] = &[
             ">session: agent lifecycle start after session.message user third",
             ">agent lifecycle start after session.message user agent",
             ">session: agent lifecycle start after session.message user agent",
+            ">agent lifecycle start after session.message user read",
+            ">session: agent lifecycle start after session.message user read",
         ],
         why: "what a run answers is durable and told before the run starts, however it was sent",
     },
@@ -127,7 +129,7 @@ const GENERAL: &[Difference] = &[
         why: "a run has one end: that of an aborted one is `end`, not `error` as well",
     },
     Difference {
-        at: &["agent_idempotency", "restart_kill", "restart_term2"],
+        at: &["agent_idempotency", "restart_kill", "restart_term2", "tool_agent_method"],
         what: &["-changed: sessions.changed create"],
         why: "a session comes into being with its first input, told as `send`",
     },

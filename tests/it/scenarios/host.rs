@@ -15,7 +15,12 @@ pub enum Host {
 
 impl Host {
     pub async fn here() -> Self {
-        Self::Here(Box::new(Embedded::with_models(config(), mock_model::models()).await))
+        let gateway = Embedded::with_models(config(), mock_model::models()).await;
+        // What one of the scenarios reads.
+        let workspace = gateway.state.path().join("workspace");
+        std::fs::create_dir_all(&workspace).unwrap();
+        std::fs::write(workspace.join("readme-probe.txt"), "hello from file\nline2\n").unwrap();
+        Self::Here(Box::new(gateway))
     }
 
     pub async fn there() -> Self {

@@ -5,6 +5,33 @@
 pub const KEYS: &[(&str, &str, &str)] = &[
     ("agent lifecycle end", "+data.replayInvalid +isHeartbeat", "said of every end, as recorded of most"),
     (
+        "row",
+        "-agentStatus -archiveReason -archivedAt -archivedBy -autoLabel -boardPresentation -channelAvatarUrl \
+         -color -controlOwnerSessionKey -createdActor -goal -icon -observerDigest -owner -permissionMode \
+         -pinnedAt -providerReview -restartRecoveryStatus -swarm -toolOverrides",
+        "null in the rows of tool events; the flat row beside them has them",
+    ),
+    ("flat, row", "+sharingRole", "rows are whole wherever they are told"),
+    (
+        "agent tool update, session.tool update",
+        "-data.partialResult.details.sessionId",
+        "commands have no sessions of their own",
+    ),
+    ("agent tool result", "-data.result.details", "what went wrong is in the text"),
+    (
+        "agent tool result",
+        "+data.result.details.lines +data.result.details.offset +data.result.details.path \
+         +data.result.details.totalLines +data.result.details.truncated -data.result.details.content \
+         -data.result.details.kind",
+        "beside its text a read tells which lines of which file these are",
+    ),
+    ("res agent ok", "-result.meta.toolSummary.unresolvedError", "the failures are counted"),
+    (
+        "res chat.history ok",
+        "-messages[].openclawStreamFallback",
+        "an answer is one row, with its text and its calls",
+    ),
+    (
         "agent lifecycle end",
         "+data.terminalReply.blocks",
         "the reply as typed blocks is this gateway's own; told when it is more than text",

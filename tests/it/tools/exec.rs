@@ -148,7 +148,7 @@ fn configured(state: &Path, exec: Value) {
 async fn a_command_that_was_cut_off_by_kill_9_is_not_run_again() {
     let state = tempfile::tempdir().unwrap();
     configured(state.path(), json!({}));
-    let mut process = Process::start(state.path()).await;
+    let process = Process::start(state.path()).await;
     let mut client = decider(process.addr).await;
     start(&mut client, "echo begun >> log; sleep 60; echo ended >> log", "k1").await;
     let log = state.path().join("workspace/log");
@@ -168,7 +168,7 @@ async fn a_command_that_was_cut_off_by_kill_9_is_not_run_again() {
 async fn a_command_that_waits_for_an_answer_waits_over_kill_9() {
     let state = tempfile::tempdir().unwrap();
     configured(state.path(), json!({ "ask": "always" }));
-    let mut process = Process::start(state.path()).await;
+    let process = Process::start(state.path()).await;
     let mut client = decider(process.addr).await;
     start(&mut client, "echo ran >> log", "k1").await;
     let before = asked(&mut client).await;

@@ -7,7 +7,7 @@ use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::methods::sessions::defaults;
 use crate::methods::{agents, store_refusal};
-use crate::sessions::{message_payload, message_row, session_row};
+use crate::sessions::{activity, message_payload, message_row, session_row};
 use crate::store::{
     self, Connection, HistoryPage, HistoryResult, InputRow, InputState, MessageRow, Receipt, SessionRecord,
     StoreError,
@@ -198,6 +198,7 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
     };
     rows.truncate(fitting.end);
     rows.drain(..fitting.start);
+    let activity = activity(&history.rows[fitting], &estate.tools.load());
     let (older, total) = (offset + rows.len() as u64, history.total.max(0) as u64);
     let entry = |name: &str| past.record.as_ref().and_then(|record| record.entry.get(name)).cloned();
     let mut answer = json!({
@@ -214,6 +215,7 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
         ("offset", wanted.placed.then(|| json!(offset))),
         ("nextOffset", (older < total).then(|| json!(older))),
         ("verboseLevel", entry("verboseLevel")),
+        ("activity", (!activity.is_empty()).then(|| json!(activity))),
     ];
     for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         answer[name] = value;

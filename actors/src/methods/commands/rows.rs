@@ -92,6 +92,6 @@ pub(in crate::methods) fn outcome(row: &MessageRow) -> Outcome {
         last: Usage::default(),
         session_id: row.session_id.clone(),
         session_key: row.session_key.clone(),
-        tools: Vec::new(),
+        tools: Default::default(),
     }
 }

@@ -212,6 +212,6 @@ pub(super) fn outcome(
         last,
         session_id: turn.session_id.clone(),
         session_key: turn.key.to_string(),
-        tools: turn.tools.successful(),
+        tools: turn.tools.summary().clone(),
     }
 }

@@ -42,7 +42,7 @@ impl Turn {
             "phase": "finishing", "stopReason": outcome.stop_reason, "aborted": false, "livenessState": "working",
             "endedAt": outcome.ended_at,
         });
-        if !outcome.tools.is_empty() {
+        if outcome.tools.external {
             finishing["replayInvalid"] = json!(true);
         }
         events.push(self.lifecycle(finishing, now));
@@ -51,7 +51,7 @@ impl Turn {
             json!({
                 "phase": "end", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
                 "stopReason": outcome.stop_reason, "aborted": false, "livenessState": "working",
-                "replayInvalid": !outcome.tools.is_empty(), "terminalReply": self.terminal_reply(outcome),
+                "replayInvalid": outcome.tools.external, "terminalReply": self.terminal_reply(outcome),
                 "terminalReceipt": outcome.receipt(Some(&self.run_id)), "executionSettled": true,
             }),
             now,

@@ -7,15 +7,18 @@ use crate::sessions::blocks::{BlockType, Insert};
 use crate::sessions::conversation;
 use crate::sessions::rows::with_session;
 use crate::store::{MessageRow, NewMessage};
-use crate::tools::{Registry, ToolResult};
+use crate::tools::{Effects, Registry, ToolResult};
 use crabtree_protocol::Event as Name;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// Characters of what a call is about, as titles show it.
 const MAX_META: usize = 80;
+/// Characters of what went wrong, in an item.
+const MAX_ERROR: usize = 400;
 /// Arguments that say what a call is about, the first that is there.
 const TELLING: &[&str] = &["command", "path", "url", "pattern", "query", "name", "action", "message"];
 
@@ -23,8 +26,36 @@ const TELLING: &[&str] = &["command", "path", "url", "pattern", "query", "name",
 #[derive(Default)]
 pub struct Tools {
     called: Vec<Called>,
-    /// Those that have worked, in any answer of the turn.
-    successful: BTreeSet<String>,
+    /// What has been called in the whole turn.
+    summary: ToolSummary,
+}
+
+/// What tools have done for a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolSummary {
+    /// Calls that have come to a result.
+    pub calls: u64,
+    /// Names of the tools.
+    pub tools: BTreeSet<String>,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Names of the tools that have worked.
+    pub successful: BTreeSet<String>,
+    /// Whether any may have had effects outside, so that the turn cannot be played again.
+    pub external: bool,
+}
+
+impl ToolSummary {
+    fn count(&mut self, name: &str, is_error: bool, external: bool) {
+        self.external |= external;
+        self.calls += 1;
+        self.tools.insert(name.to_owned());
+        if is_error {
+            self.failures += 1;
+        } else {
+            self.successful.insert(name.to_owned());
+        }
+    }
 }
 
 struct Called {
@@ -59,9 +90,9 @@ impl Tools {
         self.called.is_empty()
     }
 
-    /// Names of those that have worked.
-    pub fn successful(&self) -> Vec<String> {
-        self.successful.iter().cloned().collect()
+    /// What has been called in the whole turn.
+    pub fn summary(&self) -> &ToolSummary {
+        &self.summary
     }
 
     /// Another answer follows.
@@ -71,9 +102,11 @@ impl Tools {
 
     /// Takes up what the transcript holds of a turn.
     pub(super) fn resume(&mut self, rows: &[MessageRow]) {
-        let worked = rows.iter().filter(|row| row.kind == "toolResult" && row.message["isError"] != true);
-        let names = worked.filter_map(|row| row.message["toolName"].as_str());
-        self.successful = names.map(str::to_owned).collect();
+        self.summary = ToolSummary::default();
+        for message in rows.iter().filter(|row| row.kind == "toolResult").map(|row| &row.message) {
+            let name = message["toolName"].as_str().unwrap_or_default();
+            self.summary.count(name, message["isError"] == true, true);
+        }
         self.called = Self::of(conversation::open_calls(rows));
     }
 
@@ -143,9 +176,9 @@ impl Turn {
         };
         called.result = Some(result.clone());
         let (call, started_at) = (called.call.clone(), called.started_at);
-        if !result.is_error {
-            self.tools.successful.insert(call.name.clone());
-        }
+        let known = scene.registry.tool(&call.name).map(|tool| tool.definition());
+        let external = known.is_some_and(|known| known.effects == Effects::External);
+        self.tools.summary.count(&call.name, result.is_error, external);
         self.reply.insert(Insert {
             block_type: BlockType::ToolResult,
             content: json!({ "id": call.id, "name": call.name, "isError": result.is_error }),
@@ -159,7 +192,10 @@ impl Turn {
         });
         shown.mark(&mut data);
         let mut events: Vec<Event> = self.tell_tool(data, scene).into_iter().collect();
-        let end = json!({ "status": status, "startedAt": started_at, "endedAt": scene.now });
+        let mut end = json!({ "status": status, "startedAt": started_at, "endedAt": scene.now });
+        if result.is_error {
+            end["error"] = json!(short(&result.as_text(), MAX_ERROR));
+        }
         events.push(self.tell("item", shown.item("end", end), scene.now));
         if shown.is_command {
             let known = |name: &str| result.details.get(name).cloned();
@@ -222,6 +258,38 @@ impl Turn {
     }
 }
 
+/// The tools of a page of a transcript, under the rows of their calls and of their results (as recorded).
+pub fn activity(rows: &[MessageRow], registry: &Registry) -> Vec<Value> {
+    let failed: BTreeMap<&str, bool> = rows
+        .iter()
+        .filter_map(|row| Some((row.message["toolCallId"].as_str()?, row.message["isError"] == true)))
+        .collect();
+    let item = |id: &str, name: &str| {
+        let known = registry.tool(name).map(|tool| tool.definition());
+        let status = match failed.get(id) {
+            Some(true) => "failed",
+            Some(false) => "completed",
+            None => "running",
+        };
+        json!({
+            "itemId": format!("tool:{id}"), "toolCallId": id, "name": name, "kind": "tool",
+            "phase": if status == "running" { "start" } else { "end" },
+            "title": known.map_or(name, |known| &known.label), "status": status,
+            "commandBearing": known.is_some_and(|known| known.group == "runtime"),
+        })
+    };
+    let of_row = |row: &MessageRow| {
+        let calls = conversation::calls(&row.message);
+        let mut items: Vec<Value> = calls.iter().map(|call| item(&call.id, &call.name)).collect();
+        if let (Some(id), Some(name)) = (row.message["toolCallId"].as_str(), row.message["toolName"].as_str())
+        {
+            items.push(item(id, name));
+        }
+        (!items.is_empty()).then(|| json!({ "messageId": row.id, "items": items }))
+    };
+    rows.iter().filter_map(of_row).collect()
+}
+
 /// How a call is shown.
 struct Shown<'a> {
     call: &'a ToolCall,
@@ -235,7 +303,8 @@ impl<'a> Shown<'a> {
     fn of(call: &'a ToolCall, registry: &Registry) -> Self {
         let known = registry.tool(&call.name).map(|tool| tool.definition());
         let label = known.map_or(&*call.name, |known| &*known.label);
-        let meta = TELLING.iter().find_map(|name| call.arguments.get(*name)?.as_str()).map(short);
+        let meta = TELLING.iter().find_map(|name| call.arguments.get(*name)?.as_str());
+        let meta = meta.map(|text| short(text, MAX_META));
         let title = [Some(label), meta.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
         Self { call, title, meta, is_command: known.is_some_and(|known| known.group == "runtime") }
     }
@@ -244,9 +313,7 @@ impl<'a> Shown<'a> {
         if let Some(meta) = &self.meta {
             data["meta"] = json!(meta);
         }
-        if self.is_command {
-            data["commandBearing"] = json!(true);
-        }
+        data["commandBearing"] = json!(self.is_command);
     }
 
     fn item(&self, phase: &str, rest: Value) -> Value {
@@ -271,9 +338,9 @@ impl<'a> Shown<'a> {
 }
 
 /// One line of it.
-fn short(text: &str) -> String {
+fn short(text: &str, most: usize) -> String {
     let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match line.char_indices().nth(MAX_META) {
+    match line.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &line[..at]),
         None => line,
     }

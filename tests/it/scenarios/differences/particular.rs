@@ -4,6 +4,14 @@ use super::Difference;
 
 pub const PARTICULAR: &[Difference] = &[
     Difference {
+        at: &["tool_exec"],
+        what: &[
+            "#3 messages: [\"user run\",\"assistant Let\",\"toolResult hi-from-exec\",\"assistant tool\"] not \
+             [\"user run\",\"assistant Let\",\"assistant toolCall\",\"toolResult hi-from-exec\",\"assistant tool\"]",
+        ],
+        why: "an answer is one row, with its text and its calls",
+    },
+    Difference {
         at: &["agents"],
         what: &[">chat.metadata.changed after config.changed"],
         why: "told when the new config is there",
