@@ -14,7 +14,7 @@ const EMPTY: [(&str, &str); 4] = [
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
          environments.list hooks.status memory.search mentions.list models.authStatus node.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
-         sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list tools.catalog \
+         sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list \
          tts.status users.list users.prefs.get worktrees.list",
     ),
     ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),

@@ -1,8 +1,11 @@
 //! What a model is told before the conversation: who it is, what day it is, and what the files of its workspace say.
 
+use crate::settings::Loaded;
+use crate::skills::Skills;
 use chrono::Local;
-use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, fs};
 
 /// Files that are read into every conversation, in this order, where they are present.
 const FILES: [&str; 5] = ["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md", "TOOLS.md"];
@@ -12,7 +15,7 @@ const MEMORY: &str = "MEMORY.md";
 const MAX_CHARS: usize = 20_000;
 
 /// Who answers, and where. Read anew for every call: files change while the gateway runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Instructions {
     /// The agent.
     pub agent_id: String,
@@ -24,14 +27,34 @@ pub struct Instructions {
     pub group: bool,
     /// Where the agent works.
     pub workspace: PathBuf,
-    /// What it knows how to do, if it may read it.
-    pub skills: Option<String>,
+    /// Where it finds what it knows how to do, if it may read that.
+    pub library: Option<Library>,
+}
+
+/// The skills, and the configuration that says which of them are there for whom.
+#[derive(Clone)]
+pub struct Library {
+    /// The skills.
+    pub skills: Arc<Skills>,
+    /// The configuration.
+    pub loaded: Arc<Loaded>,
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Library").finish_non_exhaustive()
+    }
 }
 
 impl Instructions {
     /// The text, read on a thread that may wait for the disk.
     pub async fn text(self) -> String {
-        tokio::task::spawn_blocking(move || self.read()).await.unwrap_or_default()
+        let listing = match &self.library {
+            Some(library) => library.skills.listing(library.loaded.clone(), &self.agent_id).await,
+            None => None,
+        };
+        let text = tokio::task::spawn_blocking(move || self.read()).await.unwrap_or_default();
+        [text].into_iter().chain(listing).collect::<Vec<_>>().join("\n\n")
     }
 
     fn read(&self) -> String {
@@ -50,9 +73,6 @@ impl Instructions {
         }
         for (name, content) in files {
             text.push_str(&format!("\n\n# {name}\n{content}"));
-        }
-        if let Some(skills) = &self.skills {
-            text.push_str(&format!("\n\n{skills}"));
         }
         text
     }
@@ -81,7 +101,7 @@ mod tests {
             session: "agent:main:main".into(),
             group,
             workspace: workspace.to_owned(),
-            skills: None,
+            library: None,
         }
     }
 

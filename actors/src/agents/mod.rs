@@ -10,7 +10,7 @@ mod offline;
 mod remote;
 
 pub use failure::{Failure, Reason};
-pub use instructions::Instructions;
+pub use instructions::{Instructions, Library};
 pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall, Usage};
 pub use offline::Offline;
 

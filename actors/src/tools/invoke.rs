@@ -47,17 +47,16 @@ pub enum Failure {
 /// What a call came to.
 pub type Outcome = Result<ToolResult, Failure>;
 
-/// Calls of clients under keys of theirs, for a while. Part of the Estate.
+/// A call that several may wait for.
+type Awaited = Shared<BoxFuture<'static, Outcome>>;
+
+/// Calls of clients under keys of theirs, and when they began; for a while. Part of the Estate.
 #[derive(Default)]
-pub struct Invocations(Mutex<BTreeMap<String, (Instant, Shared<BoxFuture<'static, Outcome>>)>>);
+pub struct Invocations(Mutex<BTreeMap<String, (Instant, Awaited)>>);
 
 impl Invocations {
     /// The call of this key, begun if it is not there.
-    fn once(
-        &self,
-        key: String,
-        begin: impl FnOnce() -> BoxFuture<'static, Outcome>,
-    ) -> Shared<BoxFuture<'static, Outcome>> {
+    fn once(&self, key: String, begin: impl FnOnce() -> BoxFuture<'static, Outcome>) -> Awaited {
         let mut known = self.0.lock();
         known.retain(|_, (begun, _)| begun.elapsed() < KEPT);
         if known.len() >= MAX_KEPT

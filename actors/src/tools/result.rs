@@ -42,7 +42,7 @@ impl ToolResult {
         texts.collect::<Vec<_>>().join("\n")
     }
 
-    /// Cut to `most` bytes of text, and [`MAX_MEDIA`] of what is none: of a text that is too long the middle is left
+    /// Cut to `most` bytes of text, and 6 MiB of what is none: of a text that is too long the middle is left
     /// out, and what is no text and does not fit is replaced by a note.
     #[must_use]
     pub fn cut(mut self, most: usize) -> Self {

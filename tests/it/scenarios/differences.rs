@@ -29,7 +29,6 @@ const GENERAL: &[Difference] = &[
             "abort_queued",
             "abort_running",
             "queue_interrupt",
-            "routing_tool_turn",
             "sess_reset_delete",
             "sess_send",
             "slash_stop_running",

@@ -5,7 +5,9 @@ use crate::mock_model;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub enum Host {
     Here(Box<Embedded>),
@@ -45,12 +47,16 @@ impl Host {
         }
     }
 
-    /// As recorded: `SIGTERM` or `SIGKILL`.
-    pub fn signal(&mut self, name: &str) {
+    /// As recorded: `SIGTERM` or `SIGKILL`. What follows comes after it: a signal takes a moment to be heard.
+    pub async fn signal(&mut self, name: &str) {
         let Self::There(_, process) = self else { panic!("this process is not to be killed") };
         match name {
             "SIGKILL" => process.take().expect("it is running").kill(),
-            _ => process.as_ref().expect("it is running").signal(name.trim_start_matches("SIG")),
+            _ => {
+                let process = process.as_ref().expect("it is running");
+                process.signal(name.trim_start_matches("SIG"));
+                draining(process.addr).await;
+            }
         }
     }
 
@@ -68,6 +74,22 @@ impl Host {
             gateway.gateway.shutdown("played").await;
         }
     }
+}
+
+/// Resolves when the gateway says that it drains.
+async fn draining(addr: SocketAddr) {
+    for _ in 0..500 {
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let request = format!("GET /ready HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        if answer.contains("gateway-draining") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it does not drain");
 }
 
 fn config() -> serde_json::Value {

@@ -92,7 +92,7 @@ impl<'a> Player<'a> {
                 Step::Signal(name) => {
                     stuck = self.before(name, &due).await;
                     if stuck.is_none() {
-                        self.host.signal(name);
+                        self.host.signal(name).await;
                     }
                 }
                 Step::Ask { client, number, method, params } => {

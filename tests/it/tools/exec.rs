@@ -54,8 +54,8 @@ async fn a_command_works_in_the_workspace_and_its_output_is_told_as_it_comes() {
     let workspace = gateway.state.path().join("workspace").canonicalize().unwrap();
     assert_eq!(text, format!("made\n{}", workspace.display()));
     assert!(workspace.join("here").exists());
-    let events = client.events.iter().map(|e| &e["payload"]);
-    let end = events.filter(|p| p["stream"] == "command_output").next_back().unwrap();
+    let mut events = client.events.iter().map(|e| &e["payload"]);
+    let end = events.rfind(|p| p["stream"] == "command_output").unwrap();
     assert_eq!((&end["data"]["status"], &end["data"]["exitCode"]), (&json!("completed"), &json!(0)), "{end}");
 }
 

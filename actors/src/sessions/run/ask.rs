@@ -1,7 +1,7 @@
 //! Asking: the model, the one after it when it fails for good, and each again when its trouble passes.
 
 use super::{Retry, RunArgs, RunEnd, RunMsg};
-use crate::agents::{Chunk, Failure, Instructions, Offer, Prompt, Reason, Said, ToolCall, Usage};
+use crate::agents::{Chunk, Failure, Instructions, Library, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
 use crate::sessions::conversation;
 use crate::skills::SKILL_READ;
@@ -99,7 +99,7 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
     };
     let read = conversation_so_far(args, step).await;
     let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
-    let instructions = instructions(args).await;
+    let instructions = instructions(args);
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let mut answer =
@@ -151,20 +151,20 @@ fn offers(args: &RunArgs) -> Vec<Offer> {
 }
 
 /// Who answers in this session.
-async fn instructions(args: &RunArgs) -> Instructions {
+fn instructions(args: &RunArgs) -> Instructions {
     let agent_id = args.key.agent_id();
     let config = args.estate.config.load_full();
     let policy = Policy::of(&config.settings, &args.key);
     let reads =
         args.estate.tools.load().tool(SKILL_READ).is_some_and(|tool| policy.allows(tool.definition()));
-    let skills = if reads { args.estate.skills.listing(config.clone(), agent_id).await } else { None };
+    let library = reads.then(|| Library { skills: args.estate.skills.clone(), loaded: config.clone() });
     Instructions {
         name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
         session: args.key.to_string(),
         group: args.key.mode() == SessionMode::Group,
         workspace: config.workspace(agent_id),
         agent_id: agent_id.to_owned(),
-        skills,
+        library,
     }
 }
 

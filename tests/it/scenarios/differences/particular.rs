@@ -216,16 +216,6 @@ pub const PARTICULAR: &[Difference] = &[
         why: "what was cut off is answered, and what waited, too; recorded: the one says that it was interrupted, the other is given up",
     },
     Difference {
-        at: &["routing_tool_turn"],
-        what: &[
-            "-agent assistant",
-            "-chat delta",
-            "-agent usage",
-            "-session: session.message assistant toolCall",
-        ],
-        why: "the second call of the model, after the tool: there are no tools yet",
-    },
-    Difference {
         at: &["sess_reset_delete"],
         what: &["-chat delta"],
         why: "an aborted run tells no text after it has told of the model again",
