@@ -1,6 +1,6 @@
 // The stock Control UI in a headless Chromium, used and read as a person does.
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { until } from "./checks.mjs";
 import { cleanEnv, track } from "./gateway.mjs";
@@ -34,6 +34,7 @@ export class Browser {
   /** Opens a browser with a profile of its own, and serves it the pages for `gateway`. */
   static async open({ stock, work }, gateway) {
     const home = `${work}/chromium`;
+    rmSync(home, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
     const browser = new Browser(work, gateway);
     const args = [...FLAGS, `--user-data-dir=${home}/profile`, "about:blank"];

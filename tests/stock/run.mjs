@@ -5,6 +5,7 @@ import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
+import { checkTools } from "./tools.mjs";
 import { checkTui } from "./tui.mjs";
 import { checkUi } from "./ui.mjs";
 
@@ -21,6 +22,7 @@ const suites = {
   tui: checkTui,
   ui: checkUi,
   stdio: checkStdio,
+  tools: checkTools,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

@@ -266,6 +266,8 @@ impl Approvals {
             return reply.send(Decision::Deny);
         }
         let mut entry = Entry::new(row);
+        // It waits for who comes later, too: an agent may ask at night.
+        entry.routeless = true;
         entry.waiters.push(Waiter::Gateway(reply));
         self.open(ctx, key, entry);
     }

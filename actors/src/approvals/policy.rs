@@ -2,7 +2,7 @@
 //! word counts. Pure.
 //!
 //! A person is asked always, or when the allowlist has no entry for the command; where everything may run (`full`), it
-//! cannot lack one. If nobody can be asked, or nobody answers in time, the document's `askFallback` decides: `deny`,
+//! cannot lack one. If nobody answers in time, the document's `askFallback` decides: `deny`,
 //! which is the default; `allowlist`, for what the allowlist has; `full`, which adds nothing to what `security` says.
 
 use super::document::ExecApprovals;

@@ -268,7 +268,7 @@ pub enum Decision {
     AllowAlways,
     /// No; also if the question could not be put: it is too long to be shown, too many wait, the store is full.
     Deny,
-    /// Nobody could be asked, or nobody answered in time: see [`super::policy::unanswered`].
+    /// Nobody answered in time: see [`super::policy::unanswered`].
     Expired,
     /// The question was taken back.
     Cancelled,
@@ -281,7 +281,7 @@ impl From<&Outcome> for Decision {
             (Some(ApprovalDecision::AllowAlways), _) => Self::AllowAlways,
             (Some(ApprovalDecision::Deny), _) => Self::Deny,
             (None, Status::Cancelled) => Self::Cancelled,
-            (None, Status::Denied) if outcome.reason != "no-route" => Self::Deny,
+            (None, Status::Denied) => Self::Deny,
             (None, _) => Self::Expired,
         }
     }

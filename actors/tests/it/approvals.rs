@@ -1,5 +1,6 @@
 //! What the gateway itself asks people, over crashes of whoever brings the answer.
 
+use crabtree_actors::approvals::EXEC_WAIT_MS;
 use crabtree_actors::approvals::{
     ActionAsked, ApprovalsMsg, Ask, Asked, By, CommandAsked, Decision, Key, Kind, MAX_PENDING, Remembered,
     Resolve, Said, Shape, ask,
@@ -136,9 +137,11 @@ async fn a_question_survives_crashes_and_is_answered_once_and_for_all() {
 async fn nobody_there_nobody_in_time_and_nobody_who_wants_to_know() {
     let gateway = Planted::new();
     let slot = gateway.wiring.approvals.clone();
+    let asked_at = tokio::time::Instant::now();
     assert_eq!(ask(&slot, command("alone")).await, Decision::Expired);
+    assert!(asked_at.elapsed() >= Duration::from_millis(EXEC_WAIT_MS as u64), "somebody may come later");
     let outcome = gateway.row(Kind::Exec, "alone").await.unwrap().outcome.unwrap();
-    assert_eq!(outcome["reason"], "no-route");
+    assert_eq!(outcome["reason"], "timeout");
 
     let (_conn, _items) = gateway.person();
     let about = ActionAsked {
