@@ -107,7 +107,8 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
     let agents =
         AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone(), approvals: w.approvals.clone() };
-    let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone() };
+    let compact = crate::methods::compactor(w.clone());
+    let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone(), compact };
     let file = ConfigFile::new(args.reload.clone());
     let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };
     let scheduler = SchedulerArgs { estate: estate.clone(), wake: crate::methods::waker(w.clone()) };

@@ -13,6 +13,7 @@ mod calls;
 mod chat;
 mod commands;
 mod config;
+mod context;
 mod crash;
 mod durability;
 mod faults;

@@ -21,6 +21,7 @@ use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::gateway::Wiring;
 use crate::responder::Responder;
+use crate::sessions::Compactor;
 use crate::store::StoreError;
 use crate::tree::Ctx;
 use crabtree_protocol::{Method, Refusal, SessionKey, schema};
@@ -70,6 +71,18 @@ impl<'a> Call<'a> {
         let catalog = self.estate().catalog.load();
         SessionKey::canonical(raw, agent_id.unwrap_or(&catalog.default_agent().id))
     }
+}
+
+/// How a session that has grown near its model's context is summed up.
+pub fn compactor(wiring: Arc<Wiring>) -> Compactor {
+    Arc::new(move |key| {
+        let wiring = wiring.clone();
+        Box::pin(async move {
+            if let Err(refusal) = sessions::compact::compact(&wiring, key.clone(), "").await {
+                tracing::warn!(target: "crabtree::sessions", %key, "not summed up: {}", refusal.message);
+            }
+        })
+    })
 }
 
 /// Answers a request, now or later.

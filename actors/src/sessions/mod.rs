@@ -28,6 +28,7 @@ use crate::responder::Responder;
 use crate::store::{self, SessionRecord, Store, StoreError, WriteOp};
 use crate::tree::*;
 use crabtree_protocol::{Refusal, RunId, SessionKey};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::json;
 use session::{Session, SessionArgs};
@@ -142,7 +143,12 @@ pub struct SessionsArgs {
     pub store: Store,
     /// Its own address, for its sessions.
     pub slot: Slot<SessionsMsg>,
+    /// What sums up a session that has grown near its model's context.
+    pub compact: Compactor,
 }
+
+/// Puts a summary in place of a session's older turns, in its own time.
+pub type Compactor = Arc<dyn Fn(SessionKey) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// See the module.
 pub struct Sessions {
@@ -271,6 +277,7 @@ impl Sessions {
             store: self.args.store.clone(),
             slot: slot.clone(),
             parent: self.args.slot.clone(),
+            compact: self.args.compact.clone(),
         };
         let spec = ChildSpec::new::<Session>(key.as_str(), Restart::Transient, args, &slot).quiet();
         match ctx.spawn(spec) {

@@ -24,11 +24,11 @@ pub use idle::MANY_LIVE;
 pub use intake::Submission;
 pub use loading::Known;
 
-use super::SessionsMsg;
 use super::queue::Backlog;
 use super::rows::{changed_event, message_event, session_row};
 use super::run::{RunNews, Stage};
 use super::turn::Turn;
+use super::{Compactor, SessionsMsg};
 use crate::estate::Estate;
 use crate::event::Event;
 use crate::settings::{QueueOverrides, QueueSettings};
@@ -99,6 +99,8 @@ pub struct SessionArgs {
     pub slot: Slot<SessionMsg>,
     /// Its parent's.
     pub parent: Slot<SessionsMsg>,
+    /// What sums it up when it has grown near its model's context.
+    pub compact: Compactor,
 }
 
 struct Active {

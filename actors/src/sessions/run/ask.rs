@@ -17,8 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Transcript rows the model is shown.
-const CONTEXT_ROWS: u32 = 50;
+/// Transcript rows the model is shown, if they fit.
+const CONTEXT_ROWS: u32 = 300;
+/// Characters that a token stands for at the least, and the part of a model's context that is for the conversation:
+/// the rest is for who it is, for its tools and for its answer.
+const TOKEN_CHARS: u64 = 3;
+const SHARE: (u64, u64) = (3, 4);
 
 /// How often a model is asked again after a passing failure (as recorded).
 const MAX_RETRIES: usize = 8;
@@ -97,7 +101,7 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
             "Unknown model: {name}. Set agents.defaults.model to one that `models list` shows."
         )));
     };
-    let read = conversation_so_far(args, step).await;
+    let read = conversation_so_far(args, step, model.context_window()).await;
     let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
     let instructions = instructions(args);
     let _ = me.send(RunMsg::Started(name.to_owned()));
@@ -169,7 +173,11 @@ fn instructions(args: &RunArgs) -> Instructions {
 }
 
 /// What has been said, as the transcript has it: what is to be answered is its last part.
-async fn conversation_so_far(args: &RunArgs, step: usize) -> Result<Vec<Said>, store::StoreError> {
+async fn conversation_so_far(
+    args: &RunArgs,
+    step: usize,
+    window: u64,
+) -> Result<Vec<Said>, store::StoreError> {
     // Later calls go on after the turn's own answers, which stand behind these.
     let again = if step == 1 { args.again.clone() } else { Vec::new() };
     let key = args.key.clone();
@@ -190,5 +198,7 @@ async fn conversation_so_far(args: &RunArgs, step: usize) -> Result<Vec<Said>, s
         .map(|compacted| Said::user(format!("[Summary of the conversation so far]\n{}", compacted.summary)));
     let read =
         rows.iter().filter(|row| row.seq.is_some_and(|seq| seq >= first) || args.again.contains(&row.id));
-    Ok(summary.chain(conversation::conversation(read)).collect())
+    let most = usize::try_from(window * TOKEN_CHARS * SHARE.0 / SHARE.1).unwrap_or(usize::MAX);
+    let said = conversation::fitting(conversation::conversation(read), most);
+    Ok(summary.chain(said).collect())
 }

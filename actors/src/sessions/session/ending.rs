@@ -3,6 +3,7 @@
 use super::{Session, SessionMsg};
 use crate::agents::Usage;
 use crate::kill_points::KillPoint;
+use crate::sessions::model_of;
 use crate::sessions::outcome::{Outcome, Status};
 use crate::sessions::turn::{Origin, Turn};
 use crate::store::{
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// Pause before an outcome is written again to a full disk.
 const RETRY_SETTLE: Duration = Duration::from_secs(1);
+/// The part of a model's context that may be used before the session is summed up.
+const FULL: (u64, u64) = (3, 4);
 
 impl Session {
     /// Gives up a turn; who had joined it waits for another one.
@@ -119,7 +122,20 @@ impl Session {
         self.note(update);
         self.tell_end(ctx, &run_id, &rows, &messages);
         self.answer_aborts(&[run_id]);
+        self.compact_when_full(ctx);
         Ok(())
+    }
+
+    /// Has the session summed up if its last turn came near the end of its model's context. Until that is done, or if
+    /// it is not, models read of it what fits.
+    fn compact_when_full(&self, ctx: &mut Ctx<SessionMsg>) {
+        let tokens = self.record.as_ref().and_then(|record| record.entry.get("totalTokens")?.as_u64());
+        let catalog = self.estate().catalog.load();
+        let window = catalog.context_window(&model_of(self.record.as_ref(), &catalog));
+        if self.backlog.is_empty() && tokens.is_some_and(|tokens| tokens * FULL.1 >= window * FULL.0) {
+            tracing::info!(target: "crabtree::sessions", key = %self.args.key, "near its model's context: summing up");
+            ctx.detached((self.args.compact)(self.args.key.clone()));
+        }
     }
 
     /// Tells everybody the settled outcome. What is told once is marked in the Estate.
