@@ -3,7 +3,7 @@
 //! **On crash** the process exits with 70 and leaves the restart to the service manager. It holds no domain
 //! state, so there is little that could make it crash.
 
-use crate::agents::{Agents, AgentsArgs};
+use crate::agents::{Agents, AgentsArgs, AgentsMsg};
 use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
@@ -43,7 +43,7 @@ pub struct Wiring {
     /// What people are asked.
     pub approvals: Slot<ApprovalsMsg>,
     /// Agents and models.
-    pub agents: Slot<()>,
+    pub agents: Slot<AgentsMsg>,
     /// The sessions' parent.
     pub sessions: Slot<SessionsMsg>,
     /// The gateway's own timers.
@@ -126,7 +126,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
-            &["agents", "models", "session", "tools"],
+            &["agents", "models", "plugins", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

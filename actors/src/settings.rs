@@ -6,6 +6,8 @@ mod agents;
 mod document;
 mod messages;
 mod models;
+mod money;
+mod plugins;
 mod queue;
 mod secret;
 mod session;
@@ -16,7 +18,9 @@ pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimi
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
-pub use models::{Api, ModelEntry, ModelsSettings, ProviderSettings};
+pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
+pub use money::{Prices, Usd};
+pub use plugins::{Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings};
 pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ pub struct Settings {
     pub agents: AgentsSettings,
     /// What agents can think with.
     pub models: ModelsSettings,
+    /// What OpenClaw does by plugins.
+    pub plugins: PluginsSettings,
     /// What agents may use.
     pub tools: ToolsSettings,
     /// Which skills agents may use.

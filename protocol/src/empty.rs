@@ -60,7 +60,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
     ("hooks.status", Read, r#"{"workspaceDir":"@workspace","managedHooksDir":"@hooks","hooks":[]}"#),
     ("memory.search", Read, r#"{"agentId":"@agentId","provider":"none","searchMode":"none","results":[]}"#),
     ("mentions.list", Read, r#"{"gatewayInstanceId":"@bootId","revision":0,"items":[]}"#),
-    ("models.authStatus", Read, r#"{"ts":"@now","providers":[],"providerCapabilities":[]}"#),
     ("node.list", Read, r#"{"ts":"@now","nodes":[]}"#),
     ("node.pair.list", Pairing, r#"{"pending":[],"paired":[]}"#),
     ("openclaw.approval.list", Approvals, "[]"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
-use crate::params::agents::roster;
+use crate::params::agents::{providers, roster};
 use crate::params::{approvals, questions};
 use crate::refusal::Refusal;
 use crate::schema;
@@ -194,6 +194,10 @@ methods! {
     AgentsFilesSet "agents.files.set" Operator One(Admin), Listed, roster::FilesSetParams => roster::OneFile;
     /// The models an agent may use.
     ModelsList "models.list" Operator One(Read), Listed, params::agents::ModelsListParams => params::agents::ModelsList;
+    /// What the providers of models are asked with.
+    ModelsAuthStatus "models.authStatus" Operator One(Read), Listed, providers::AuthStatusParams => providers::AuthStatus;
+    /// Asks a provider something, to see whether it answers.
+    ModelsProbe "models.probe" Operator One(Admin), Listed, providers::ProbeParams => providers::Probe;
     /// The tools there are.
     ToolsCatalog "tools.catalog" Operator One(Read), Listed, params::tools::CatalogParams => params::tools::Catalog;
     /// The tools a session may use.

@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Has a gateway find no models of an Ollama on this machine.
+const NO_DISCOVERY: [(&str, &str); 1] =
+    [("CRABTREE_PLUGINS__ENTRIES__OLLAMA__CONFIG__DISCOVERY__ENABLED", "false")];
+
 /// A gateway in this process, on a free port, with a state directory of its own.
 pub struct Embedded {
     pub gateway: Gateway,
@@ -92,10 +96,12 @@ impl Embedded {
 
     async fn open(state: TempDir, auth: AuthSecret, brought: Brought) -> Self {
         let log = Arc::new(LogRing::default());
+        let written = std::fs::read_to_string(state.path().join("openclaw.json")).unwrap_or_default();
         let sources = crabtree::config::Sources {
             state_dir: state.path().to_owned(),
             file: None,
-            env: [("UNUSED", "")].into_iter().collect(),
+            // What runs on the machine is found only by who asks for it.
+            env: NO_DISCOVERY.into_iter().filter(|_| !written.contains("discovery")).collect(),
             flags: json!({}),
         };
         let gateway = started(sources, auth, log.clone(), brought, 0).await;
@@ -150,6 +156,16 @@ impl Process {
         .await
     }
 
+    /// The same with these variables in its environment.
+    pub async fn with_env(state: &Path, env: &[(&str, &str)]) -> Self {
+        Self::until_ready(|| {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_crabtree"));
+            program.arg("run").envs(env.iter().copied());
+            Self::launch(program, state)
+        })
+        .await
+    }
+
     /// Starts it, and does not wait.
     pub fn spawn(state: &Path) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_crabtree"));
@@ -175,6 +191,7 @@ impl Process {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = program
             .env("CRABTREE_STATE_DIR", state)
+            .envs(NO_DISCOVERY)
             .env("CRABTREE_GATEWAY__PORT", port.to_string())
             .env("CRABTREE_GATEWAY__CHAOS__ENABLED", "true")
             .env("OPENCLAW_GATEWAY_TOKEN", TOKEN)

@@ -5,10 +5,11 @@
 //! It says `tok0 tok1 … ` (5 tokens unless told otherwise), a token each `d` ms; or `text`, `step` characters at a
 //! time. Before that it thinks the words of `reason`, which stand with `_` between them. `err` fails at once, `cut` breaks off after that many pieces, `hang` never begins (`pre`) or stops at
 //! piece `at` (`mid`). With a `tool` it says `pre` and calls it, and the text when it has answered. It read 100 tokens
-//! and wrote as many as it sent pieces.
+//! and wrote as many as it sent pieces, at the prices of the recordings.
 
 use base64::Engine;
 use crabtree_actors::agents::{Chunk, Failure, Model, Prompt, Said, ToolCall, Usage};
+use crabtree_actors::settings::Prices;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::HashMap;
@@ -39,8 +40,7 @@ impl Model for Mock {
         {
             let pre = told.get("pre").map(|text| Chunk::Text((*text).to_owned()));
             let call = Chunk::Call(called(tool, prompt.conversation.len()));
-            return stream::iter(pre.into_iter().chain([call, Chunk::End(Usage { input: 100, output: 5 })]))
-                .boxed();
+            return stream::iter(pre.into_iter().chain([call, Chunk::End(used(5))])).boxed();
         }
         let number = |name: &str| told.get(name).map(|value| value.parse::<usize>().unwrap());
         if let Some(status) = told.get("err") {
@@ -61,7 +61,7 @@ impl Model for Mock {
         } else if let Some(at) = number("cut") {
             chunks.truncate(at);
         } else {
-            chunks.push(Chunk::End(Usage { input: 100, output }));
+            chunks.push(Chunk::End(used(output)));
         }
         let pause = Duration::from_millis(number("d").unwrap_or(10) as u64);
         let told = stream::iter(chunks).then(move |chunk| async move {
@@ -72,6 +72,11 @@ impl Model for Mock {
         });
         if hang.is_some() { told.chain(stream::pending()).boxed() } else { told.boxed() }
     }
+}
+
+fn used(output: u64) -> Usage {
+    let prices = Prices { input: 1.0, output: 2.0, ..Prices::default() };
+    Usage { input: 100, output, ..Usage::default() }.at(prices)
 }
 
 fn directives(asked: &str) -> HashMap<&str, &str> {
@@ -107,7 +112,7 @@ async fn it_does_as_it_is_told() {
             .await
     };
     let text = |text: &str| Chunk::Text(text.into());
-    let end = |output| Chunk::End(Usage { input: 100, output });
+    let end = |output| Chunk::End(used(output));
     let start = tokio::time::Instant::now();
     assert_eq!(said("a MOCK{n=2;d=50}", 9).await, [text("tok0 "), text("tok1 "), end(2)]);
     assert!(start.elapsed() >= Duration::from_millis(100));

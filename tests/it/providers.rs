@@ -1,6 +1,9 @@
 //! Models of providers: each way to speak to one, what becomes of its failures, and who never hears the key.
 
 mod calls;
+mod costs;
+mod found;
+mod probes;
 pub mod server;
 
 use crate::client::Client;

@@ -1,10 +1,15 @@
 //! Why a model did not answer: what it means for the run, and how it is told. The words are those recorded of
 //! OpenClaw.
 
+use chrono::{DateTime, Utc};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use std::time::Duration;
 
 /// Characters of a provider's own words.
 const DETAIL: usize = 300;
+
+/// Longest wait that a provider may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What kind of failure it is, by OpenClaw's names (`failoverReason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +18,8 @@ pub enum Reason {
     Auth,
     /// Too much was asked for.
     RateLimit,
+    /// What is asked for must be paid first.
+    Billing,
     /// The provider has trouble of its own.
     ServerError,
     /// It was silent, could not be reached, or broke off.
@@ -31,6 +38,7 @@ impl Reason {
         match self {
             Self::Auth => "auth",
             Self::RateLimit => "rate_limit",
+            Self::Billing => "billing",
             Self::ServerError => "server_error",
             Self::Timeout => "timeout",
             Self::ModelNotFound => "model_not_found",
@@ -47,6 +55,7 @@ impl Reason {
     fn of_status(status: u16) -> Self {
         match status {
             401 | 403 => Self::Auth,
+            402 => Self::Billing,
             429 => Self::RateLimit,
             404 => Self::ModelNotFound,
             408 => Self::Timeout,
@@ -64,12 +73,14 @@ pub struct Failure {
     pub reason: Reason,
     /// What people are told, without secrets.
     pub text: String,
+    /// How long the provider wants to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
     /// A failure that is told in these words.
     pub fn new(reason: Reason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
+        Self { reason, text: text.into(), retry_after: None }
     }
 
     /// The provider said nothing for this long.
@@ -79,7 +90,10 @@ impl Failure {
 
     /// The provider answered with this status; `said` is the body.
     pub fn of_status(status: u16, said: &str) -> Self {
-        let reason = Reason::of_status(status);
+        let reason = match Reason::of_status(status) {
+            Reason::RateLimit | Reason::Format if wants_money(said) => Reason::Billing,
+            reason => reason,
+        };
         let text = match reason {
             Reason::Auth => format!(
                 "⚠️ LLM request failed (authentication failed, HTTP {status}). \
@@ -94,14 +108,17 @@ impl Failure {
             ),
             _ => format!("⚠️ LLM request failed (HTTP {status}): {}", words_of(said)),
         };
-        Self { reason, text }
+        Self::new(reason, text)
     }
 
     /// What genai says.
     pub(super) fn of(error: &genai::Error) -> Self {
         use genai::Error;
         match error {
-            Error::HttpError { status, body, .. } => Self::of_status(status.as_u16(), body),
+            Error::HttpError { status, body, headers, .. } => {
+                let retry_after = retry_after(headers, Utc::now());
+                Self { retry_after, ..Self::of_status(status.as_u16(), body) }
+            }
             Error::WebStream { error, cause, .. } => match error.downcast_ref::<Error>() {
                 Some(inner) => Self::of(inner),
                 None => {
@@ -123,7 +140,9 @@ impl Failure {
     fn of_stream(said: &str) -> Self {
         let lower = said.to_lowercase();
         let is = |word: &str| lower.contains(word);
-        let reason = if is("rate_limit") || is("429") {
+        let reason = if wants_money(said) {
+            Reason::Billing
+        } else if is("rate_limit") || is("429") {
             Reason::RateLimit
         } else if is("authentication") || is("permission") {
             Reason::Auth
@@ -132,6 +151,27 @@ impl Failure {
         };
         Self::new(reason, format!("⚠️ LLM request failed: {}", words_of(said)))
     }
+}
+
+/// How long to wait, as the headers of an answer say: in milliseconds, in seconds, or until a date.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let said = |name: &str| headers.get(name)?.to_str().ok();
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let until = |text: &str| {
+        let date = DateTime::parse_from_rfc2822(text.trim()).ok()?;
+        Some(date.signed_duration_since(now).num_milliseconds() as f64 / 1e3)
+    };
+    let in_ms = said("retry-after-ms").and_then(number).map(|ms| ms / 1e3);
+    let seconds =
+        in_ms.or_else(|| said(RETRY_AFTER.as_str()).and_then(|text| number(text).or_else(|| until(text))))?;
+    // What is negative or no number is no wait.
+    Some(Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_WAIT.as_secs_f64()).max(0.0)))
+}
+
+/// Whether a provider's words are about money, whatever its status says.
+fn wants_money(said: &str) -> bool {
+    let said = said.to_lowercase();
+    ["insufficient_quota", "credit balance", "billing_not_active"].iter().any(|words| said.contains(words))
 }
 
 /// The message in a provider's body, else its beginning.
@@ -161,6 +201,7 @@ mod tests {
     fn a_status_says_whether_it_passes() {
         for (status, reason, passes) in [
             (401, Reason::Auth, false),
+            (402, Reason::Billing, false),
             (429, Reason::RateLimit, true),
             (500, Reason::ServerError, true),
             (503, Reason::ServerError, true),
@@ -171,6 +212,40 @@ mod tests {
             assert_eq!((failure.reason, failure.reason.passes()), (reason, passes), "{status}");
             assert!(failure.text.contains(&format!("HTTP {status}")), "{}", failure.text);
         }
+    }
+
+    #[test]
+    fn who_has_not_paid_is_not_asked_again() {
+        let body = r#"{"error":{"message":"You exceeded your quota","code":"insufficient_quota"}}"#;
+        let failure = Failure::of_status(429, body);
+        assert_eq!((failure.reason, failure.reason.passes()), (Reason::Billing, false));
+        assert!(failure.text.contains("You exceeded your quota"), "{}", failure.text);
+        let body = r#"{"error":{"message":"Your credit balance is too low"}}"#;
+        assert_eq!(Failure::of_status(400, body).reason, Reason::Billing);
+        assert_eq!(Failure::of_status(500, body).reason, Reason::ServerError);
+    }
+
+    #[test]
+    fn a_provider_says_how_long_to_wait() {
+        let now = DateTime::parse_from_rfc3339("2026-11-20T14:00:00Z").unwrap().to_utc();
+        let wait = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs.iter().map(|(name, value)| {
+                (
+                    reqwest::header::HeaderName::from_static(name),
+                    reqwest::header::HeaderValue::from_static(value),
+                )
+            });
+            retry_after(&headers.collect(), now).map(|wait| wait.as_millis())
+        };
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[("retry-after", "7")]), Some(7_000));
+        assert_eq!(wait(&[("retry-after-ms", "1500"), ("retry-after", "7")]), Some(1_500));
+        assert_eq!(wait(&[("retry-after", "Fri, 20 Nov 2026 14:01:30 GMT")]), Some(90_000));
+        assert_eq!(wait(&[("retry-after", "Fri, 20 Nov 2026 13:00:00 GMT")]), Some(0));
+        assert_eq!(wait(&[("retry-after", "86400")]), Some(LONGEST_WAIT.as_millis()), "there is a limit");
+        assert_eq!(wait(&[("retry-after", "-3")]), Some(0));
+        assert_eq!(wait(&[("retry-after", "NaN")]), Some(0));
+        assert_eq!(wait(&[("retry-after", "soon")]), None);
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! **Owns** the catalog: which agents there are, and which models and tools they can use.
-//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog and the
-//! tools, and operators that they may have changed (`chat.metadata.changed`).
-//! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile.
+//! **Hears** of configuration changes (it is restarted with the new one), and who wants it to look for models now;
+//! **tells** the Estate the catalog and the tools, and operators that they may have changed (`chat.metadata.changed`).
+//! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile, with
+//! the models that were found.
 
 mod failure;
 mod instructions;
 mod model;
 mod offline;
+mod ollama;
 mod remote;
+mod usage;
 
 pub use failure::{Failure, Reason};
 pub use instructions::{Instructions, Library};
-pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall, Usage};
+pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall};
 pub use offline::Offline;
+pub use usage::{Cost, Usage};
 
 use crate::approvals::ApprovalsMsg;
 use crate::estate::Estate;
@@ -23,12 +27,16 @@ use crate::tools::{self, Makings, Registry};
 use crate::tree::*;
 use crabtree_protocol::session_key::MAIN;
 use crabtree_protocol::{Event as Name, Scope};
+use ollama::Finds;
 use remote::{Http, Remote};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How often models are looked for that are not configured.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// One agent.
 #[derive(Clone, Debug)]
@@ -48,6 +56,7 @@ pub struct Agent {
 }
 
 /// The agents and models, as everybody reads them.
+#[derive(Clone)]
 pub struct Catalog {
     /// The agents, the default one first.
     pub agents: Vec<Agent>,
@@ -58,6 +67,10 @@ pub struct Catalog {
     /// Last part of the main session's key.
     pub main_key: String,
     models: BTreeMap<String, Arc<dyn Model>>,
+    /// The models without those that were found.
+    configured: Arc<BTreeMap<String, Arc<dyn Model>>>,
+    finds: Finds,
+    http: Http,
 }
 
 impl Agent {
@@ -91,14 +104,30 @@ impl Catalog {
         let providers = settings.models.providers.iter();
         let remote = providers.flat_map(|(id, provider)| of_provider(id, provider, &http));
         let models = [offline].into_iter().chain(remote).chain(brought.iter().cloned());
-        let models = models.map(|model| (format!("{}/{}", model.provider(), model.id()), model));
+        let models: BTreeMap<_, _> = models.map(named).collect();
         Self {
             agents,
             primary: defaults.model.primary.clone(),
             timeout: Duration::from_secs(defaults.timeout_seconds),
             main_key: MAIN.to_owned(),
-            models: models.collect(),
+            models: models.clone(),
+            configured: Arc::new(models),
+            finds: Finds::new(),
+            http,
         }
+    }
+
+    /// With the models that were found, and none that were found before. What is configured counts more.
+    fn with(&self, finds: Finds, settings: &Settings) -> Self {
+        let places = ollama::places(settings);
+        let models = finds.iter().filter_map(|(id, found)| {
+            let models = found.iter().map(|found| found.entry.clone()).collect();
+            let provider = ProviderSettings { models, ..places.get(id)?.clone() };
+            Some(of_provider(id, &provider, &self.http))
+        });
+        let mut models: BTreeMap<_, _> = models.flatten().map(named).collect();
+        models.extend(self.configured.iter().map(|(name, model)| (name.clone(), model.clone())));
+        Self { models, finds, ..self.clone() }
     }
 
     /// The agent that answers when nobody else is named.
@@ -189,7 +218,7 @@ impl Catalog {
             .iter()
             .map(|(name, model)| {
                 let info = model.info();
-                json!({
+                let mut row = json!({
                     "id": model.id(),
                     "name": info.name,
                     "provider": model.provider(),
@@ -201,11 +230,19 @@ impl Catalog {
                     "thinkingLevels": [{ "id": "off", "label": "off" }],
                     "thinkingDefault": "off",
                     "available": true,
-                })
+                });
+                if !model.takes_tools() {
+                    row["supportsTools"] = json!(false);
+                }
+                row
             })
             .collect();
         json!({ "models": models })
     }
+}
+
+fn named(model: Arc<dyn Model>) -> (String, Arc<dyn Model>) {
+    (format!("{}/{}", model.provider(), model.id()), model)
 }
 
 /// A provider's models; none, and a warning, if it cannot be used.
@@ -243,18 +280,32 @@ pub struct AgentsArgs {
     pub approvals: Slot<ApprovalsMsg>,
 }
 
-/// See the module. It hears nothing yet: answers are read from what is published.
-pub struct Agents;
+/// What it hears.
+pub enum AgentsMsg {
+    /// Look for models now; answered when that is done.
+    Look(Option<Reply<()>>),
+    /// What was found.
+    Looked(Finds),
+}
+
+/// See the module. Answers are read from what is published.
+pub struct Agents {
+    estate: Arc<Estate>,
+    looking: bool,
+    waiting: Vec<Reply<()>>,
+    _again: Option<Timer>,
+}
 
 impl Behavior for Agents {
-    type Msg = ();
+    type Msg = AgentsMsg;
     type Args = AgentsArgs;
     const KIND: &'static str = "agents";
 
-    fn start(ctx: &mut Ctx<()>, args: AgentsArgs) -> Result<Self, Fault> {
+    fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
         let AgentsArgs { estate, sessions, approvals } = args;
         let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
         let settings = &estate.config.load().settings;
+        let catalog = catalog.with(estate.catalog.load().finds.clone(), settings);
         let mut tools = tools::built_in(&Makings {
             settings,
             guard: &estate.guard,
@@ -271,14 +322,59 @@ impl Behavior for Agents {
         }
         estate.catalog.store(Arc::new(catalog));
         estate.tools.store(Arc::new(tools));
+        let mut agents = Self { estate, looking: false, waiting: Vec::new(), _again: None };
         if ctx.node().restarts() > 0 {
-            let audience = Audience::Scope(Scope::Read);
-            estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));
+            agents.tell();
         }
-        Ok(Self)
+        agents.look(ctx, None);
+        Ok(agents)
     }
 
-    fn handle(&mut self, _: &mut Ctx<()>, (): ()) -> Result<(), Fault> {
+    fn handle(&mut self, ctx: &mut Ctx<AgentsMsg>, msg: AgentsMsg) -> Result<(), Fault> {
+        match msg {
+            AgentsMsg::Look(asked) => self.look(ctx, asked),
+            AgentsMsg::Looked(finds) => self.looked(ctx, finds),
+        }
         Ok(())
+    }
+}
+
+impl Agents {
+    /// Looks for models; whoever asks meanwhile waits for the same.
+    fn look(&mut self, ctx: &mut Ctx<AgentsMsg>, asked: Option<Reply<()>>) {
+        self.waiting.extend(asked);
+        if self.looking {
+            return;
+        }
+        let places = ollama::places(&self.estate.config.load().settings);
+        let catalog = self.estate.catalog.load();
+        if places.is_empty() && catalog.finds.is_empty() {
+            return self.answer();
+        }
+        self.looking = true;
+        ctx.task(ollama::look(places, catalog.finds.clone(), catalog.http.clone()), AgentsMsg::Looked);
+    }
+
+    fn looked(&mut self, ctx: &mut Ctx<AgentsMsg>, finds: Finds) {
+        self.looking = false;
+        let catalog = self.estate.catalog.load();
+        if finds != catalog.finds {
+            tracing::info!(target: "crabtree::agents", models = finds.values().map(Vec::len).sum::<usize>(),
+                "the models that were found have changed");
+            let catalog = catalog.with(finds, &self.estate.config.load().settings);
+            self.estate.catalog.store(Arc::new(catalog));
+            self.tell();
+        }
+        self._again = Some(ctx.after(LOOK_AGAIN, AgentsMsg::Look(None)));
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        self.waiting.drain(..).for_each(|asked| asked.send(()));
+    }
+
+    fn tell(&self) {
+        let audience = Audience::Scope(Scope::Read);
+        self.estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));
     }
 }

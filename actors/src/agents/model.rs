@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::instructions::Instructions;
+use super::usage::Usage;
 use crate::sessions::Insert;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -103,15 +104,6 @@ pub struct Prompt {
     pub tools: Vec<Offer>,
 }
 
-/// Tokens used by a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Read by the model.
-    pub input: u64,
-    /// Written by the model.
-    pub output: u64,
-}
-
 /// A piece of a model's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunk {
@@ -151,6 +143,14 @@ pub trait Model: Send + Sync {
     /// How much it can keep in mind, in tokens.
     fn context_window(&self) -> u64 {
         super::CONTEXT_TOKENS
+    }
+    /// Whether it can call tools; it is offered none otherwise.
+    fn takes_tools(&self) -> bool {
+        true
+    }
+    /// Whether it can look at pictures.
+    fn takes_images(&self) -> bool {
+        self.info().input.iter().any(|kind| kind == "image")
     }
     /// What else is told of it.
     fn info(&self) -> ModelInfo {

@@ -2,7 +2,8 @@
 //! It is there so that the whole path, from a socket to the transcript and back, can be seen and tested on
 //! a fresh machine.
 
-use super::model::{Chunk, Model, Prompt, Said, ToolCall, Usage};
+use super::model::{Chunk, Model, Prompt, Said, ToolCall};
+use super::usage::Usage;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Model for Offline {
             },
             _ => (reply(asked, turn), None),
         };
-        let usage = Usage { input: words(asked), output: words(&reply) };
+        let usage = Usage::free(words(asked), words(&reply));
         let pieces: Vec<Chunk> = reply
             .split_inclusive(' ')
             .map(|word| Chunk::Text(word.to_owned()))
@@ -108,6 +109,6 @@ mod tests {
             })
             .collect();
         assert!(text.ends_with("(turn 1): hello there"), "{text}");
-        assert_eq!(chunks.last(), Some(&Chunk::End(Usage { input: 2, output: words(&text) })));
+        assert_eq!(chunks.last(), Some(&Chunk::End(Usage::free(2, words(&text)))));
     }
 }

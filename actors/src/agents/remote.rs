@@ -1,20 +1,24 @@
 //! Models of providers, over HTTP. How each of them is spoken to is genai's part; how long to wait, and what a failure
 //! means, is ours.
 
+mod http;
 mod messages;
 
+pub(super) use http::{Http, is_local};
+
 use super::failure::{Failure, Reason};
-use super::model::{Chunk, Model, ModelInfo, Prompt, ToolCall, Usage};
-use crate::settings::{Api, ModelEntry, ProviderSettings, Secret};
+use super::model::{Chunk, Model, ModelInfo, Prompt, ToolCall};
+use super::usage::Usage;
+use crate::settings::{Api, ModelEntry, Prices, ProviderSettings, Secret};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use genai::adapter::AdapterKind;
 use genai::chat::{ChatOptions, ChatRequest, ChatStream, ChatStreamEvent, StreamEnd};
 use genai::resolver::{AuthData, Endpoint};
-use genai::{Client, ModelIden, ServiceTarget};
+use genai::{ModelIden, ServiceTarget};
 use messages::{messages, offered};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -23,12 +27,6 @@ use tokio::time::{Instant, timeout};
 const SILENCE: Duration = Duration::from_secs(180);
 /// How long a provider that did not accept the key is left alone, by all sessions (as recorded).
 const COOLDOWN: Duration = Duration::from_secs(60);
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// The HTTP client of all models, made when the first of them is asked.
-pub(super) type Http = Arc<OnceLock<Client>>;
-
 /// A model of a provider.
 pub struct Remote {
     provider: String,
@@ -46,6 +44,7 @@ struct Asked {
     endpoint: Endpoint,
     key: Option<Secret>,
     max_tokens: Option<u32>,
+    prices: Option<Prices>,
     silence: Duration,
     http: Http,
 }
@@ -57,23 +56,21 @@ impl Remote {
     /// Why there are none, and which key to change.
     pub(super) fn all(id: &str, settings: &ProviderSettings, http: &Http) -> Result<Vec<Self>, String> {
         let (url, api) = settings.target(id)?;
-        let key = settings.api_key.as_ref().map(|key| {
-            let env = |name: &str| std::env::var(name).ok();
-            key.resolve(&format!("models.providers.{id}.apiKey"), &env)
-        });
-        let key = key.transpose().map_err(|e| e.to_string())?;
+        let key = key_of(id, settings)?;
         let (kind, endpoint) = spoken(api, &url);
-        let cooling = Arc::default();
+        let (cooling, local) = (Arc::default(), is_local(&url));
         let model = |entry: &ModelEntry| Self {
             provider: id.to_owned(),
             entry: entry.clone(),
-            local: is_local(&url),
+            local,
             cooling: Arc::clone(&cooling),
             asked: Asked {
                 model: ModelIden::new(kind, entry.id.clone()),
                 endpoint: Endpoint::from_owned(endpoint.clone()),
                 key: key.clone(),
                 max_tokens: entry.max_tokens,
+                // Who works on this machine works for nothing.
+                prices: entry.cost.or(local.then(Prices::default)),
                 silence: settings.timeout_seconds.map_or(SILENCE, Duration::from_secs),
                 http: http.clone(),
             },
@@ -93,6 +90,10 @@ impl Model for Remote {
 
     fn context_window(&self) -> u64 {
         self.entry.context_window
+    }
+
+    fn takes_tools(&self) -> bool {
+        self.entry.compat.supports_tools != Some(false)
     }
 
     fn info(&self) -> ModelInfo {
@@ -144,10 +145,16 @@ fn spoken(api: Api, url: &str) -> (AdapterKind, String) {
     }
 }
 
-/// Whether an address is on this machine.
-fn is_local(url: &str) -> bool {
-    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.is_some_and(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"))
+/// What a provider is asked with, if it wants anything.
+///
+/// # Errors
+/// Why its value is not known, and which key to change.
+pub(super) fn key_of(id: &str, settings: &ProviderSettings) -> Result<Option<Secret>, String> {
+    let key = settings.api_key.as_ref().map(|key| {
+        let env = |name: &str| std::env::var(name).ok();
+        key.resolve(&format!("models.providers.{id}.apiKey"), &env)
+    });
+    key.transpose().map_err(|e| e.to_string())
 }
 
 /// What comes of a call.
@@ -156,20 +163,13 @@ struct Answer {
     silence: Duration,
     /// Whether genai ends it like a whole one when it breaks off; what is whole says why it ended.
     says_why: bool,
+    prices: Option<Prices>,
     /// What its end has brought and nobody has taken yet.
     last: VecDeque<Chunk>,
 }
 
 async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
-    let client = match asked.http.get() {
-        Some(client) => client,
-        None => {
-            // Reading the machine's certificates takes a while.
-            let made = tokio::task::spawn_blocking(http_client).await.unwrap_or_else(|e| Err(e.to_string()));
-            let made = made.map_err(|e| Failure::new(Reason::Unknown, format!("no HTTP client: {e}")))?;
-            asked.http.get_or_init(|| made)
-        }
-    };
+    let client = &asked.http.to(asked.endpoint.base_url()).await?.genai;
     let kind = asked.model.adapter_kind;
     let says_why = matches!(kind, AdapterKind::OpenAIResp | AdapterKind::Gemini | AdapterKind::Ollama);
     // Services without a key want some word all the same.
@@ -189,7 +189,8 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
     }
     let begun = timeout(asked.silence, client.exec_chat_stream(target, request, Some(&options))).await;
     let begun = begun.map_err(|_| Failure::silent(asked.silence))?.map_err(|e| Failure::of(&e))?;
-    Ok(Answer { pieces: begun.stream, silence: asked.silence, says_why, last: VecDeque::new() })
+    let (silence, prices) = (asked.silence, asked.prices);
+    Ok(Answer { pieces: begun.stream, silence, says_why, prices, last: VecDeque::new() })
 }
 
 /// The next piece, and what is left of the answer.
@@ -216,7 +217,7 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
                 cut()
             }
             Ok(Some(Ok(ChatStreamEvent::End(end)))) => {
-                answer.last = last(end);
+                answer.last = last(end, answer.prices);
                 let first = answer.last.pop_front()?;
                 return Some((first, Some(answer)));
             }
@@ -226,9 +227,10 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
     }
 }
 
-/// What the end brings: the calls, which are whole only now, and the tokens.
-fn last(end: StreamEnd) -> VecDeque<Chunk> {
-    let usage = Chunk::End(used(end.captured_usage.clone()));
+/// What the end brings: the calls, which are whole only now, and the tokens with what they cost.
+fn last(end: StreamEnd, prices: Option<Prices>) -> VecDeque<Chunk> {
+    let used = used(end.captured_usage.clone());
+    let usage = Chunk::End(prices.map_or(used, |prices| used.at(prices)));
     let calls = end.captured_into_tool_calls().unwrap_or_default().into_iter().map(|call| {
         Chunk::Call(ToolCall {
             id: call.call_id,
@@ -240,19 +242,54 @@ fn last(end: StreamEnd) -> VecDeque<Chunk> {
     calls.chain([usage]).collect()
 }
 
+/// genai counts what the cache had to what was read; OpenClaw tells them apart.
 fn used(usage: Option<genai::chat::Usage>) -> Usage {
-    let tokens = |count: Option<i32>| count.and_then(|count| count.try_into().ok()).unwrap_or(0);
+    let tokens = |count: Option<i32>| count.and_then(|count| count.try_into().ok()).unwrap_or(0u64);
     let usage = usage.unwrap_or_default();
-    Usage { input: tokens(usage.prompt_tokens), output: tokens(usage.completion_tokens) }
+    let details = usage.prompt_tokens_details.unwrap_or_default();
+    let (cache_read, cache_write) = (tokens(details.cached_tokens), tokens(details.cache_creation_tokens));
+    let input = tokens(usage.prompt_tokens).saturating_sub(cache_read + cache_write);
+    Usage { input, output: tokens(usage.completion_tokens), cache_read, cache_write, cost: None }
 }
 
-fn http_client() -> Result<Client, String> {
-    // No redirects: a key goes nowhere else than where it was meant to.
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(crate::tls::client_config()?)
-        .connect_timeout(CONNECT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|e| e.to_string())?;
-    Client::builder().with_reqwest(http).build().map_err(|e| e.to_string())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use genai::chat::PromptTokensDetails;
+
+    #[test]
+    fn what_the_cache_had_is_told_apart() {
+        let details = PromptTokensDetails {
+            cached_tokens: Some(70),
+            cache_creation_tokens: Some(20),
+            ..PromptTokensDetails::default()
+        };
+        let counted = genai::chat::Usage {
+            prompt_tokens: Some(100),
+            prompt_tokens_details: Some(details),
+            completion_tokens: Some(5),
+            ..genai::chat::Usage::default()
+        };
+        let expected = Usage { input: 10, output: 5, cache_read: 70, cache_write: 20, cost: None };
+        assert_eq!(used(Some(counted)), expected);
+        assert_eq!(used(None), Usage::default());
+    }
+
+    #[test]
+    fn a_model_is_priced_as_configured_and_free_on_this_machine() {
+        let prices = |json: &str| {
+            let provider: ProviderSettings = serde_json::from_str(json).unwrap();
+            Remote::all("x", &provider, &Http::default()).unwrap().remove(0)
+        };
+        let far = prices(r#"{"baseUrl":"https://x.test/v1","models":[{"id":"m"}]}"#);
+        assert!(far.asked.prices.is_none(), "it is not known");
+        let near = prices(r#"{"baseUrl":"http://localhost:1/v1","models":[{"id":"m"}]}"#);
+        assert_eq!(near.asked.prices, Some(Prices::default()));
+        let priced = r#"{"baseUrl":"http://localhost:1","models":[{"id":"m","cost":{"output":2},
+            "input":["text","image"],"compat":{"supportsTools":false}}]}"#;
+        let priced = prices(priced);
+        assert_eq!(priced.asked.prices.unwrap().output, 2.0);
+        assert_eq!((priced.takes_tools(), priced.takes_images()), (false, true));
+        assert_eq!((near.takes_tools(), near.takes_images()), (true, false));
+    }
 }

@@ -1,17 +1,17 @@
 //! Agents, models and commands: read from the published catalog. Changing agents is in `roster`, their files in
-//! `files`.
+//! `files`, the providers of models in `providers`.
 
 mod files;
+mod providers;
 mod roster;
 
 pub(super) use files::{get as file_get, list as file_list, set as file_set};
+pub(super) use providers::{auth_status, list as models, probe};
 pub(super) use roster::{create, delete, known_id, update};
 
 use super::{Call, commands};
 use crate::estate::Estate;
-use crabtree_protocol::params::agents::{
-    AgentIdentityParams, AgentsListParams, CommandsListParams, ModelsListParams,
-};
+use crabtree_protocol::params::agents::{AgentIdentityParams, AgentsListParams, CommandsListParams};
 use crabtree_protocol::params::chat::MetadataParams;
 use crabtree_protocol::{Refusal, SessionKey};
 use serde_json::{Value, json};
@@ -31,12 +31,6 @@ pub(super) fn identity(call: Call<'_>) {
     let of_session = of_session.as_ref().map(SessionKey::agent_id);
     let id = params.agent_id.as_deref().or(of_session).unwrap_or(default);
     call.responder.settle(catalog.identity(id).ok_or_else(|| Refusal::unknown_agent_id(id)));
-}
-
-pub(super) fn models(call: Call<'_>) {
-    let Some((_, call)) = call.parse::<ModelsListParams>() else { return };
-    let catalog = call.estate().catalog.load();
-    call.responder.ok(&catalog.models_list());
 }
 
 pub(super) fn list_commands(call: Call<'_>) {

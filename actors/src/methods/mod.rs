@@ -113,6 +113,8 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::AgentsFilesGet => agents::file_get(ctx, call),
         Method::AgentsFilesSet => agents::file_set(ctx, call),
         Method::ModelsList => agents::models(call),
+        Method::ModelsAuthStatus => agents::auth_status(call),
+        Method::ModelsProbe => agents::probe(ctx, call),
         Method::ToolsCatalog => tools::catalog(call),
         Method::ToolsEffective => tools::effective(call),
         Method::ToolsInvoke => tools::call(ctx, call),

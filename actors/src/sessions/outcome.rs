@@ -1,7 +1,7 @@
 //! The one settled outcome of a run, as it is stored, and the answers made from it.
 
 use super::turn::{ToolSummary, Turn};
-use crate::agents::{CONTEXT_TOKENS, Usage};
+use crate::agents::Usage;
 use crate::store::NewMessage;
 use crabtree_protocol::{Refusal, RunId};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ fn row(turn: &Turn, content: Vec<Value>, usage: Usage, stop_reason: &str, now: i
             "api": "crabtree",
             "provider": provider,
             "model": model,
-            "usage": usage_json(usage),
+            "usage": usage.told(),
             "stopReason": stop_reason,
             "timestamp": now,
         }),
@@ -50,18 +50,10 @@ pub fn gateway_message(text: &str, now: i64) -> Value {
         "content": [{ "type": "text", "text": text }],
         "timestamp": now,
         "stopReason": "stop",
-        "usage": usage_json(Usage::default()),
+        "usage": Usage::default().told(),
         "api": "crabtree",
         "provider": "crabtree",
         "model": "gateway-injected",
-    })
-}
-
-/// Tokens in the recorded shape.
-fn usage_json(Usage { input, output }: Usage) -> Value {
-    json!({
-        "input": input, "output": output, "totalTokens": input + output, "cacheRead": 0, "cacheWrite": 0,
-        "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0 },
     })
 }
 
@@ -106,6 +98,9 @@ pub struct Outcome {
     /// Tokens of the last one.
     #[serde(default)]
     pub last: Usage,
+    /// Tokens the model can keep in mind.
+    #[serde(default)]
+    pub context_tokens: u64,
     /// The session's id.
     pub session_id: String,
     /// The session's key.
@@ -129,7 +124,7 @@ impl Outcome {
 
     /// `usage` in the recorded shape.
     pub fn usage_json(&self) -> Value {
-        usage_json(self.usage)
+        self.usage.told()
     }
 
     /// The transcript row that ends the turn; none if there is nothing to keep. What was interrupted leaves
@@ -202,7 +197,7 @@ impl Outcome {
         if is_error {
             payload["isError"] = json!(true);
         }
-        let Usage { input, output } = self.usage;
+        let used = self.usage;
         let mut result = json!({
             "payloads": [payload],
             "meta": {
@@ -212,12 +207,13 @@ impl Outcome {
                     "sessionFile": self.session_key,
                     "provider": self.provider,
                     "model": self.model,
-                    "contextTokens": CONTEXT_TOKENS,
+                    "contextTokens": self.context_tokens,
                     "usage": {
-                        "input": input, "output": output, "cacheRead": 0, "cacheWrite": 0,
-                        "total": input + output, "cost": { "total": 0 },
+                        "input": used.input, "output": used.output, "cacheRead": used.cache_read,
+                        "cacheWrite": used.cache_write, "total": used.tokens(),
+                        "cost": { "total": used.cost().total() },
                     },
-                    "promptTokens": input,
+                    "promptTokens": used.shown(),
                     "terminalReceipt": self.receipt(None),
                 },
                 "aborted": is_error,

@@ -118,6 +118,7 @@ const KEPT: &[&str] = &[
     "contextWindow",
     "displayName",
     "elevatedLevel",
+    "estimatedCostUsd",
     "execHost",
     "execNode",
     "fastMode",

@@ -151,7 +151,7 @@ pub enum ToolNews {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunEnd {
     /// The answer is complete.
-    Done(Usage),
+    Done(Box<Usage>),
     /// All tools have ended.
     Worked,
     /// There is none, or it broke off.

@@ -116,7 +116,7 @@ impl Turn {
 
     /// Tokens of all steps, the last one's given.
     pub fn usage_with(&self, last: Usage) -> Usage {
-        Usage { input: self.usage.input + last.input, output: self.usage.output + last.output }
+        self.usage + last
     }
 
     /// It answers these inputs, and clients know it.
@@ -331,8 +331,8 @@ impl Turn {
     }
 
     fn count(&mut self, answer: &MessageRow) {
-        let tokens = |name: &str| answer.message["usage"][name].as_u64().unwrap_or(0);
-        self.usage = self.usage_with(Usage { input: tokens("input"), output: tokens("output") });
+        let used = Usage::deserialize(&answer.message["usage"]).unwrap_or_default();
+        self.usage = self.usage_with(used);
     }
 
     /// Tells the tokens written so far.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::Usd;
 use super::tools::ToolsSettings;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,8 @@ pub struct AgentDefaults {
     pub timeout_seconds: u64,
     /// How often one run may ask its model: once more after each round of tools.
     pub max_rounds: usize,
+    /// What one run may cost, in US dollars: a run that is past it does not ask its model again (ours).
+    pub max_cost_usd: Option<Usd>,
 }
 
 impl Default for AgentDefaults {
@@ -77,6 +80,7 @@ impl Default for AgentDefaults {
             max_concurrent: 16,
             timeout_seconds: 600,
             max_rounds: 50,
+            max_cost_usd: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{AgentEntry, ResetSettings, Settings, SkillEntry};
+use super::{AgentEntry, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings, SkillEntry};
 
 /// What stands in for a secret wherever a configuration is shown.
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -126,6 +126,9 @@ fn known_keys() -> Value {
     let reset = || json!(ResetSettings::default());
     known["agents"]["list"] = json!([agent]);
     known["agents"]["entries"] = json!({ "*": agent });
+    let model = ModelEntry { cost: Some(Prices::default()), ..ModelEntry::default() };
+    let provider = ProviderSettings { models: vec![model], ..ProviderSettings::default() };
+    known["models"]["providers"] = json!({ "*": provider });
     known["skills"]["entries"] = json!({ "*": SkillEntry::default() });
     known["skills"]["entries"]["*"]["env"] = json!({ "*": null });
     known["session"]["identityLinks"] = json!({ "*": [] });

@@ -1,6 +1,6 @@
 //! `models`: the providers of models, as OpenClaw writes them.
 
-use super::SecretInput;
+use super::{Prices, SecretInput};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -66,6 +66,18 @@ pub struct ModelEntry {
     pub context_window: u64,
     /// How much it writes at most, in tokens; its own limit without it.
     pub max_tokens: Option<u32>,
+    /// What it costs; what is not known is not counted.
+    pub cost: Option<Prices>,
+    /// What it cannot do.
+    pub compat: Compat,
+}
+
+/// `compat`: what a model can do beside talking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Compat {
+    /// Whether it can call tools; it can, unless told.
+    pub supports_tools: Option<bool>,
 }
 
 impl Default for ModelEntry {
@@ -77,6 +89,8 @@ impl Default for ModelEntry {
             input: vec!["text".into()],
             context_window: CONTEXT_WINDOW,
             max_tokens: None,
+            cost: None,
+            compat: Compat::default(),
         }
     }
 }
@@ -101,8 +115,8 @@ impl ProviderSettings {
     }
 }
 
-/// Services that everybody reaches at the same place.
-const KNOWN: &[(&str, &str, Api)] = &[
+/// Services that everybody reaches at the same place: name, address, and how they are spoken to.
+pub const KNOWN: &[(&str, &str, Api)] = &[
     ("anthropic", "https://api.anthropic.com", Api::AnthropicMessages),
     ("google", "https://generativelanguage.googleapis.com/v1beta", Api::GoogleGenerativeAi),
     ("ollama", "http://127.0.0.1:11434", Api::Ollama),

@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -247,6 +247,15 @@ CREATE TABLE approvals (
 ) STRICT;
 CREATE INDEX approvals_pending ON approvals (seq) WHERE resolved_at IS NULL;
 CREATE INDEX approvals_over ON approvals (resolved_at, seq) WHERE resolved_at IS NOT NULL;
+";
+
+/// Usage has costs, and the tokens of caches.
+const V6: &str = "
+DROP INDEX inputs_usage;
+CREATE INDEX inputs_usage ON inputs (
+    settled_at, session_key, started_at, outcome ->> '$.provider', outcome ->> '$.model', outcome ->> '$.status',
+    outcome -> '$.usage'
+) WHERE settled_at IS NOT NULL;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

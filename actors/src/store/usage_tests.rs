@@ -27,8 +27,12 @@ fn settled(db: &Db, n: u32, key: &str, at: i64, outcome: serde_json::Value) {
 fn outcome(status: &str, model: &str, input: u64, output: u64) -> serde_json::Value {
     json!({
         "status": status, "text": "", "stopReason": "stop", "startedAt": 100, "endedAt": 350, "provider": "mock",
-        "model": model, "usage": { "input": input, "output": output }, "sessionId": "s",
+        "model": model, "usage": { "input": input, "output": output, "cost": { "input": 0.1 } }, "sessionId": "s",
     })
+}
+
+fn dimes(count: u32) -> Cost {
+    Cost { input: Usd::from(f64::from(count) / 10.0), ..Cost::default() }
 }
 
 fn sample() -> Db {
@@ -46,7 +50,15 @@ fn usage_is_summed_by_session_day_and_model() {
     let db = sample();
     let read = |filter: UsageFilter| {
         let row = |r: UsageRow| {
-            (r.session_key, r.quarter * QUARTER_MS / DAY_MS, r.model, r.runs, r.errors, r.input, r.output)
+            (
+                r.session_key,
+                r.quarter * QUARTER_MS / DAY_MS,
+                r.model,
+                r.runs,
+                r.errors,
+                r.used.input,
+                r.used.output,
+            )
         };
         db.read(|c| usage(c, &filter)).unwrap().into_iter().map(row).collect::<Vec<_>>()
     };
@@ -72,6 +84,23 @@ fn usage_is_summed_by_session_day_and_model() {
 }
 
 #[test]
+fn costs_are_summed_up_without_noise_and_what_is_not_known_is_counted() {
+    let db = Db::memory().unwrap();
+    let key = "agent:main:a";
+    for n in 1..=3 {
+        settled(&db, n, key, 10, outcome("ok", "m1", 1, 1));
+    }
+    let used = json!({ "input": 5, "output": 1, "cacheRead": 40, "cacheWrite": 2 });
+    let unpriced = |used| json!({ "status": "ok", "provider": "mock", "model": "m1", "usage": used });
+    settled(&db, 4, key, 10, unpriced(used));
+    settled(&db, 5, key, 10, unpriced(json!({ "input": 0, "output": 0 })));
+    let all = UsageFilter { to_ms: i64::MAX, ..UsageFilter::default() };
+    let row = db.read(|c| usage(c, &all)).unwrap().remove(0);
+    assert_eq!((row.runs, row.unpriced, row.used.cost), (5, 1, Some(dimes(3))), "0.1 three times is 0.3");
+    assert_eq!((row.used.input, row.used.cache_read, row.used.cache_write), (8, 40, 2));
+}
+
+#[test]
 fn usage_outlives_its_session() {
     let db = sample();
     apply_one(&db, &WriteOp::DeleteSession { key: "agent:main:a".into(), keep_transcripts: false }).unwrap();
@@ -93,8 +122,7 @@ fn the_latest_runs_are_told_in_order() {
     let expected = RunUsage {
         run_id: "k1".into(),
         at: 10,
-        input: 100,
-        output: 3,
+        used: Usage { input: 100, output: 3, cost: Some(dimes(1)), ..Usage::default() },
         provider: "mock".into(),
         model: "m1".into(),
         status: "ok".into(),

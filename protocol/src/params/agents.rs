@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::record;
 use crate::value::{Text, string_enum};
 
+pub mod providers;
 pub mod roster;
 
 /// Parameters of `agents.list`.
@@ -194,6 +195,8 @@ record! {
         thinking_default: String,
         /// Whether it can be used now.
         available: bool,
+        /// Whether it can call tools.
+        supports_tools: bool,
         /// Whether it runs inside the gateway (ours).
         local: bool,
     }

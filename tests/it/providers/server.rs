@@ -154,6 +154,7 @@ pub(super) fn line(data: &Value) -> String {
 /// What it answers.
 pub struct Reply {
     status: u16,
+    headers: String,
     body: String,
     thoughts: Vec<String>,
     pieces: Vec<String>,
@@ -172,7 +173,8 @@ impl Reply {
     /// This text, in pieces.
     pub fn text(pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
-        Self { status: 200, body: String::new(), thoughts: vec![], pieces, calls: vec![], ends: Ends::Well }
+        let (headers, body, ends) = (String::new(), String::new(), Ends::Well);
+        Self { status: 200, headers, body, thoughts: vec![], pieces, calls: vec![], ends }
     }
 
     /// Thought of before.
@@ -188,6 +190,11 @@ impl Reply {
     /// An error.
     pub fn status(status: u16, body: &str) -> Self {
         Self { status, body: body.to_owned(), ..Self::text(&[]) }
+    }
+
+    /// With this header beside an error.
+    pub fn with_header(self, name: &str, value: &str) -> Self {
+        Self { headers: format!("{}{name}: {value}\r\n", self.headers), ..self }
     }
 
     /// The connection closes before the end.
@@ -276,8 +283,10 @@ async fn serve(
     };
     let reply = answers(number);
     if reply.status != 200 {
-        let (status, body) = (reply.status, reply.body);
-        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n");
+        let (status, headers, body) = (reply.status, reply.headers, reply.body);
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n{headers}"
+        );
         return socket
             .write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes())
             .await;

@@ -85,7 +85,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     (
         "flat, row",
-        "-abortedLastRun -inputTokens -outputTokens -runtimeMs -systemSent -totalTokens",
+        "-abortedLastRun -estimatedCostUsd -inputTokens -outputTokens -runtimeMs -systemSent -totalTokens",
         "told when there is something to tell; recorded false, null or an estimate before",
     ),
     ("row", "-displayName", "of ancestors"),
@@ -101,7 +101,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("flat, row", "-parentSessionKey -spawnDepth", "recorded of a session that `sessions.create` had made"),
     (
         "flat, row",
-        "+abortedLastRun +chatType +hasActiveRun +inputTokens +lastInteractionAt +outputTokens \
+        "+abortedLastRun +chatType +estimatedCostUsd +hasActiveRun +inputTokens +lastInteractionAt +outputTokens \
          +parentSessionId +status +systemSent +thinkingDefault +thinkingLevels +thinkingOptions \
          +totalTokens",
         "rows are whole wherever they are told",
@@ -112,11 +112,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
          +parentSessionKey +participantCount +participants +runtimeMs +spawnDepth",
         "rows are whole wherever they are told",
     ),
-    (
-        "flat, row",
-        "-contextBudgetStatus -estimatedCostUsd",
-        "costs are told by `sessions.usage`, and budgets not at all",
-    ),
+    ("flat, row", "-contextBudgetStatus", "budgets are not told"),
     (
         "flat, row",
         "+mode +toolPermissions +memoryRefs",

@@ -23,7 +23,7 @@ fn ran(n: i64, key: &str, status: &str) -> Vec<WriteOp> {
     };
     let outcome = json!({
         "status": status, "text": "", "startedAt": n * 60_000, "endedAt": n * 60_000 + 500,
-        "provider": "crabtree", "model": "offline", "usage": { "input": 10, "output": 2 }, "sessionId": "s",
+        "provider": "crabtree", "model": "offline", "usage": { "input": 10, "output": 2, "cost": { "input": 0.01, "output": 0.02 } }, "sessionId": "s",
     });
     let (session, at) = (SessionUpdate::default(), n * 60_000 + 500);
     let input_run = input.run_id.clone();
@@ -130,7 +130,10 @@ async fn usage_is_told_by_session_day_and_turn_in_the_recorded_shape() {
     ];
     assert_eq!(members(sums), recorded);
     assert_eq!((&sums["sessionCount"], &sums["daily"][1]["tokens"]), (&json!(2), &json!(12)));
-    assert_eq!((&usage["totals"]["totalTokens"], &usage["totals"]["totalCost"]), (&json!(3612), &json!(0)));
+    assert_eq!(
+        (&usage["totals"]["totalTokens"], &usage["totals"]["totalCost"]),
+        (&json!(3612), &json!(9.03))
+    );
     // Where the day begins later, what was said in the first hours belongs to the day before.
     let mut west = days;
     (west["mode"], west["utcOffset"]) = (json!("specific"), json!("UTC-1"));

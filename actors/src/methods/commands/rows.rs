@@ -90,6 +90,7 @@ pub(in crate::methods) fn outcome(row: &MessageRow) -> Outcome {
         model: word("model"),
         usage: Usage::default(),
         last: Usage::default(),
+        context_tokens: 0,
         session_id: row.session_id.clone(),
         session_key: row.session_key.clone(),
         tools: Default::default(),

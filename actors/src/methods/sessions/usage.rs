@@ -4,6 +4,7 @@ mod days;
 mod tally;
 
 use super::list::{Extras, Rows, title};
+use crate::agents::Usage;
 use crate::connection::ConnectionMsg;
 use crate::methods::{Call, store_refusal};
 use crate::store::{
@@ -18,7 +19,7 @@ use crabtree_protocol::{Refusal, SessionKey};
 use days::{Days, date};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tally::{Tally, by, totals, with};
+use tally::{Tally, by, with};
 
 /// Sessions in an answer, unless told; and at the most.
 const DEFAULT_SESSIONS: u64 = 50;
@@ -56,7 +57,7 @@ pub fn cost(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 fn cost_page(rows: &[UsageRow], days: Days, now: i64) -> Value {
     let sums = by(rows, |row| days.day(row.quarter));
     let daily = (days.first..=days.last).map(|day| {
-        let of_day = sums.get(&day).map_or_else(|| totals(0, 0), Tally::totals);
+        let of_day = sums.get(&day).map_or_else(|| Tally::default().totals(), Tally::totals);
         with(json!({ "date": date(day) }), of_day)
     });
     json!({
@@ -259,7 +260,7 @@ fn each<K>(sums: &BTreeMap<K, Tally>, row: impl Fn(&K, &Tally) -> Value) -> Valu
 }
 
 fn dated(day: i64, sum: &Tally) -> Value {
-    json!({ "date": date(day), "tokens": sum.tokens(), "cost": 0 })
+    json!({ "date": date(day), "tokens": sum.used.tokens(), "cost": sum.used.cost().total() })
 }
 
 fn daily_latency(days: &BTreeMap<i64, Tally>) -> Value {
@@ -317,7 +318,7 @@ fn log(row: &MessageRow) -> Option<Value> {
     let mut log = json!({ "timestamp": row.created_at, "role": row.kind, "content": text });
     if row.kind == "assistant" {
         log["tokens"] = json!(row.message["usage"]["totalTokens"].as_u64().unwrap_or(0));
-        log["cost"] = json!(0);
+        log["cost"] = row.message["usage"]["cost"].get("total").cloned().unwrap_or_else(|| json!(0));
     }
     (known && !text.is_empty()).then_some(log)
 }
@@ -339,22 +340,21 @@ pub fn timeseries(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 }
 
 fn points(runs: &[RunUsage]) -> Vec<Value> {
-    let mut cumulative = 0;
+    let mut so_far = Usage::default();
     let each = runs.len().div_ceil(MAX_USAGE_POINTS).max(1);
     let point = |runs: &[RunUsage]| {
-        let sum = |of: fn(&RunUsage) -> u64| runs.iter().map(of).sum::<u64>();
-        let (input, output) = (sum(|run| run.input), sum(|run| run.output));
-        cumulative += input + output;
+        let used: Usage = runs.iter().map(|run| run.used).sum();
+        so_far = so_far + used;
         json!({
             "timestamp": runs.last().map(|run| run.at),
-            "input": input,
-            "output": output,
-            "cacheRead": 0,
-            "cacheWrite": 0,
-            "totalTokens": input + output,
-            "cost": 0,
-            "cumulativeTokens": cumulative,
-            "cumulativeCost": 0,
+            "input": used.input,
+            "output": used.output,
+            "cacheRead": used.cache_read,
+            "cacheWrite": used.cache_write,
+            "totalTokens": used.tokens(),
+            "cost": used.cost().total(),
+            "cumulativeTokens": so_far.tokens(),
+            "cumulativeCost": so_far.cost().total(),
         })
     };
     runs.chunks(each).map(point).collect()
@@ -369,8 +369,7 @@ mod tests {
     fn every_day_has_a_row_and_the_totals_are_their_sum() {
         let row = |day: i64, input, output| UsageRow {
             quarter: day * DAY_MS / QUARTER_MS + 5,
-            input,
-            output,
+            used: Usage { input, output, ..Usage::default() },
             ..UsageRow::default()
         };
         let page = cost_page(&[row(1, 3, 4), row(2, 10, 20)], Days::back(3, 2 * DAY_MS + 5), 0);
@@ -383,7 +382,7 @@ mod tests {
 
     #[test]
     fn many_runs_are_summed_up_to_few_points() {
-        let run = |n: i64| RunUsage { at: n, input: 1, output: 2, ..RunUsage::default() };
+        let run = |n: i64| RunUsage { at: n, used: Usage::free(1, 2), ..RunUsage::default() };
         let points = points(&(1..=401).map(run).collect::<Vec<_>>());
         assert_eq!(points.len(), 134);
         let last = points.last().unwrap();

@@ -47,7 +47,7 @@ pub(super) async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEn
     while let Some(model) = models.next() {
         let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
         match persist(&args, model, step, &me, retries).await {
-            Ok(usage) => return RunEnd::Done(usage),
+            Ok(usage) => return RunEnd::Done(Box::new(usage)),
             Err(failure) => failed = failure.text,
         }
         if let Some(next) = models.peek() {
@@ -75,7 +75,7 @@ async fn persist(
         if number > retries || !failure.reason.passes() {
             return Err(failure);
         }
-        let delay = wait_before(&args.run_id, number);
+        let delay = wait_before(&args.run_id, number).max(failure.retry_after.unwrap_or_default());
         tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
             "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
         let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, reason: failure.reason }));
@@ -106,8 +106,8 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
     let instructions = instructions(args);
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
-    let mut answer =
-        model.answer(Prompt { instructions: Some(instructions), conversation, tools: offers(args) });
+    let tools = if model.takes_tools() { offers(args) } else { Vec::new() };
+    let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools });
     let mut called = BTreeSet::new();
     while let Some(chunk) = answer.next().await {
         match chunk {

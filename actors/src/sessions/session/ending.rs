@@ -70,8 +70,10 @@ impl Session {
         turn: &Mutex<Turn>,
         (rows, released): (&[InputRow], &[InputRow]),
         state: InputState,
-        outcome: Outcome,
+        mut outcome: Outcome,
     ) {
+        let model = format!("{}/{}", outcome.provider, outcome.model);
+        outcome.context_tokens = self.estate().catalog.load().context_window(&model);
         let (run_id, answer) = {
             let turn = turn.lock();
             (turn.run_id.clone(), outcome.last_row(&turn))
@@ -192,8 +194,9 @@ fn ended(outcome: &Outcome, began: bool) -> SessionUpdate {
     });
     if outcome.status == Status::Ok {
         let answered = json!({
-            "inputTokens": outcome.last.input, "outputTokens": outcome.last.output,
-            "totalTokens": outcome.last.input, "unread": true,
+            "inputTokens": outcome.usage.input, "outputTokens": outcome.usage.output,
+            "totalTokens": outcome.last.shown(), "unread": true,
+            "estimatedCostUsd": outcome.usage.cost.map(|cost| cost.total()),
         });
         crate::sessions::turn::merge(&mut entry, answered);
     }
@@ -226,6 +229,7 @@ pub(super) fn outcome(
         model,
         usage: turn.usage_with(last),
         last,
+        context_tokens: 0,
         session_id: turn.session_id.clone(),
         session_key: turn.key.to_string(),
         tools: turn.tools.summary().clone(),

@@ -277,8 +277,8 @@ impl Session {
         match end {
             RunEnd::Worked => self.worked(ctx),
             RunEnd::Done(usage) => {
-                if !self.call_tools(ctx, usage) && !self.join(ctx, usage) {
-                    self.ended(ctx, Status::Ok, usage, None);
+                if !self.call_tools(ctx, *usage) && !self.join(ctx, *usage) {
+                    self.ended(ctx, Status::Ok, *usage, None);
                 }
             }
             RunEnd::Failed(reason) => self.ended(ctx, Status::Error, Usage::default(), Some(reason)),

@@ -30,6 +30,17 @@ impl Session {
             self.ended(ctx, Status::Error, usage, Some(why));
             return true;
         }
+        let most = self.estate().config.load().settings.agents.defaults.max_cost_usd;
+        let cost = turn.usage_with(usage).cost().total();
+        if let Some(most) = most.filter(|most| cost > *most) {
+            drop(turn);
+            let why = format!(
+                "The agent was stopped: it has cost {cost}, more than the {most} that a run may \
+                 (agents.defaults.maxCostUsd), and still calls tools."
+            );
+            self.ended(ctx, Status::Error, usage, Some(why));
+            return true;
+        }
         let Some(answer) = answer_row(&turn, usage, ctx.now_ms()) else { return false };
         drop(turn);
         self.beginning = true;

@@ -52,7 +52,10 @@ pub struct World {
 }
 
 fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
-    let settings = json!({ "session": { "passivateAfterSeconds": passivate_after } });
+    let settings = json!({
+        "session": { "passivateAfterSeconds": passivate_after },
+        "plugins": { "entries": { "ollama": { "config": { "discovery": { "enabled": false } } } } },
+    });
     Estate::new(EstateArgs {
         clock,
         boot: Boot { version: "0", build_id: "sim".into(), boot_id: "sim".into(), host: "sim".into() },

@@ -1,5 +1,6 @@
-//! Sums of what runs used, and how they look. The model here costs nothing.
+//! Sums of what runs used, and how they look.
 
+use crate::agents::Usage;
 use crate::store::UsageRow;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ pub struct Tally {
     pub runs: u64,
     answered: u64,
     errors: u64,
-    input: u64,
-    output: u64,
+    pub used: Usage,
+    unpriced: u64,
     durations: Vec<u64>,
 }
 
@@ -26,18 +27,21 @@ impl Tally {
         self.runs += row.runs;
         self.answered += row.answered;
         self.errors += row.errors;
-        self.input += row.input;
-        self.output += row.output;
+        self.used = self.used + row.used;
+        self.unpriced += row.unpriced;
         self.durations.extend(&row.durations);
-    }
-
-    pub fn tokens(&self) -> u64 {
-        self.input + self.output
     }
 
     /// Tokens and what they cost.
     pub fn totals(&self) -> Value {
-        totals(self.input, self.output)
+        let (used, cost) = (&self.used, self.used.cost());
+        json!({
+            "input": used.input, "output": used.output, "cacheRead": used.cache_read,
+            "cacheWrite": used.cache_write, "totalTokens": used.tokens(),
+            "totalCost": cost.total(), "inputCost": cost.input, "outputCost": cost.output,
+            "cacheReadCost": cost.cache_read, "cacheWriteCost": cost.cache_write,
+            "missingCostEntries": self.unpriced,
+        })
     }
 
     /// What was said: each run was asked something, and answered unless something came between.
@@ -74,15 +78,6 @@ impl Tally {
             "p95Ms": sorted[(count * 95).div_ceil(100) - 1],
         }))
     }
-}
-
-/// Tokens and what they cost: nothing.
-pub fn totals(input: u64, output: u64) -> Value {
-    json!({
-        "input": input, "output": output, "cacheRead": 0, "cacheWrite": 0, "totalTokens": input + output,
-        "totalCost": 0, "inputCost": 0, "outputCost": 0, "cacheReadCost": 0, "cacheWriteCost": 0,
-        "missingCostEntries": 0,
-    })
 }
 
 /// The sums of rows that have something in common.
