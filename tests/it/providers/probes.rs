@@ -30,7 +30,8 @@ async fn a_provider_that_answers_is_ok_and_asked_no_more_than_a_word() {
 
 #[tokio::test]
 async fn each_failure_has_its_status() {
-    let cases: [(fn() -> Reply, &str); 7] = [
+    type Case = (fn() -> Reply, &'static str);
+    let cases: [Case; 7] = [
         (|| Reply::status(401, "{}"), "auth"),
         (|| Reply::status(402, "{}"), "billing"),
         (|| Reply::status(429, "{}"), "rate_limit"),
