@@ -3,7 +3,7 @@
 //! **On crash** the process exits with 70 and leaves the restart to the service manager. It holds no domain
 //! state, so there is little that could make it crash.
 
-use crate::agents::{Agents, AgentsArgs};
+use crate::agents::{Agents, AgentsArgs, AgentsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
@@ -40,7 +40,7 @@ pub struct Wiring {
     /// Paired devices.
     pub devices: Slot<DevicesMsg>,
     /// Agents and models.
-    pub agents: Slot<()>,
+    pub agents: Slot<AgentsMsg>,
     /// The sessions' parent.
     pub sessions: Slot<SessionsMsg>,
     /// The gateway's own timers.
@@ -101,7 +101,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let estate = &w.store.estate;
     let secs = Duration::from_secs;
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
-    let agents = AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone() };
+    let agents = AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone(), slot: w.agents.clone() };
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone() };
     let file = ConfigFile::new(args.reload.clone());
     let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };
@@ -118,8 +118,8 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
         (
-            ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
-            &["agents", "models", "session", "tools"],
+            ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents).shutdown(secs(7)),
+            &["agents", "mcp", "models", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

@@ -3,6 +3,7 @@ import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
+import { checkMcp } from "./mcp.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
 import { checkTui } from "./tui.mjs";
@@ -21,6 +22,7 @@ const suites = {
   tui: checkTui,
   ui: checkUi,
   stdio: checkStdio,
+  mcp: checkMcp,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

@@ -1,16 +1,20 @@
-//! **Owns** the catalog: which agents there are, and which models and tools they can use.
-//! **Hears** of configuration changes (it is restarted with the new one); **tells** the Estate the catalog and the
-//! tools, and operators that they may have changed (`chat.metadata.changed`).
-//! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile.
+//! **Owns** the catalog: which agents there are, and which models and tools they can use; and the MCP servers' being,
+//! one child each.
+//! **Hears** of configuration changes (it is restarted with the new one) and that servers' tools have changed; **tells**
+//! the Estate the catalog and the tools, and operators that they may have changed (`chat.metadata.changed`).
+//! **On crash** nothing is lost: both are made from the configuration and the servers' roster in the Estate, and the
+//! last ones stay published meanwhile. The servers do not notice: they are adopted again.
 
 mod failure;
 mod instructions;
+mod mcp;
 mod model;
 mod offline;
 mod remote;
 
 pub use failure::{Failure, Reason};
 pub use instructions::Instructions;
+pub use mcp::Roster;
 pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall, Usage};
 pub use offline::Offline;
 
@@ -238,38 +242,98 @@ pub struct AgentsArgs {
     pub estate: Arc<Estate>,
     /// Where tools say something in a session.
     pub sessions: Slot<SessionsMsg>,
+    /// Its own address, for the MCP servers.
+    pub slot: Slot<AgentsMsg>,
 }
 
-/// See the module. It hears nothing yet: answers are read from what is published.
-pub struct Agents;
+/// What the actor hears. What is asked of agents, models and tools is read from what is published.
+pub enum AgentsMsg {
+    /// Start and end MCP servers, so that there are those of the configuration.
+    Attend,
+    /// The roster of the MCP servers has changed.
+    ToolsChanged,
+}
+
+/// See the module.
+pub struct Agents {
+    estate: Arc<Estate>,
+    slot: Slot<AgentsMsg>,
+    /// The tools that no MCP server has.
+    own: Registry,
+    /// How many agents and models there are.
+    counts: (usize, usize),
+    stopping: bool,
+}
 
 impl Behavior for Agents {
-    type Msg = ();
+    type Msg = AgentsMsg;
     type Args = AgentsArgs;
     const KIND: &'static str = "agents";
 
-    fn start(ctx: &mut Ctx<()>, AgentsArgs { estate, sessions }: AgentsArgs) -> Result<Self, Fault> {
+    fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
+        let AgentsArgs { estate, sessions, slot } = args;
         let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
         let settings = &estate.config.load().settings;
-        let mut tools = tools::built_in(&Makings { settings, guard: &estate.guard, sessions: &sessions });
-        tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
-        ctx.publish_info(json!({
-            "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),
-        }));
+        let mut own = tools::built_in(&Makings { settings, guard: &estate.guard, sessions: &sessions });
+        own.extend(Registry::new(estate.brought.tools.iter().cloned()));
         if catalog.model(&catalog.primary).is_none() {
             tracing::warn!(target: "crabtree::agents", model = %catalog.primary,
                 "the default model is not known; runs will say so");
         }
+        let counts = (catalog.agents.len(), catalog.models.len());
         estate.catalog.store(Arc::new(catalog));
-        estate.tools.store(Arc::new(tools));
+        let this = Self { estate, slot, own, counts, stopping: false };
+        this.publish(ctx);
         if ctx.node().restarts() > 0 {
-            let audience = Audience::Scope(Scope::Read);
-            estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));
+            this.tell();
         }
-        Ok(Self)
+        // Children are told to end and to start once this actor is up to hear how that went.
+        let _ = ctx.me().send(AgentsMsg::Attend);
+        Ok(this)
     }
 
-    fn handle(&mut self, _: &mut Ctx<()>, (): ()) -> Result<(), Fault> {
+    fn handle(&mut self, ctx: &mut Ctx<AgentsMsg>, msg: AgentsMsg) -> Result<(), Fault> {
+        match msg {
+            AgentsMsg::Attend => mcp::attend(ctx, &self.estate, &self.slot),
+            AgentsMsg::ToolsChanged => {
+                self.publish(ctx);
+                self.tell();
+            }
+        }
         Ok(())
+    }
+
+    fn child_exited(
+        &mut self,
+        ctx: &mut Ctx<AgentsMsg>,
+        _: &Arc<Node>,
+        _: &Exit,
+        fate: NodeState,
+    ) -> Result<(), Fault> {
+        if fate == NodeState::Stopped && !self.stopping {
+            mcp::attend(ctx, &self.estate, &self.slot);
+        }
+        Ok(())
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<AgentsMsg>) -> Stopping {
+        self.stopping = true;
+        Stopping::Now
+    }
+}
+
+impl Agents {
+    /// An MCP server's tool does not take the place of another one.
+    fn publish(&self, ctx: &Ctx<AgentsMsg>) {
+        let mut tools = self.estate.mcp.tools();
+        tools.extend(self.own.clone());
+        let (agents, models) = self.counts;
+        ctx.publish_info(json!({ "agents": agents, "models": models, "tools": tools.len() }));
+        self.estate.tools.store(Arc::new(tools));
+    }
+
+    fn tell(&self) {
+        let audience = Audience::Scope(Scope::Read);
+        self.estate.conns.publish(Event::new(Name::ChatMetadataChanged, audience, &json!({})));
     }
 }
