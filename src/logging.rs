@@ -31,11 +31,12 @@ const OURS: [&str; 3] = ["crabtree::", "crabtree_actors::", "crabtree_protocol::
 pub fn filter(level: LogLevel, env: &Environment) -> (Targets, Vec<String>) {
     let level = level_filter(level);
     let mut targets =
-        // genai logs what providers answer, whatever is in it; failures are told by whoever asked.
+        // These log what providers and servers answer, whatever is in it; failures are told by whoever asked.
         Targets::new()
             .with_default(level.min(LevelFilter::WARN))
             .with_target("crabtree", level)
-            .with_target("genai", LevelFilter::OFF);
+            .with_target("genai", LevelFilter::OFF)
+            .with_target("rmcp", LevelFilter::OFF);
     let mut warnings = Vec::new();
     for (name, value) in env.with_prefix("OPENCLAW_LOG_").filter(|(name, _)| *name != "LEVEL") {
         match serde_json::from_value(value.to_ascii_lowercase().into()) {

@@ -207,8 +207,10 @@ impl Config {
 }
 
 /// The top-level sections that are watched for changes: all that are read.
-const SECTIONS: [&str; 10] =
-    ["gateway", "agents", "models", "plugins", "tools", "skills", "session", "messages", "store", "logging"];
+const SECTIONS: [&str; 11] = [
+    "gateway", "agents", "models", "plugins", "tools", "mcp", "skills", "session", "messages", "store",
+    "logging",
+];
 
 #[cfg(test)]
 mod tests {

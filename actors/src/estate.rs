@@ -4,7 +4,7 @@
 //! outcomes somebody waits for and the place a running turn has reached are here, so that a reborn actor
 //! goes on where its predecessor stopped.
 
-use crate::agents::{Catalog, Model};
+use crate::agents::{Catalog, Model, Roster};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
@@ -131,6 +131,8 @@ pub struct Estate {
     pub guard: Guard,
     /// What agents can use.
     pub tools: ArcSwap<Registry>,
+    /// The MCP servers and what they offer.
+    pub mcp: Roster,
     /// Tools that clients have called.
     pub invocations: Invocations,
     /// The skills of the agents.
@@ -218,6 +220,7 @@ impl Estate {
             auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),
             tools: ArcSwap::default(),
+            mcp: Roster::default(),
             invocations: Invocations::default(),
             db: ArcSwapOption::empty(),
             ready: Ready::default(),

@@ -105,8 +105,12 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let estate = &w.store.estate;
     let secs = Duration::from_secs;
     let store = StoreArgs { estate: estate.clone(), open: args.open.clone() };
-    let agents =
-        AgentsArgs { estate: estate.clone(), sessions: w.sessions.clone(), approvals: w.approvals.clone() };
+    let agents = AgentsArgs {
+        estate: estate.clone(),
+        sessions: w.sessions.clone(),
+        approvals: w.approvals.clone(),
+        slot: w.agents.clone(),
+    };
     let compact = crate::methods::compactor(w.clone());
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone(), compact };
     let file = ConfigFile::new(args.reload.clone());
@@ -125,8 +129,8 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
         (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
-            ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
-            &["agents", "models", "plugins", "session", "tools"],
+            ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents).shutdown(secs(7)),
+            &["agents", "mcp", "models", "plugins", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

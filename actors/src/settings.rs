@@ -4,6 +4,7 @@
 mod access;
 mod agents;
 mod document;
+mod mcp;
 mod messages;
 mod models;
 mod money;
@@ -17,6 +18,7 @@ mod tools;
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
+pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub plugins: PluginsSettings,
     /// What agents may use.
     pub tools: ToolsSettings,
+    /// Whose tools agents may use beside the gateway's own.
+    pub mcp: McpSettings,
     /// Which skills agents may use.
     pub skills: SkillsSettings,
     /// How conversations become sessions.

@@ -21,6 +21,7 @@ mod first_breath;
 mod flood;
 mod history;
 mod liveness;
+mod mcp;
 mod methods;
 mod mock_model;
 mod owner;

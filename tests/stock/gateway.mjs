@@ -37,8 +37,8 @@ export class Gateway {
   /** Starts one whose files lie in `work/name`, with this configuration. */
   static async start({ binary, work }, name, config = {}) {
     const gateway = new Gateway(binary, work, `${work}/${name}`);
-    mkdirSync(gateway.state, { recursive: true });
-    writeFileSync(`${gateway.state}/openclaw.json`, JSON.stringify(config));
+    mkdirSync(gateway.state, { recursive: true, mode: 0o700 });
+    writeFileSync(`${gateway.state}/openclaw.json`, JSON.stringify(config), { mode: 0o600 });
     gateway.port = await freePort();
     await gateway.start();
     const output = execFileSync(binary, ["token"], { env: gateway.env, timeout: 20_000 });
@@ -105,7 +105,7 @@ export class Gateway {
   }
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((done, fail) => {
     const server = createServer().once("error", fail);
     server.listen(0, "127.0.0.1", () => {

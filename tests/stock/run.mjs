@@ -3,6 +3,7 @@ import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
+import { checkMcp } from "./mcp.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
 import { checkTools } from "./tools.mjs";
@@ -23,6 +24,7 @@ const suites = {
   ui: checkUi,
   stdio: checkStdio,
   tools: checkTools,
+  mcp: checkMcp,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

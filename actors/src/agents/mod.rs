@@ -1,11 +1,15 @@
-//! **Owns** the catalog: which agents there are, and which models and tools they can use.
-//! **Hears** of configuration changes (it is restarted with the new one), and who wants it to look for models now;
-//! **tells** the Estate the catalog and the tools, and operators that they may have changed (`chat.metadata.changed`).
-//! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile, with
-//! the models that were found.
+//! **Owns** the catalog: which agents there are, and which models and tools they can use; and the MCP servers' being,
+//! one child each.
+//! **Hears** of configuration changes (it is restarted with the new one), that servers' tools have changed, and who wants
+//! it to look for models now; **tells** the Estate the catalog and the tools, and operators that they may have changed
+//! (`chat.metadata.changed`).
+//! **On crash** nothing is lost: both are made from the configuration and the servers' roster in the Estate, and the
+//! last ones stay published meanwhile, with the models that were found. The servers do not notice: they are adopted
+//! again.
 
 mod failure;
 mod instructions;
+mod mcp;
 mod model;
 mod offline;
 mod ollama;
@@ -14,6 +18,7 @@ mod usage;
 
 pub use failure::{Failure, Reason};
 pub use instructions::{Instructions, Library};
+pub use mcp::Roster;
 pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall};
 pub use offline::Offline;
 pub use usage::{Cost, Usage};
@@ -278,22 +283,32 @@ pub struct AgentsArgs {
     pub sessions: Slot<SessionsMsg>,
     /// Who asks people what tools may do.
     pub approvals: Slot<ApprovalsMsg>,
+    /// Its own address, for the MCP servers.
+    pub slot: Slot<AgentsMsg>,
 }
 
-/// What it hears.
+/// What it hears. What is asked of agents, models and tools is read from what is published.
 pub enum AgentsMsg {
+    /// Start and end MCP servers, so that there are those of the configuration.
+    Attend,
+    /// The roster of the MCP servers has changed.
+    ToolsChanged,
     /// Look for models now; answered when that is done.
     Look(Option<Reply<()>>),
     /// What was found.
     Looked(Finds),
 }
 
-/// See the module. Answers are read from what is published.
+/// See the module.
 pub struct Agents {
     estate: Arc<Estate>,
+    slot: Slot<AgentsMsg>,
+    /// The tools that no MCP server has.
+    own: Registry,
     looking: bool,
     waiting: Vec<Reply<()>>,
-    _again: Option<Timer>,
+    again: Option<Timer>,
+    stopping: bool,
 }
 
 impl Behavior for Agents {
@@ -302,44 +317,78 @@ impl Behavior for Agents {
     const KIND: &'static str = "agents";
 
     fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
-        let AgentsArgs { estate, sessions, approvals } = args;
+        let AgentsArgs { estate, sessions, approvals, slot } = args;
         let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
         let settings = &estate.config.load().settings;
         let catalog = catalog.with(estate.catalog.load().finds.clone(), settings);
-        let mut tools = tools::built_in(&Makings {
+        let mut own = tools::built_in(&Makings {
             settings,
             guard: &estate.guard,
             sessions: &sessions,
             approvals: &approvals,
         });
-        tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
-        ctx.publish_info(json!({
-            "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),
-        }));
+        own.extend(Registry::new(estate.brought.tools.iter().cloned()));
         if catalog.model(&catalog.primary).is_none() {
             tracing::warn!(target: "crabtree::agents", model = %catalog.primary,
                 "the default model is not known; runs will say so");
         }
         estate.catalog.store(Arc::new(catalog));
-        estate.tools.store(Arc::new(tools));
-        let mut agents = Self { estate, looking: false, waiting: Vec::new(), _again: None };
+        let (looking, waiting, again) = (false, Vec::new(), None);
+        let mut agents = Self { estate, slot, own, looking, waiting, again, stopping: false };
+        agents.publish(ctx);
         if ctx.node().restarts() > 0 {
             agents.tell();
         }
+        // Children are told to end and to start once this actor is up to hear how that went.
+        let _ = ctx.me().send(AgentsMsg::Attend);
         agents.look(ctx, None);
         Ok(agents)
     }
 
     fn handle(&mut self, ctx: &mut Ctx<AgentsMsg>, msg: AgentsMsg) -> Result<(), Fault> {
         match msg {
+            AgentsMsg::Attend => mcp::attend(ctx, &self.estate, &self.slot),
+            AgentsMsg::ToolsChanged => {
+                self.publish(ctx);
+                self.tell();
+            }
             AgentsMsg::Look(asked) => self.look(ctx, asked),
             AgentsMsg::Looked(finds) => self.looked(ctx, finds),
         }
         Ok(())
     }
+
+    fn child_exited(
+        &mut self,
+        ctx: &mut Ctx<AgentsMsg>,
+        _: &Arc<Node>,
+        _: &Exit,
+        fate: NodeState,
+    ) -> Result<(), Fault> {
+        if fate == NodeState::Stopped && !self.stopping {
+            mcp::attend(ctx, &self.estate, &self.slot);
+        }
+        Ok(())
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<AgentsMsg>) -> Stopping {
+        self.stopping = true;
+        Stopping::Now
+    }
 }
 
 impl Agents {
+    /// An MCP server's tool does not take the place of another one.
+    fn publish(&self, ctx: &Ctx<AgentsMsg>) {
+        let mut tools = self.estate.mcp.tools();
+        tools.extend(self.own.clone());
+        let catalog = self.estate.catalog.load();
+        ctx.publish_info(json!({
+            "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),
+        }));
+        self.estate.tools.store(Arc::new(tools));
+    }
+
     /// Looks for models; whoever asks meanwhile waits for the same.
     fn look(&mut self, ctx: &mut Ctx<AgentsMsg>, asked: Option<Reply<()>>) {
         self.waiting.extend(asked);
@@ -363,9 +412,10 @@ impl Agents {
                 "the models that were found have changed");
             let catalog = catalog.with(finds, &self.estate.config.load().settings);
             self.estate.catalog.store(Arc::new(catalog));
+            self.publish(ctx);
             self.tell();
         }
-        self._again = Some(ctx.after(LOOK_AGAIN, AgentsMsg::Look(None)));
+        self.again = Some(ctx.after(LOOK_AGAIN, AgentsMsg::Look(None)));
         self.answer();
     }
 

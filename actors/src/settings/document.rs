@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{AgentEntry, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings, SkillEntry};
+use super::{
+    AgentEntry, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings, SkillEntry,
+};
 
 /// What stands in for a secret wherever a configuration is shown.
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -83,31 +85,38 @@ fn canonical(value: &Value) -> Vec<u8> {
 /// A copy of a configuration that may be shown: the values of secret keys are replaced at any depth, references
 /// to where a secret is kept stay.
 pub fn redacted(raw: &Value) -> Value {
+    let mut shown = without_secrets(raw);
+    super::mcp::conceal(&mut shown);
+    shown
+}
+
+fn without_secrets(raw: &Value) -> Value {
     match raw {
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| {
-                (key.clone(), if is_secret_key(key) { redacted_secret(value) } else { redacted(value) })
+                let shown = if is_secret_key(key) { redacted_secret(value) } else { without_secrets(value) };
+                (key.clone(), shown)
             })
             .collect(),
-        Value::Array(items) => items.iter().map(redacted).collect(),
+        Value::Array(items) => items.iter().map(without_secrets).collect(),
         other => other.clone(),
     }
 }
 
-fn is_secret_key(key: &str) -> bool {
+pub(super) fn is_secret_key(key: &str) -> bool {
     let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_lowercase();
     SECRET_KEYS.iter().any(|ending| plain.ends_with(ending))
 }
 
-fn redacted_secret(value: &Value) -> Value {
+pub(super) fn redacted_secret(value: &Value) -> Value {
     match value {
         Value::String(text) if super::secret::variable_name(text).is_some() || text.is_empty() => {
             value.clone()
         }
         Value::String(_) | Value::Number(_) => REDACTED.into(),
         Value::Array(items) => items.iter().map(redacted_secret).collect(),
-        other => redacted(other),
+        other => without_secrets(other),
     }
 }
 
@@ -129,6 +138,9 @@ fn known_keys() -> Value {
     let model = ModelEntry { cost: Some(Prices::default()), ..ModelEntry::default() };
     let provider = ProviderSettings { models: vec![model], ..ProviderSettings::default() };
     known["models"]["providers"] = json!({ "*": provider });
+    known["mcp"]["servers"] = json!({ "*": McpServerSettings::default() });
+    known["mcp"]["servers"]["*"]["env"] = json!({ "*": null });
+    known["mcp"]["servers"]["*"]["headers"] = json!({ "*": null });
     known["skills"]["entries"] = json!({ "*": SkillEntry::default() });
     known["skills"]["entries"]["*"]["env"] = json!({ "*": null });
     known["session"]["identityLinks"] = json!({ "*": [] });
@@ -212,6 +224,7 @@ mod tests {
             "session": {"resetByType": {"dm": {"mode": "idle"}, "room": {}}, "resetByChannel": {"x": {"hour": 1}}},
             "messages": {"queue": {"byChannel": {"discord": "steer"}}, "tts": {}},
             "skills": {"entries": {"x": {"enabled": false, "env": {"A": "1"}, "config": {}}}},
+            "mcp": {"servers": {"x": {"command": "a", "env": {"A": "1"}, "toolFilter": {"include": []}, "auth": "oauth"}}},
             "channels": {"telegram": {}},
         });
         let unknown = [
@@ -221,6 +234,7 @@ mod tests {
             "session.resetByChannel.x.hour",
             "messages.tts",
             "skills.entries.x.config",
+            "mcp.servers.x.auth",
             "channels",
         ];
         assert_eq!(unknown_keys(&raw), unknown);

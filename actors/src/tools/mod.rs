@@ -14,7 +14,7 @@ mod result;
 mod sessions;
 mod ssrf;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod web_fetch;
 
 pub use plain::plain;

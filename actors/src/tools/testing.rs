@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
-fn estate() -> Arc<Estate> {
+/// An Estate of nothing in particular.
+pub(crate) fn estate() -> Arc<Estate> {
     Estate::new(EstateArgs {
         clock: Clock::system(),
         boot: Boot { version: "0", build_id: "0".into(), boot_id: "0".into(), host: "h".into() },
@@ -33,7 +34,7 @@ fn estate() -> Arc<Estate> {
 }
 
 /// A call with these arguments in this workspace.
-pub(super) fn call(workspace: &Path, args: Value) -> Call {
+pub(crate) fn call(workspace: &Path, args: Value) -> Call {
     let place = Place {
         agent_id: "main".into(),
         session: SessionKey::main("main"),
