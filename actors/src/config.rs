@@ -207,8 +207,8 @@ impl Config {
 }
 
 /// The top-level sections that are watched for changes: all that are read.
-const SECTIONS: [&str; 9] =
-    ["gateway", "agents", "models", "tools", "skills", "session", "messages", "store", "logging"];
+const SECTIONS: [&str; 10] =
+    ["gateway", "agents", "models", "acp", "tools", "skills", "session", "messages", "store", "logging"];
 
 #[cfg(test)]
 mod tests {

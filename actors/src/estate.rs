@@ -4,7 +4,7 @@
 //! outcomes somebody waits for and the place a running turn has reached are here, so that a reborn actor
 //! goes on where its predecessor stopped.
 
-use crate::agents::{Catalog, Model};
+use crate::agents::{Catalog, Model, acp};
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
@@ -128,6 +128,8 @@ pub struct Estate {
     pub brought: Brought,
     /// Who watches over child processes.
     pub guard: Guard,
+    /// The processes of other agents that think for ours.
+    pub acp: Arc<acp::Peers>,
     /// What agents can use.
     pub tools: ArcSwap<Registry>,
     /// Tools that clients have called.
@@ -202,6 +204,7 @@ impl Estate {
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
             brought: args.brought,
+            acp: acp::Peers::new(args.guard.clone()),
             guard: args.guard,
             skills: Arc::default(),
             clock: args.clock,

@@ -119,7 +119,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents),
-            &["agents", "models", "session", "tools"],
+            &["acp", "agents", "models", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

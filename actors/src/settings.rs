@@ -2,6 +2,7 @@
 //! key nobody reads is kept in the document and reported, never refused.
 
 mod access;
+mod acp;
 mod agents;
 mod document;
 mod messages;
@@ -13,6 +14,8 @@ mod skills;
 mod tools;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use acp::{AcpAgent, AcpSettings};
+pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
@@ -37,6 +40,8 @@ pub struct Settings {
     pub agents: AgentsSettings,
     /// What agents can think with.
     pub models: ModelsSettings,
+    /// Agents of others that think for ours.
+    pub acp: AcpSettings,
     /// What agents may use.
     pub tools: ToolsSettings,
     /// Which skills agents may use.

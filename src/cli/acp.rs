@@ -88,7 +88,7 @@ enum Asked {
     /// To stop answering it.
     Abort,
     /// What was said in a conversation.
-    History(SessionId, Responder<LoadSessionResponse>),
+    History(SessionId, Box<Responder<LoadSessionResponse>>),
 }
 
 impl Bridge {
@@ -159,7 +159,7 @@ impl Bridge {
         }
         self.remember(id.clone(), request.cwd, request.mcp_servers.len());
         let params = json!({"sessionKey": self.threads[&id].key, "limit": REPLAYED});
-        self.ask("chat.history", params, Asked::History(id, responder)).await
+        self.ask("chat.history", params, Asked::History(id, Box::new(responder))).await
     }
 
     async fn prompt(
@@ -221,7 +221,7 @@ impl Bridge {
                 Err(failure) => self.end(&id, |turn| turn.failed(&failure.told())),
             },
             Some(Asked::History(id, responder)) => match result {
-                Ok(history) => self.replay(&id, &history, responder),
+                Ok(history) => self.replay(&id, &history, *responder),
                 Err(failure) => tell(responder.respond_with_error(internal(&failure.told()))),
             },
             Some(Asked::Abort) | None => {}

@@ -1,4 +1,6 @@
-//! `crabtree acp`: an editor on one side, a gateway on the other.
+//! The Agent Client Protocol: `crabtree acp` with an editor on one side and a gateway on the other, and agents of others.
+
+mod agents;
 
 use crate::client::{Client, TOKEN};
 use crate::gateway::Embedded;

@@ -34,10 +34,11 @@ export function track(child, work) {
 export const cleanEnv = (home, more) => ({ PATH: process.env.PATH, LANG: "C.UTF-8", HOME: home, TMPDIR: home, ...more });
 
 export class Gateway {
-  /** Starts one whose files lie in `work/name`. */
-  static async start({ binary, work }, name) {
+  /** Starts one whose files lie in `work/name`, with this configuration. */
+  static async start({ binary, work }, name, config = {}) {
     const gateway = new Gateway(binary, work, `${work}/${name}`);
-    mkdirSync(gateway.dir);
+    mkdirSync(gateway.state, { recursive: true, mode: 0o700 });
+    writeFileSync(`${gateway.state}/openclaw.json`, JSON.stringify(config));
     gateway.port = await freePort();
     await gateway.start();
     const output = execFileSync(binary, ["token"], { env: gateway.env, timeout: 20_000 });

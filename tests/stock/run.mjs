@@ -1,6 +1,7 @@
 // Runs all checks: node run.mjs BINARY WORK_DIR (see the script `run`).
 import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
+import { checkAcp } from "./acp.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkPages } from "./pages.mjs";
@@ -21,6 +22,7 @@ const suites = {
   tui: checkTui,
   ui: checkUi,
   stdio: checkStdio,
+  acp: checkAcp,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

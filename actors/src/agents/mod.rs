@@ -3,6 +3,7 @@
 //! tools, and operators that they may have changed (`chat.metadata.changed`).
 //! **On crash** nothing is lost: both are made from the configuration, and the last ones stay published meanwhile.
 
+pub mod acp;
 mod failure;
 mod instructions;
 mod model;
@@ -249,8 +250,11 @@ impl Behavior for Agents {
     const KIND: &'static str = "agents";
 
     fn start(ctx: &mut Ctx<()>, AgentsArgs { estate, sessions }: AgentsArgs) -> Result<Self, Fault> {
-        let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
-        let settings = &estate.config.load().settings;
+        let config = estate.config.load_full();
+        let settings = &config.settings;
+        let mut models = estate.acp.models(&settings.acp, &acp::refuse());
+        models.extend(estate.brought.models.iter().cloned());
+        let catalog = Catalog::new(settings, &models);
         let mut tools = tools::built_in(&Makings { settings, guard: &estate.guard, sessions: &sessions });
         tools.extend(Registry::new(estate.brought.tools.iter().cloned()));
         ctx.publish_info(json!({

@@ -1,0 +1,106 @@
+//! What an agent asks before it does something, and how the answer is put.
+
+use agent_client_protocol::v1::schema::{
+    PermissionOption, PermissionOptionKind, RequestPermissionOutcome, RequestPermissionRequest,
+    SelectedPermissionOutcome,
+};
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Something that an agent wants to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permission {
+    /// The agent: the name behind `acp/`.
+    pub agent: String,
+    /// The session it thinks for; none for work beside all sessions.
+    pub session: Option<String>,
+    /// Its own id of the call, unique in its session.
+    pub call_id: String,
+    /// What, in short.
+    pub title: String,
+    /// What, in full, as far as it says so.
+    pub input: Option<Value>,
+    /// Whether it may be allowed for good.
+    pub may_always: bool,
+}
+
+/// What is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This time.
+    Once,
+    /// This and the like, from now on.
+    Always,
+    /// No.
+    Deny,
+}
+
+/// Who decides. Dropped undecided, nobody wants to know any more.
+pub type Permit = Arc<dyn Fn(Permission) -> BoxFuture<'static, Verdict> + Send + Sync>;
+
+/// Nothing is allowed.
+pub(crate) fn refuse() -> Permit {
+    Arc::new(|_| future::ready(Verdict::Deny).boxed())
+}
+
+/// What is asked, in our words.
+pub(super) fn asked(agent: &str, session: Option<&str>, request: &RequestPermissionRequest) -> Permission {
+    let call = &request.tool_call;
+    Permission {
+        agent: agent.to_owned(),
+        session: session.map(str::to_owned),
+        call_id: call.tool_call_id.0.to_string(),
+        title: call.fields.title.clone().unwrap_or_else(|| "something it does not name".into()),
+        input: call.fields.raw_input.clone(),
+        may_always: find(&request.options, PermissionOptionKind::AllowAlways).is_some(),
+    }
+}
+
+/// The answer. What was allowed once is never allowed for good.
+pub(super) fn outcome(verdict: Verdict, options: &[PermissionOption]) -> RequestPermissionOutcome {
+    use PermissionOptionKind::{AllowAlways, AllowOnce, RejectAlways, RejectOnce};
+    let wanted: &[_] = match verdict {
+        Verdict::Once => &[AllowOnce, RejectOnce, RejectAlways],
+        Verdict::Always => &[AllowAlways, AllowOnce, RejectOnce, RejectAlways],
+        Verdict::Deny => &[RejectOnce, RejectAlways],
+    };
+    match wanted.iter().find_map(|kind| find(options, *kind)) {
+        Some(option) => {
+            RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.option_id.clone()))
+        }
+        None => RequestPermissionOutcome::Cancelled,
+    }
+}
+
+fn find(options: &[PermissionOption], kind: PermissionOptionKind) -> Option<&PermissionOption> {
+    options.iter().find(|option| option.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PermissionOptionKind::{AllowAlways, AllowOnce, RejectAlways, RejectOnce};
+
+    fn chosen(verdict: Verdict, kinds: &[PermissionOptionKind]) -> Option<String> {
+        let options: Vec<_> =
+            kinds.iter().map(|kind| PermissionOption::new(format!("{kind:?}"), "x", *kind)).collect();
+        match outcome(verdict, &options) {
+            RequestPermissionOutcome::Selected(selected) => Some(selected.option_id.0.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_never_widened() {
+        let all = [AllowAlways, AllowOnce, RejectAlways, RejectOnce];
+        assert_eq!(chosen(Verdict::Once, &all).as_deref(), Some("AllowOnce"));
+        assert_eq!(chosen(Verdict::Always, &all).as_deref(), Some("AllowAlways"));
+        assert_eq!(chosen(Verdict::Deny, &all).as_deref(), Some("RejectOnce"));
+        assert_eq!(chosen(Verdict::Once, &[AllowAlways, RejectAlways]).as_deref(), Some("RejectAlways"));
+        assert_eq!(chosen(Verdict::Always, &[AllowOnce]).as_deref(), Some("AllowOnce"));
+        assert_eq!(chosen(Verdict::Deny, &[AllowOnce, AllowAlways]), None, "cancelled");
+        assert_eq!(chosen(Verdict::Once, &[AllowAlways]), None, "cancelled");
+    }
+}
