@@ -99,10 +99,11 @@ pub enum Command {
     Agent(AgentArgs),
     /// Let an editor use the gateway's agent: speak the Agent Client Protocol on stdin and stdout
     #[command(
-        after_help = "Example, in the settings of Zed:\n  \"agent_servers\": {\n    \"Crabtree\": { \"command\": \"crabtree\", \
-        \"args\": [\"acp\"] }\n  }\n\nEach thread of the editor is a conversation of its own, agent:main:acp-bridge:ID, \
-        that every other client sees too; with --session they all go on in that one. The agent works where the gateway \
-        runs, and what its tools may do is decided there."
+        after_help = "Example:\n  crabtree acp --session agent:main:main\n\nIn the settings of Zed:\n  \
+        \"agent_servers\": { \"Crabtree\": { \"command\": \"crabtree\", \"args\": [\"acp\"] } }\n\n\
+        Each thread of the editor is a conversation of its own, agent:main:acp-bridge:ID, that every other client \
+        sees too; with --session they all go on in that one. The agent works where the gateway runs, and what its \
+        tools may do is decided there."
     )]
     Acp {
         /// The conversation [default: a new one for each thread]

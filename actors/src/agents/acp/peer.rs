@@ -3,18 +3,17 @@
 //! It begins with the first prompt and ends when it has rested for a while, when it breaks off, or when nobody wants it
 //! any more. What goes wrong is the failure of the answer in hand, and of nothing else: the next prompt starts another.
 
-use super::permit::{self, Permit, Verdict};
+use super::permit::{Asker, Permit};
 use super::session::{self, Session, chunk};
 use super::{AcpModel, Key, Peers, Program, Resting};
 use crate::agents::failure::{Failure, Reason};
 use crate::agents::model::{Chunk, Prompt};
 use crate::process::{Child, Command};
 use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
-    Implementation, InitializeRequest, InitializeResponse, RequestPermissionOutcome,
-    RequestPermissionRequest, RequestPermissionResponse, SessionNotification,
+    Implementation, InitializeRequest, InitializeResponse, RequestPermissionRequest, SessionNotification,
 };
-use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{
     Agent, Client, Error, Lines, is_incoming_transport_closed, on_receive_notification, on_receive_request,
 };
@@ -146,7 +145,7 @@ impl Peer {
             )
             .on_receive_request(
                 async move |request: RequestPermissionRequest, responder, agent: ConnectionTo<Agent>| {
-                    agent.spawn(asker(request, responder))
+                    agent.spawn(asker.clone().ask(request, responder))
                 },
                 on_receive_request!(),
             )
@@ -169,7 +168,7 @@ impl Peer {
             never = &mut listening => match never {},
         };
         let Some(error) = broken else { return };
-        tracing::warn!(target: "crabtree::acp", agent = %self.program.name, %error, "its process is ended");
+        tracing::warn!(target: "crabtree::acp", agent = %self.program.name, error = error.message, "its process is ended");
         let midway = in_hand.lock().take();
         let failure = tokio::select! {
             failure = self.broken(&mut child, &error, &said, midway.is_some()) => failure,
@@ -208,35 +207,12 @@ impl Peer {
         self.unusable(&format!("{} ended at once, {why}", self.program.command))
     }
 
-    /// Puts what the agent asks to who decides, unless nobody wants its answer any more.
-    fn asker(
-        &self,
-        ear: &Ear,
-    ) -> impl Fn(
-        RequestPermissionRequest,
-        Responder<RequestPermissionResponse>,
-    ) -> futures_util::future::BoxFuture<'static, Result<(), Error>>
-    + Send
-    + use<> {
-        let (ear, permit, agent) = (ear.clone(), self.permit.clone(), self.program.name.clone());
-        let session = self.key.as_ref().map(|(_, session)| session.clone());
-        move |request, responder| {
-            let asked = permit::asked(&agent, session.as_deref(), &request);
-            let (ear, permit) = (ear.lock().clone(), permit.clone());
-            Box::pin(async move {
-                let verdict = async {
-                    let ear = ear?;
-                    tokio::select! {
-                        verdict = permit(asked) => Some(verdict),
-                        () = ear.closed() => None,
-                    }
-                };
-                let outcome =
-                    verdict.await.map_or(RequestPermissionOutcome::Cancelled, |verdict: Verdict| {
-                        permit::outcome(verdict, &request.options)
-                    });
-                responder.respond(RequestPermissionResponse::new(outcome))
-            })
+    fn asker(&self, ear: &Ear) -> Asker {
+        Asker {
+            permit: self.permit.clone(),
+            ear: ear.clone(),
+            agent: self.program.name.clone(),
+            session: self.key.as_ref().map(|(_, session)| session.clone()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What an agent asks before it does something, and how the answer is put.
 
+use super::peer::Ear;
+use agent_client_protocol::Error;
+use agent_client_protocol::v1::Responder;
 use agent_client_protocol::v1::schema::{
     PermissionOption, PermissionOptionKind, RequestPermissionOutcome, RequestPermissionRequest,
-    SelectedPermissionOutcome,
+    RequestPermissionResponse, SelectedPermissionOutcome,
 };
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
@@ -45,8 +48,39 @@ pub(crate) fn refuse() -> Permit {
     Arc::new(|_| future::ready(Verdict::Deny).boxed())
 }
 
+/// Puts what an agent asks to who decides.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) permit: Permit,
+    /// Where the answer in hand goes: without one, nothing is permitted.
+    pub(super) ear: Ear,
+    pub(super) agent: String,
+    pub(super) session: Option<String>,
+}
+
+impl Asker {
+    /// Answers when it is decided, or when nobody wants the answer in hand any more.
+    pub(super) async fn ask(
+        self,
+        request: RequestPermissionRequest,
+        responder: Responder<RequestPermissionResponse>,
+    ) -> Result<(), Error> {
+        let asked = asked(&self.agent, self.session.as_deref(), &request);
+        let ear = self.ear.lock().clone();
+        let decided = async {
+            let ear = ear?;
+            tokio::select! {
+                verdict = (self.permit)(asked) => Some(outcome(verdict, &request.options)),
+                () = ear.closed() => None,
+            }
+        };
+        let outcome = decided.await.unwrap_or(RequestPermissionOutcome::Cancelled);
+        responder.respond(RequestPermissionResponse::new(outcome))
+    }
+}
+
 /// What is asked, in our words.
-pub(super) fn asked(agent: &str, session: Option<&str>, request: &RequestPermissionRequest) -> Permission {
+fn asked(agent: &str, session: Option<&str>, request: &RequestPermissionRequest) -> Permission {
     let call = &request.tool_call;
     Permission {
         agent: agent.to_owned(),
@@ -59,7 +93,7 @@ pub(super) fn asked(agent: &str, session: Option<&str>, request: &RequestPermiss
 }
 
 /// The answer. What was allowed once is never allowed for good.
-pub(super) fn outcome(verdict: Verdict, options: &[PermissionOption]) -> RequestPermissionOutcome {
+fn outcome(verdict: Verdict, options: &[PermissionOption]) -> RequestPermissionOutcome {
     use PermissionOptionKind::{AllowAlways, AllowOnce, RejectAlways, RejectOnce};
     let wanted: &[_] = match verdict {
         Verdict::Once => &[AllowOnce, RejectOnce, RejectAlways],

@@ -36,6 +36,9 @@ impl Session<'_> {
     /// Answers; false if the process is not to be spoken to again.
     pub(super) async fn answer(&mut self, asked: &Asked) -> bool {
         let Asked { prompt, tell } = asked;
+        if tell.is_closed() {
+            return true;
+        }
         let ready = tokio::select! {
             ready = self.ready(prompt) => ready,
             () = tell.closed() => return false,
@@ -57,9 +60,9 @@ impl Session<'_> {
         };
         let lives = match last {
             Some(answered) => {
-                let last = self.last(answered);
-                let _ = tell.send(last).await;
-                !self.talk.agent.is_incoming_closed()
+                let lives = answered.is_ok() || !self.talk.agent.is_incoming_closed();
+                let _ = tell.send(self.last(answered)).await;
+                lives
             }
             None => {
                 let told = self.talk.agent.send_notification(CancelNotification::new(id));
