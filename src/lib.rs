@@ -163,6 +163,7 @@ impl Gateway {
         let name = crabtree_protocol::Event::Shutdown;
         self.estate.conns.publish(Event::new(name, Audience::Everyone, &news));
         let _ = tokio::time::timeout(STOP_BUDGET, tree::shutdown(&self.root)).await;
+        self.estate.acp.end();
         tree::fell(&self.root);
         self.sockets.close();
         let _ = tokio::time::timeout(STOP_BUDGET, self.sockets.wait()).await;

@@ -4,7 +4,7 @@
 //! outcomes somebody waits for and the place a running turn has reached are here, so that a reborn actor
 //! goes on where its predecessor stopped.
 
-use crate::agents::{Catalog, Model, Roster};
+use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
 use crate::conns::Conns;
@@ -129,6 +129,8 @@ pub struct Estate {
     pub brought: Brought,
     /// Who watches over child processes.
     pub guard: Guard,
+    /// The processes of other agents that think for ours.
+    pub acp: Arc<acp::Peers>,
     /// What agents can use.
     pub tools: ArcSwap<Registry>,
     /// The MCP servers and what they offer.
@@ -209,6 +211,7 @@ impl Estate {
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
             brought: args.brought,
+            acp: acp::Peers::new(args.guard.clone()),
             guard: args.guard,
             skills: Arc::default(),
             exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),

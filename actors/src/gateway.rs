@@ -130,7 +130,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents).shutdown(secs(7)),
-            &["agents", "mcp", "models", "plugins", "session", "tools"],
+            &["acp", "agents", "mcp", "models", "plugins", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

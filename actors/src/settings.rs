@@ -2,6 +2,7 @@
 //! key nobody reads is kept in the document and reported, never refused.
 
 mod access;
+mod acp;
 mod agents;
 mod document;
 mod mcp;
@@ -16,6 +17,8 @@ mod skills;
 mod tools;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use acp::{AcpAgent, AcpSettings};
+pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
@@ -45,6 +48,8 @@ pub struct Settings {
     pub models: ModelsSettings,
     /// What OpenClaw does by plugins.
     pub plugins: PluginsSettings,
+    /// Agents of others that think for ours.
+    pub acp: AcpSettings,
     /// What agents may use.
     pub tools: ToolsSettings,
     /// Whose tools agents may use beside the gateway's own.

@@ -11,6 +11,7 @@ use super::{
     AgentArgs, Failure, Global,
     client::{Client, Incoming},
     print_json, print_line, print_text, printable,
+    shown::Shown,
 };
 
 /// What a shell expects of a command that was interrupted.
@@ -85,19 +86,11 @@ impl Turn {
 
     fn show(&mut self, event: &Value) {
         let Some(shown) = &mut self.shown else { return };
-        match (message_text(&event["message"]), event["deltaText"].as_str()) {
-            (Some(text), _) => print_text(&shown.advance(&text)),
-            (None, Some(delta)) => {
-                let text =
-                    if event["replace"] == true { delta.to_owned() } else { shown.text.clone() + delta };
-                print_text(&shown.advance(&text));
-            }
-            (None, None) => {}
-        }
+        print_text(&printable(&shown.hear(event)));
     }
 
     fn end_line(&mut self) {
-        if self.shown.as_ref().is_some_and(|shown| !shown.text.is_empty()) {
+        if self.shown.as_ref().is_some_and(|shown| !shown.is_empty()) {
             print_line("");
         }
     }
@@ -105,7 +98,7 @@ impl Turn {
     fn finish(&mut self, result: &Value) -> Result<ExitCode, Failure> {
         let status = result["status"].as_str().unwrap_or_default();
         match &mut self.shown {
-            Some(shown) => print_line(&shown.advance(&final_text(result))),
+            Some(shown) => print_line(&printable(&shown.advance(&final_text(result)))),
             None => print_json(result),
         }
         match status {
@@ -135,32 +128,6 @@ impl Turn {
     }
 }
 
-/// The text printed so far. Events carry the whole text each time, so a lost one costs nothing.
-#[derive(Default)]
-struct Shown {
-    text: String,
-}
-
-impl Shown {
-    /// What to print so that `text` stands there. Text that was taken back stays above on its own line.
-    fn advance(&mut self, text: &str) -> String {
-        if self.text.trim_end().starts_with(text.trim_end()) {
-            return String::new();
-        }
-        let more = match text.strip_prefix(self.text.as_str()) {
-            Some(more) => printable(more),
-            None => format!("\n{}", printable(text)),
-        };
-        text.clone_into(&mut self.text);
-        more
-    }
-}
-
-fn message_text(message: &Value) -> Option<String> {
-    let parts = message["content"].as_array()?.iter();
-    Some(parts.filter_map(|part| part["text"].as_str()).collect())
-}
-
 fn final_text(result: &Value) -> String {
     let payloads = result["result"]["payloads"].as_array().into_iter().flatten();
     payloads.filter_map(|payload| payload["text"].as_str()).collect::<Vec<_>>().join("\n\n")
@@ -169,17 +136,6 @@ fn final_text(result: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_printed_once_as_it_grows() {
-        let mut shown = Shown::default();
-        let steps =
-            ["Hel", "Hello", "Hello", "Hello wor", "Hel", "Hello world"].map(|text| shown.advance(text));
-        assert_eq!(steps, ["Hel", "lo", "", " wor", "", "ld"]);
-        assert_eq!(shown.advance("Hello world "), "", "a blank at the end makes no difference");
-        assert_eq!(shown.advance("Another try"), "\nAnother try");
-        assert_eq!(shown.advance(""), "");
-    }
 
     #[test]
     fn the_session_is_the_one_named_or_the_main_one() {
@@ -199,10 +155,6 @@ mod tests {
 
     #[test]
     fn texts_are_found() {
-        let message =
-            json!({"content": [{"type": "text", "text": "a"}, {"type": "toolCall"}, {"text": "b"}]});
-        assert_eq!(message_text(&message).as_deref(), Some("ab"));
-        assert_eq!(message_text(&Value::Null), None);
         assert_eq!(
             final_text(&json!({"result": {"payloads": [{"text": "a"}, {"mediaUrl": 1}, {"text": "b"}]}})),
             "a\n\nb"

@@ -49,14 +49,16 @@ struct Socket {
 }
 
 impl Client {
-    /// Connects and introduces itself. A gateway that is still starting is waited for.
-    pub async fn connect(target: &Target, scopes: &[Scope]) -> Result<Self, Failure> {
+    /// Connects and introduces itself, with what it wants to hear of beside the usual. A gateway that is still starting
+    /// is waited for.
+    pub async fn connect(target: &Target, scopes: &[Scope], caps: &[&str]) -> Result<Self, Failure> {
         let deadline = Instant::now() + target.timeout;
         loop {
-            let attempt = timeout_at(deadline, Self::introduce(target, scopes)).await.unwrap_or_else(|_| {
-                let why = format!("no answer within {} ms", target.timeout.as_millis());
-                Err(Failure::unreachable(&target.url, why))
-            });
+            let attempt =
+                timeout_at(deadline, Self::introduce(target, scopes, caps)).await.unwrap_or_else(|_| {
+                    let why = format!("no answer within {} ms", target.timeout.as_millis());
+                    Err(Failure::unreachable(&target.url, why))
+                });
             match attempt {
                 Err(failure) => match failure.starting_retry_ms() {
                     Some(millis) if Instant::now() < deadline => sleep(Duration::from_millis(millis)).await,
@@ -67,7 +69,7 @@ impl Client {
         }
     }
 
-    async fn introduce(target: &Target, scopes: &[Scope]) -> Result<Self, Failure> {
+    async fn introduce(target: &Target, scopes: &[Scope], caps: &[&str]) -> Result<Self, Failure> {
         let mut socket = Socket::open(&target.url).await?;
         loop {
             if matches!(socket.next().await?, Incoming::Event { name, .. } if name == "connect.challenge") {
@@ -89,7 +91,7 @@ impl Client {
                 "mode": "cli",
                 "instanceId": Uuid::new_v4().to_string(),
             },
-            "caps": [],
+            "caps": caps,
             "auth": auth,
             "role": "operator",
             "scopes": scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>(),
@@ -239,12 +241,13 @@ mod tests {
         let served = tokio::spawn(async move { gateway(listener).await.map_err(|error| error.to_string()) });
         let secret = AuthSecret::Token(Secret::new("t"));
         let target = Target { url: url.clone(), secret, timeout: Duration::from_secs(5) };
-        let mut client = Client::connect(&target, &[Scope::Read]).await.expect("accepted");
+        let mut client = Client::connect(&target, &[Scope::Read], &["tool-events"]).await.expect("accepted");
         assert_eq!(client.hello["params"]["auth"], json!({"token": "t"}));
         assert_eq!(client.hello["params"]["scopes"], json!(["operator.read"]));
+        assert_eq!(client.hello["params"]["caps"], json!(["tool-events"]));
         assert_eq!(client.request("health", json!({})).await.expect("answered")["method"], "health");
         drop(client);
         assert_eq!(served.await.expect("no panic"), Ok(()));
-        assert!(Client::connect(&target, &[]).await.is_err(), "nobody listens any more");
+        assert!(Client::connect(&target, &[], &[]).await.is_err(), "nobody listens any more");
     }
 }

@@ -86,6 +86,17 @@ impl Failure {
         starting.then(|| self.error["retryAfterMs"].as_u64().unwrap_or(500).clamp(100, 2000))
     }
 
+    /// Whether nobody answered at all.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.exit == UNREACHABLE
+    }
+
+    /// What happened and what to do next, for people.
+    pub(super) fn told(&self) -> String {
+        let message = self.error["message"].as_str().unwrap_or_default();
+        self.error["next"].as_str().map_or_else(|| message.to_owned(), |next| format!("{message} ({next})"))
+    }
+
     /// Adds what to do next, if nothing is said about it yet.
     pub fn or_next(mut self, next: &str) -> Self {
         if self.error.get("next").is_none() {

@@ -1,10 +1,12 @@
 //! The command line: what `crabtree` understands, and the commands that talk to a running gateway.
 
+mod acp;
 mod agent;
 mod client;
 mod failure;
 mod logs;
 mod report;
+mod shown;
 mod skills;
 mod tree;
 
@@ -95,6 +97,19 @@ pub enum Command {
         Ctrl-C aborts the run (exit code 130)."
     )]
     Agent(AgentArgs),
+    /// Let an editor use the gateway's agent: speak the Agent Client Protocol on stdin and stdout
+    #[command(
+        after_help = "Example:\n  crabtree acp --session agent:main:main\n\nIn the settings of Zed:\n  \
+        \"agent_servers\": { \"Crabtree\": { \"command\": \"crabtree\", \"args\": [\"acp\"] } }\n\n\
+        Each thread of the editor is a conversation of its own, agent:main:acp-bridge:ID, that every other client \
+        sees too; with --session they all go on in that one. The agent works where the gateway runs, and what its \
+        tools may do is decided there."
+    )]
+    Acp {
+        /// The conversation [default: a new one for each thread]
+        #[arg(long, value_name = "KEY")]
+        session: Option<String>,
+    },
     /// Call a method of the gateway and print its result
     #[command(after_help = "Example:\n  crabtree call chat.history '{\"sessionKey\": \"agent:main:main\"}'")]
     Call {
@@ -198,6 +213,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Status => report::status(global).await,
         Command::Tree { watch } => tree::run(global, watch).await,
         Command::Agent(arguments) => agent::run(global, arguments).await,
+        Command::Acp { session } => acp::run(global, session).await,
         Command::Call { method, params } => report::call(global, &method, &params).await,
         Command::Logs(arguments) => logs::run(global, arguments).await,
         Command::Skills { command } => skills::run(global, command).await,
@@ -276,7 +292,7 @@ impl Global {
 
     /// A connection with the scopes that one command needs.
     async fn connect(&self, scopes: &[Scope]) -> Result<Client, Failure> {
-        Client::connect(&self.target()?, scopes).await
+        Client::connect(&self.target()?, scopes, &[]).await
     }
 }
 

@@ -162,7 +162,7 @@ async fn install(global: &Global, source: &str, force: bool) -> Result<ExitCode,
     if global.timeout_ms.is_none() {
         target.timeout = INSTALL;
     }
-    let done = Client::connect(&target, &[Scope::Admin]).await?.request("skills.install", params).await;
+    let done = Client::connect(&target, &[Scope::Admin], &[]).await?.request("skills.install", params).await;
     let done =
         done.map_err(|failure| failure.or_next("`crabtree skills install --help` says what a skill is"))?;
     if global.json {

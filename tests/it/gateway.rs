@@ -187,8 +187,22 @@ impl Process {
         this
     }
 
-    fn launch(mut program: Command, state: &Path) -> Self {
+    /// Starts it where another was.
+    pub async fn restart(state: &Path, addr: SocketAddr) -> Self {
+        Self::until_ready(|| {
+            let mut program = Command::new(env!("CARGO_BIN_EXE_crabtree"));
+            program.arg("run");
+            Self::launch_on(program, state, addr.port())
+        })
+        .await
+    }
+
+    fn launch(program: Command, state: &Path) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::launch_on(program, state, port)
+    }
+
+    fn launch_on(mut program: Command, state: &Path, port: u16) -> Self {
         let child = program
             .env("CRABTREE_STATE_DIR", state)
             .envs(NO_DISCOVERY)

@@ -6,6 +6,7 @@ mod client;
 mod gateway;
 
 mod access;
+mod acp;
 mod agents;
 mod approvals;
 mod branches;

@@ -1,6 +1,7 @@
 // Runs all checks: node run.mjs BINARY WORK_DIR (see the script `run`).
 import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
+import { checkAcp } from "./acp.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkMcp } from "./mcp.mjs";
@@ -25,6 +26,7 @@ const suites = {
   stdio: checkStdio,
   tools: checkTools,
   mcp: checkMcp,
+  acp: checkAcp,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

@@ -7,6 +7,7 @@
 //! last ones stay published meanwhile, with the models that were found. The servers do not notice: they are adopted
 //! again.
 
+pub mod acp;
 mod failure;
 mod instructions;
 mod mcp;
@@ -318,9 +319,11 @@ impl Behavior for Agents {
 
     fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
         let AgentsArgs { estate, sessions, approvals, slot } = args;
-        let catalog = Catalog::new(&estate.config.load().settings, &estate.brought.models);
-        let settings = &estate.config.load().settings;
-        let catalog = catalog.with(estate.catalog.load().finds.clone(), settings);
+        let config = estate.config.load_full();
+        let settings = &config.settings;
+        let mut models = estate.acp.models(&settings.acp, &acp::people(approvals.clone()));
+        models.extend(estate.brought.models.iter().cloned());
+        let catalog = Catalog::new(settings, &models).with(estate.catalog.load().finds.clone(), settings);
         let mut own = tools::built_in(&Makings {
             settings,
             guard: &estate.guard,

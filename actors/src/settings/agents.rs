@@ -176,7 +176,7 @@ impl AgentsSettings {
 }
 
 /// A path as people write it: `~/` is the home directory.
-pub(super) fn expanded(path: &str) -> PathBuf {
+pub(crate) fn expanded(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(path),
