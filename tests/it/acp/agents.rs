@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use crate::client::Client;
+use crate::client::{Client, Intro};
 use crate::gateway::{Embedded, Process};
 use crabtree_actors::agents::acp::{Peers, Permission, Permit, Verdict};
 use crabtree_actors::agents::{Chunk, Prompt, Said};
@@ -118,11 +118,22 @@ async fn what_is_cancelled_ends_and_the_process_goes_on() {
 }
 
 #[tokio::test]
-async fn nothing_is_permitted_that_nobody_permits() {
+async fn people_are_asked_what_it_may_do() {
     let agent = Fixture::new();
     let gateway = Embedded::with(agent.settings()).await;
-    let mut client = Client::admin(gateway.addr).await;
-    assert_eq!(answer(&mut client, "main", "may I").await, "no, thank you");
+    let intro = Intro { caps: vec!["plugin-approvals"], ..Intro::default() };
+    let mut client = Client::connect(gateway.addr, &intro).await.unwrap();
+    for (decision, expected) in [("deny", "no, thank you"), ("allow-once", "with pleasure")] {
+        client.events.clear();
+        let said = json!({ "sessionKey": "main", "message": "may I", "idempotencyKey": decision });
+        client.call("chat.send", said).await;
+        let asked = client.event(|e| e["event"] == "plugin.approval.requested").await["payload"].clone();
+        assert_eq!(asked["request"]["sessionKey"], "agent:main:main", "{asked}");
+        let params = json!({ "id": asked["id"], "decision": decision });
+        client.call("plugin.approval.resolve", params).await;
+        let end = client.chat_end(decision).await;
+        assert_eq!(end["message"]["content"][0]["text"], expected, "{end}");
+    }
 }
 
 /// Pieces of an answer that belongs to no session, with somebody who decides.
