@@ -242,6 +242,23 @@ async fn a_model_that_does_nothing_but_call_tools_is_stopped() {
     assert_eq!(provider.asked().len(), 3);
 }
 
+/// Some providers call each time under the same id.
+#[tokio::test]
+async fn two_answers_that_call_under_the_same_id_have_called_twice() {
+    let answers = |number| match number {
+        0 => Reply::text(&[]).calling(&[("echo", json!({ "text": "one" }))]),
+        1 => Reply::text(&[]).calling(&[("echo", json!({ "text": "two" }))]),
+        _ => Reply::text(&["done"]),
+    };
+    let provider = Provider::start(Dialect::Completions, answers).await;
+    let (_gateway, mut client) = gateway(&provider, vec![echo()]).await;
+    assert_eq!(text_of(&say(&mut client, "go", "k1").await["message"]), "done");
+    let rows = rows(&mut client).await;
+    let results: Vec<&Value> = rows.iter().filter(|row| row["role"] == "toolResult").collect();
+    assert_eq!(results.iter().map(|row| text_of(row)).collect::<Vec<_>>(), ["echoed one", "echoed two"]);
+    assert_ne!(results[0]["toolCallId"], results[1]["toolCallId"], "and each has a name of its own");
+}
+
 /// As recorded in `tool_exec`: item, tool, item; the row of the call before, and no event for that of the result.
 #[tokio::test]
 async fn clients_follow_a_tool_from_its_call_to_its_result() {

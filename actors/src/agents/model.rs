@@ -74,6 +74,15 @@ impl Said {
         Self::Assistant { text: text.into(), calls: Vec::new() }
     }
 
+    /// For models that see nothing: each picture becomes a note.
+    pub fn lose_images(&mut self) {
+        if let Self::User { text, images } | Self::Tool { text, images, .. } = self {
+            for image in images.drain(..) {
+                text.push_str(&format!("\n[a picture, {}, which you cannot see]", image.mime_type));
+            }
+        }
+    }
+
     /// The words.
     pub fn text(&self) -> &str {
         match self {

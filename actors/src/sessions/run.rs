@@ -313,7 +313,7 @@ fn begin(ctx: &mut Ctx<RunMsg>, args: &RunArgs, task: Task, began: Instant) -> A
     let (args, me, end) = (args.clone(), ctx.me().clone(), began + args.timeout);
     let work = async move {
         match task.stage.working {
-            true => work::work(args, task.calls, me).await,
+            true => work::work(args, task, me).await,
             false => ask::drive(args, task.stage.step, me).await,
         }
     };

@@ -102,13 +102,16 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
         )));
     };
     let read = conversation_so_far(args, step, model.context_window()).await;
-    let conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
+    let mut conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
+    let mut called = called_before(&conversation);
+    if !model.takes_images() {
+        conversation.iter_mut().for_each(Said::lose_images);
+    }
     let instructions = instructions(args);
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let tools = if model.takes_tools() { offers(args) } else { Vec::new() };
     let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools });
-    let mut called = BTreeSet::new();
     while let Some(chunk) = answer.next().await {
         match chunk {
             Chunk::Text(text) => {
@@ -130,7 +133,16 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
     Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
 }
 
-/// Some providers give no ids to calls, or the same one twice.
+/// The ids of the calls in a conversation.
+fn called_before(conversation: &[Said]) -> BTreeSet<String> {
+    let calls = conversation.iter().flat_map(|said| match said {
+        Said::Assistant { calls, .. } => calls.as_slice(),
+        Said::User { .. } | Said::Tool { .. } => &[],
+    });
+    calls.map(|call| call.id.clone()).collect()
+}
+
+/// Some providers give no ids to calls, or the same one twice, in one answer or in each.
 fn named_apart(mut call: ToolCall, taken: &mut BTreeSet<String>) -> ToolCall {
     if call.id.is_empty() || !taken.insert(call.id.clone()) {
         call.id = format!("call_{}", Uuid::new_v4().simple());

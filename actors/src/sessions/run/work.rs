@@ -1,7 +1,7 @@
 //! Working: the tools that an answer called, side by side, each for itself: one that fails, hangs or crashes is a
 //! result like any other.
 
-use super::{RunArgs, RunEnd, RunMsg, ToolNews};
+use super::{RunArgs, RunEnd, RunMsg, Task, ToolNews};
 use crate::agents::ToolCall;
 use crate::kill_points::KillPoint;
 use crate::store::{self, WriteOp};
@@ -27,7 +27,7 @@ const UNKNOWN: &str = "[not known: this call was cut off by a crash or restart o
     may have taken effect, wholly or in part. Look before you do it again.]";
 
 /// Runs what was called, and tells of each call how it goes.
-pub(super) async fn work(args: RunArgs, calls: Arc<[ToolCall]>, me: Addr<RunMsg>) -> RunEnd {
+pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd {
     let turn = args.run_id.to_string();
     let begun = match args.store.read(move |c| store::begun_calls(c, &turn)).await {
         Ok(begun) => begun,
@@ -40,8 +40,8 @@ pub(super) async fn work(args: RunArgs, calls: Arc<[ToolCall]>, me: Addr<RunMsg>
         workspace: args.estate.config.load().workspace(args.key.agent_id()),
         store: args.store.clone(),
     });
-    let bench = Arc::new(Bench { args, place, begun, me });
-    let each: Vec<_> = calls.iter().map(|call| bench.clone().one(call.clone())).collect();
+    let bench = Arc::new(Bench { args, step: task.stage.step, place, begun, me });
+    let each: Vec<_> = task.calls.iter().map(|call| bench.clone().one(call.clone())).collect();
     stream::iter(each).buffer_unordered(SIDE_BY_SIDE).collect::<()>().await;
     RunEnd::Worked
 }
@@ -49,6 +49,7 @@ pub(super) async fn work(args: RunArgs, calls: Arc<[ToolCall]>, me: Addr<RunMsg>
 /// What all calls of one answer share.
 struct Bench {
     args: RunArgs,
+    step: usize,
     place: Arc<Place>,
     /// Calls of before with effects outside.
     begun: BTreeSet<String>,
@@ -75,7 +76,7 @@ impl Bench {
             Err(refused) => return refused.into(),
         };
         let external = tool.definition().effects == Effects::External;
-        if external && self.begun.contains(&call.id) {
+        if external && self.begun.contains(&self.mark(call)) {
             return ToolResult::error(UNKNOWN);
         }
         let asked = self.call(call);
@@ -83,7 +84,7 @@ impl Bench {
             return ToolResult::error(why);
         }
         if external {
-            let begins = WriteOp::BeginCall { turn: args.run_id.to_string(), call_id: call.id.clone() };
+            let begins = WriteOp::BeginCall { turn: args.run_id.to_string(), call_id: self.mark(call) };
             if let Err(e) = args.store.write(begins).await {
                 return ToolResult::error(format!(
                     "Not begun: that it begins could not be written down: {e}"
@@ -92,6 +93,11 @@ impl Bench {
         }
         args.estate.kill_points.reach(KillPoint::ToolBegun);
         tools::run(tool.as_ref(), asked).await
+    }
+
+    /// A call's name in the turn: another answer may call under the same id.
+    fn mark(&self, call: &ToolCall) -> String {
+        format!("{}:{}", self.step, call.id)
     }
 
     fn call(&self, call: &ToolCall) -> Call {

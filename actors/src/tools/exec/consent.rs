@@ -54,13 +54,15 @@ async fn listed(call: &Call, document: &crate::approvals::ExecApprovals) -> Verd
     look.await.unwrap_or(Verdict::Opaque)
 }
 
-/// The same for the same call, so that it is one question however often it is put.
+/// The same for the same call, so that it is one question however often it is put; and another for other arguments,
+/// whatever the call is called.
 fn question(call: &Call, in_force: Policy, seen: &Verdict) -> Ask {
     let place = &call.place;
     let args = serde_json::from_value::<Args>(call.args.clone()).ok();
     let programs = programs(seen);
+    let hash = blake3::hash(call.args.to_string().as_bytes()).to_hex();
     Ask {
-        id: format!("{}:{}", place.run_id, call.id),
+        id: format!("{}:{}:{}", place.run_id, call.id, &hash[..16]),
         about: Asked::Command(CommandAsked {
             command: args.as_ref().map(|args| args.command.clone()).unwrap_or_default(),
             argv: None,
