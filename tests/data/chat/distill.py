@@ -27,8 +27,8 @@ import re
 import sys
 from pathlib import Path
 
-SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model cut delta_500x2ms err401 err500
-err500_agent hang_agent_timeout hang_mid_timeout hang_timeout idempotency reasoning queue_collect queue_followup queue_interrupt queue_steer restart_kill restart_post_term restart_term2
+SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model delta_500x2ms idempotency
+queue_collect queue_followup queue_interrupt queue_steer restart_kill restart_post_term restart_term2
 routing_tool_turn sess_create sess_fork sess_groups sess_list sess_reset_delete sess_send slash
 slash_stop_running tool_agent_method tool_exec tool_read""".split()
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
