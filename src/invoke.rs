@@ -1,8 +1,6 @@
 //! `POST /tools/invoke`: a tool called over plain HTTP, by those who know the secret.
 
-use crate::bearer::{self, Bearer};
-use crate::routes::{error, json, locked_out, not_allowed};
-use crate::upgrade;
+use crate::routes::{error, json, not_allowed, refusal};
 use bytes::{Buf, BytesMut};
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -14,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use warp::http::header::HeaderMap;
+use warp::http::header::{self, HeaderMap};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -45,13 +43,12 @@ pub async fn answer<B: Buf>(
         return not_allowed("POST");
     }
     let estate = &wiring.store.estate;
-    match bearer::judge(&headers, &upgrade::peer(&headers, addr.ip()), estate).await {
-        Bearer::Right => {}
-        Bearer::Absent if estate.auth == AuthSecret::None => {}
-        Bearer::Absent | Bearer::Wrong => {
-            return error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized");
-        }
-        Bearer::LockedOut(left) => return locked_out(left),
+    // Without a secret any page could have its visitor's browser call tools; browsers say where such a call is from.
+    if estate.auth == AuthSecret::None && headers.contains_key(header::ORIGIN) {
+        return error(StatusCode::FORBIDDEN, "Pages may not call tools without a secret", "forbidden");
+    }
+    if let Some(refusal) = refusal(&headers, addr, estate).await {
+        return refusal;
     }
     let Some(body) = read(body).await else {
         return error(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", "invalid_request_error");

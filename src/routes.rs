@@ -93,19 +93,25 @@ impl Asked {
         if self.is_local() {
             return answer();
         }
-        let peer = upgrade::peer(&self.headers, self.addr.ip());
-        match bearer::judge(&self.headers, &peer, estate).await {
-            Bearer::Right => answer(),
-            Bearer::Absent if estate.auth == AuthSecret::None => answer(),
-            Bearer::Absent | Bearer::Wrong => error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"),
-            Bearer::LockedOut(left) => locked_out(left),
-        }
+        refusal(&self.headers, self.addr, estate).await.unwrap_or_else(answer)
     }
 
     /// From this machine, under a name that no web page can borrow. What a proxy forwards does not come here.
     fn is_local(&self) -> bool {
         let named = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         self.addr.ip().to_canonical().is_loopback() && named.is_none_or(is_loopback_name)
+    }
+}
+
+/// What is answered to who does not know the secret; none to who does, or if there is none.
+pub async fn refusal(headers: &HeaderMap, addr: SocketAddr, estate: &Estate) -> Option<Response> {
+    match bearer::judge(headers, &upgrade::peer(headers, addr.ip()), estate).await {
+        Bearer::Right => None,
+        Bearer::Absent if estate.auth == AuthSecret::None => None,
+        Bearer::Absent | Bearer::Wrong => {
+            Some(error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"))
+        }
+        Bearer::LockedOut(left) => Some(locked_out(left)),
     }
 }
 
@@ -180,7 +186,7 @@ fn of_kind(kind: &'static str, status: StatusCode, body: String) -> Response {
 }
 
 /// Too many tokens were wrong.
-pub fn locked_out(left: Duration) -> Response {
+fn locked_out(left: Duration) -> Response {
     let mut response = error(StatusCode::TOO_MANY_REQUESTS, LOCKED_OUT, "rate_limited");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1));
     response

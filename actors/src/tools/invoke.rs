@@ -77,8 +77,13 @@ impl Invocations {
 pub async fn invoke(store: &Store, asked: Asked) -> Outcome {
     match &asked.idempotency_key {
         Some(key) => {
-            let (key, own) = (format!("{} {key}", asked.name), store.clone());
-            let begin = || async move { call(&own, asked).await }.boxed();
+            let (key, own) = (format!("{} {} {key}", asked.session, asked.name), store.clone());
+            // It goes on when its client goes: who comes back with the key finds what it came to.
+            let begin = || {
+                let begun = tokio::spawn(async move { call(&own, asked).await });
+                let crashed = |_| Err(Failure::Failed("The tool crashed.".into()));
+                begun.map(move |ended| ended.unwrap_or_else(crashed)).boxed()
+            };
             store.estate.invocations.once(key, begin).await
         }
         None => call(store, asked).await,

@@ -45,8 +45,13 @@ impl ToolResult {
     /// Cut to `most` bytes of text, and 6 MiB of what is none: of a text that is too long the middle is left
     /// out, and what is no text and does not fit is replaced by a note.
     #[must_use]
-    pub fn cut(mut self, most: usize) -> Self {
-        let (mut texts, mut media) = (most, MAX_MEDIA);
+    pub fn cut(self, most: usize) -> Self {
+        self.cut_to(most, MAX_MEDIA)
+    }
+
+    /// The same, with another bound for what is no text.
+    #[must_use]
+    pub fn cut_to(mut self, mut texts: usize, mut media: usize) -> Self {
         for part in &mut self.content {
             let text = part["text"].as_str();
             let size = text.map_or_else(|| part["data"].as_str().map_or(0, str::len), str::len);
@@ -91,8 +96,10 @@ mod tests {
     fn all_parts_of_a_kind_share_the_room() {
         let image =
             json!({ "type": "image", "data": "A".repeat(MAX_MEDIA / 2 + 1), "mimeType": "image/png" });
-        let result = ToolResult { content: vec![image.clone(), image], ..ToolResult::text("x") }.cut(700);
-        assert_eq!(result.content[0]["type"], "image");
-        assert!(result.content[1]["text"].as_str().unwrap().contains("left out"));
+        let result = ToolResult { content: vec![image.clone(), image], ..ToolResult::text("x") };
+        let cut = result.clone().cut(700);
+        assert_eq!(cut.content[0]["type"], "image");
+        assert!(cut.content[1]["text"].as_str().unwrap().contains("left out"));
+        assert!(result.cut_to(700, 1_000).content.iter().all(|part| part["type"] == "text"));
     }
 }

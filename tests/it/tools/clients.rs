@@ -1,13 +1,17 @@
 //! Tools as clients see them: which there are, which a session may use, and calling one without a model.
 
 use super::{echo, gateway_with, tool};
-use crate::client::TOKEN;
+use crate::client::{Client, TOKEN};
+use crate::gateway::Embedded;
+use crabtree_actors::settings::AuthSecret;
 use crabtree_actors::tools::ToolResult;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 fn ids(groups: &Value) -> Vec<&str> {
     let tools = groups.as_array().unwrap().iter().flat_map(|group| group["tools"].as_array().unwrap());
@@ -121,4 +125,45 @@ async fn the_same_over_plain_http_with_the_recorded_answers() {
     assert_eq!(post(gateway.addr, &right, &body).await, (200, json!({ "ok": true, "result": result })));
     let (status, listed) = post(gateway.addr, &right, &call("sessions_list")).await;
     assert_eq!((status, &listed["ok"]), (200, &json!(true)), "what is allowed by name: {listed}");
+}
+
+#[tokio::test]
+async fn without_a_secret_programs_may_call_tools_and_pages_may_not() {
+    let gateway = Embedded::with_auth(json!({}), AuthSecret::None).await;
+    let body = json!({ "name": "sessions_list", "args": {} }).to_string();
+    let allowed = post(gateway.addr, "POST|", &body).await;
+    assert_eq!((allowed.0, &allowed.1["ok"]), (200, &json!(true)), "{allowed:?}");
+    for origin in ["https://evil.example", "null"] {
+        let (status, _) = post(gateway.addr, &format!("POST|Origin: {origin}\r\n"), &body).await;
+        assert_eq!(status, 403, "{origin}");
+    }
+}
+
+/// The client goes; the call does not, and whoever asks again under its key gets what it came to.
+#[tokio::test]
+async fn a_call_under_a_key_outlives_the_client_that_began_it() {
+    let (begun, gate) = (Arc::<AtomicUsize>::default(), Arc::new(Notify::new()));
+    let (count, opened) = (begun.clone(), gate.clone());
+    let slow = tool("slow", move |_| {
+        let (count, opened) = (count.clone(), opened.clone());
+        async move {
+            count.fetch_add(1, SeqCst);
+            opened.notified().await;
+            ToolResult::text("at last")
+        }
+    });
+    let (gateway, mut client) = gateway_with(json!({}), vec![slow]).await;
+    let call = json!({ "name": "slow", "idempotencyKey": "k" });
+    client.send("tools.invoke", call.clone()).await;
+    for _ in 0..500 {
+        if begun.load(SeqCst) > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(client);
+    gate.notify_one();
+    let mut other = Client::admin(gateway.addr).await;
+    let done = other.call("tools.invoke", call).await;
+    assert_eq!((&done["ok"], begun.load(SeqCst)), (&json!(true), 1), "{done}");
 }

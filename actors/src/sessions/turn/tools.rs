@@ -7,7 +7,7 @@ use crate::sessions::blocks::{BlockType, Insert};
 use crate::sessions::conversation;
 use crate::sessions::rows::with_session;
 use crate::store::{MessageRow, NewMessage};
-use crate::tools::{Effects, Registry, ToolResult};
+use crate::tools::{Effects, MAX_RESULT, Registry, ToolResult};
 use crabtree_protocol::Event as Name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 /// Characters of what a call is about, as titles show it.
 const MAX_META: usize = 80;
+/// Base64 of pictures in one event, bytes.
+const MAX_TOLD_MEDIA: usize = 512 << 10;
 /// Characters of what went wrong, in an item.
 const MAX_ERROR: usize = 400;
 /// Arguments that say what a call is about, the first that is there.
@@ -158,7 +160,7 @@ impl Turn {
         let call = called.call.clone();
         let shown = Shown::of(&call, scene.registry);
         let data = json!({
-            "phase": "update", "name": call.name, "toolCallId": id, "partialResult": so_far,
+            "phase": "update", "name": call.name, "toolCallId": id, "partialResult": told(so_far),
         });
         let mut events: Vec<Event> = self.tell_tool(data, scene).into_iter().collect();
         events.push(self.tell("item", shown.item("update", json!({})), scene.now));
@@ -188,7 +190,8 @@ impl Turn {
         let shown = Shown::of(&call, scene.registry);
         let status = if result.is_error { "failed" } else { "completed" };
         let mut data = json!({
-            "phase": "result", "name": call.name, "toolCallId": id, "isError": result.is_error, "result": result,
+            "phase": "result", "name": call.name, "toolCallId": id, "isError": result.is_error,
+            "result": told(result),
         });
         shown.mark(&mut data);
         let mut events: Vec<Event> = self.tell_tool(data, scene).into_iter().collect();
@@ -335,6 +338,12 @@ impl<'a> Shown<'a> {
         super::merge(&mut output, rest);
         output
     }
+}
+
+/// What an event shows of a result: pictures that are large are left to the transcript, for an event waits in each
+/// client's outbox.
+fn told(result: &ToolResult) -> ToolResult {
+    result.clone().cut_to(MAX_RESULT, MAX_TOLD_MEDIA)
 }
 
 /// One line of it.

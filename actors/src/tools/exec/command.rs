@@ -11,9 +11,6 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// How long a title is, characters.
-const MAX_TITLE: usize = 80;
-
 /// Words that mean something to a shell itself, in any of those we use: they run other things than their name says,
 /// or change what the rest of the line means. Those that are left out do the same as the programs of their name.
 const SHELL_WORDS: &str = "! . : [ [[ alias always autoload bg bind bindkey break builtin caller case cd chdir command \
@@ -67,15 +64,6 @@ pub fn verdict(command: &str, allowlist: &[String], lookup: &Lookup<'_>) -> Verd
         }
     }
     if missing.is_empty() { Verdict::Allowed } else { Verdict::Missing(missing) }
-}
-
-/// A command line in one short line, for people.
-pub fn title(command: &str) -> String {
-    let line = command.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MAX_TITLE {
-        return line;
-    }
-    line.chars().take(MAX_TITLE - 1).chain(['…']).collect()
 }
 
 /// The program a word names; `None` if there is none.

@@ -167,10 +167,3 @@ fn what_is_no_program_for_certain_is_left_to_a_person() {
         assert_eq!(machine.verdict(command, &["**"]), Verdict::Opaque, "{command}");
     }
 }
-
-#[test]
-fn a_title_is_one_short_line() {
-    assert_eq!(title("  echo hi;\n  sleep 1 "), "echo hi; sleep 1");
-    let long = title(&"ü".repeat(200));
-    assert_eq!((long.chars().count(), long.ends_with("ü…")), (MAX_TITLE, true));
-}
