@@ -18,18 +18,25 @@ use std::time::Duration;
 
 /// The provider's models, as the recorded gateway had them.
 pub fn models() -> Vec<Arc<dyn Model>> {
-    vec![Arc::new(Mock("mock-1")), Arc::new(Mock("mock-2"))]
+    let mocks = [
+        ("mock", "mock-1"),
+        ("mock", "mock-2"),
+        ("mockhang", "mock-1"),
+        ("mock401", "mock-1"),
+        ("mock500", "mock-1"),
+    ];
+    mocks.map(|(provider, id)| Arc::new(Mock(provider, id)) as Arc<dyn Model>).into()
 }
 
-struct Mock(&'static str);
+struct Mock(&'static str, &'static str);
 
 impl Model for Mock {
     fn provider(&self) -> &str {
-        "mock"
+        self.0
     }
 
     fn id(&self) -> &str {
-        self.0
+        self.1
     }
 
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
@@ -105,7 +112,7 @@ fn pieces(text: &str, step: usize) -> impl Iterator<Item = String> {
 async fn it_does_as_it_is_told() {
     let said = async |text: &str, take: usize| {
         let conversation = vec![Said::user(text)];
-        Mock("mock-1")
+        Mock("mock", "mock-1")
             .answer(Prompt { instructions: None, conversation, tools: vec![] })
             .take(take)
             .collect::<Vec<Chunk>>()

@@ -214,7 +214,9 @@ async fn what_does_not_pass_ends_the_run_at_once_in_words_that_help() {
         let end = say(&mut client, "hello", "k1").await;
         assert_eq!(end["state"], "error", "{status}");
         let why = end["errorMessage"].as_str().unwrap();
-        assert!(why.contains(words), "{status}: {why}");
+        assert!(why.contains(words) && why.contains("mock/"), "{status}: which model, and why: {why}");
+        let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
+        assert_eq!(text_of(&rows[1]).matches('⚠').count(), 1, "{}", rows[1]);
         assert_eq!((provider.asked().len(), retries(&client)), (1, vec![]), "{status}");
     }
 }
@@ -250,6 +252,18 @@ async fn another_model_takes_the_place_of_one_that_fails() {
     let mut client = Client::admin(gateway.addr).await;
     let end = say(&mut client, "hello", "k1").await;
     assert_eq!((&end["state"], text_of(&end["message"])), (&json!("final"), "I am here"));
+    let steps: Vec<&Value> = client
+        .events
+        .iter()
+        .map(|event| &event["payload"]["data"])
+        .filter(|data| data["phase"] == "fallback_step")
+        .collect();
+    let expected = json!({
+        "phase": "fallback_step", "fallbackStepType": "fallback_step", "fallbackStepFromModel": "first/m",
+        "fallbackStepToModel": "second/m", "fallbackStepFromFailureReason": "auth", "fallbackStepChainPosition": 1,
+        "fallbackStepFinalOutcome": "next_fallback",
+    });
+    assert_eq!(steps, [&expected]);
     let rows = client.call("chat.history", json!({ "sessionKey": "main" })).await["messages"].clone();
     assert_eq!((&rows[1]["provider"], &rows[1]["model"]), (&json!("second"), &json!("m")));
     // Who chooses a model gets that one, or hears why not.

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Characters of a provider's own words.
@@ -12,7 +13,8 @@ const DETAIL: usize = 300;
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// What kind of failure it is, by OpenClaw's names (`failoverReason`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The key is not accepted.
     Auth,
@@ -44,6 +46,15 @@ impl Reason {
             Self::ModelNotFound => "model_not_found",
             Self::Format => "format",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// OpenClaw's other name for it (`providerRuntimeFailureKind`).
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::RateLimit | Self::ModelNotFound => self.name(),
+            Self::ServerError | Self::Timeout => "timeout",
+            Self::Auth | Self::Billing | Self::Format | Self::Unknown => "unclassified",
         }
     }
 
@@ -81,6 +92,17 @@ impl Failure {
     /// A failure that is told in these words.
     pub fn new(reason: Reason, text: impl Into<String>) -> Self {
         Self { reason, text: text.into(), retry_after: None }
+    }
+
+    /// The same, told of the model that failed (`provider/model`).
+    pub fn of_model(self, model: &str) -> Self {
+        let text = self.text.replacen("LLM request failed", &format!("{model} request failed"), 1);
+        Self { text, ..self }
+    }
+
+    /// The provider's answer has no end.
+    pub fn broken_off() -> Self {
+        Self::new(Reason::Timeout, "LLM request timed out: the answer broke off.")
     }
 
     /// The provider said nothing for this long.

@@ -199,11 +199,10 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
     if let Some(chunk) = answer.last.pop_front() {
         return Some((chunk, Some(answer)));
     }
-    let cut = || Chunk::Failed(Failure::new(Reason::Timeout, "the model's answer broke off"));
     loop {
         let chunk = match timeout(answer.silence, answer.pieces.next()).await {
             Err(_) => Chunk::Failed(Failure::silent(answer.silence)),
-            Ok(None) => cut(),
+            Ok(None) => Chunk::Failed(Failure::broken_off()),
             Ok(Some(Err(e))) => Chunk::Failed(Failure::of(&e)),
             Ok(Some(Ok(ChatStreamEvent::Chunk(piece)))) => {
                 return Some((Chunk::Text(piece.content), Some(answer)));
@@ -214,7 +213,7 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
             Ok(Some(Ok(ChatStreamEvent::End(end))))
                 if answer.says_why && end.captured_stop_reason.is_none() =>
             {
-                cut()
+                Chunk::Failed(Failure::broken_off())
             }
             Ok(Some(Ok(ChatStreamEvent::End(end)))) => {
                 answer.last = last(end, answer.prices);

@@ -93,7 +93,11 @@ pub fn said(row: &MessageRow) -> Option<Said> {
     let word = |name: &str| row.message[name].as_str().unwrap_or_default().to_owned();
     match row.kind.as_str() {
         "user" => Some(Said::User { text, images: images(&row.message) }),
-        "assistant" => Some(Said::Assistant { text, calls: calls(&row.message) }),
+        "assistant" => {
+            let calls = calls(&row.message);
+            // Of a turn that ran out of time there may be an empty row; providers refuse such.
+            (!text.is_empty() || !calls.is_empty()).then_some(Said::Assistant { text, calls })
+        }
         "toolResult" => Some(Said::Tool {
             call_id: word("toolCallId"),
             name: word("toolName"),

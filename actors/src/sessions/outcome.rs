@@ -1,7 +1,8 @@
 //! The one settled outcome of a run, as it is stored, and the answers made from it.
 
+use super::run::Failed;
 use super::turn::{ToolSummary, Turn};
-use crate::agents::Usage;
+use crate::agents::{Reason, Usage};
 use crate::store::NewMessage;
 use crabtree_protocol::{Refusal, RunId};
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,10 @@ use uuid::Uuid;
 
 /// `stopReason` of a turn whose place another message takes, or whose session is deleted.
 pub const INTERRUPTED: &str = "aborted";
+
+/// What people are told of a run that took longer than it may; the words are recorded.
+pub const TIMED_OUT: &str = "Request timed out before a response was generated. Please try again, or increase \
+    `agents.defaults.timeoutSeconds` in your config.";
 
 /// The transcript row of what the model has answered in this step; none if it has said nothing.
 pub fn answer_row(turn: &Turn, usage: Usage, now: i64) -> Option<NewMessage> {
@@ -109,6 +114,35 @@ pub struct Outcome {
     /// What tools have done for it.
     #[serde(default)]
     pub tools: ToolSummary,
+    /// The call of a model that it failed of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedCall>,
+}
+
+/// The last call of a model in a run that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCall {
+    /// What kind of failure.
+    pub reason: Reason,
+    /// Which of the run's models it was, from 1.
+    pub position: usize,
+}
+
+impl FailedCall {
+    /// None if it came to no call.
+    pub fn of(failed: &Failed) -> Option<Self> {
+        Some(Self { reason: failed.failure.reason, position: failed.position? })
+    }
+}
+
+/// `errorObservation`, `errorDetail`: what is known of a failed call.
+pub fn observation(provider: &str, model: &str, reason: Reason) -> Value {
+    json!({
+        "provider": provider,
+        "model": model,
+        "failoverReason": reason.name(),
+        "providerRuntimeFailureKind": reason.kind(),
+    })
 }
 
 impl Outcome {
@@ -127,19 +161,42 @@ impl Outcome {
         self.usage.told()
     }
 
+    /// What is known of the call that it failed of.
+    pub fn observed(&self) -> Option<Value> {
+        let failed = self.failed.as_ref()?;
+        Some(observation(&self.provider, &self.model, failed.reason))
+    }
+
+    /// The event that a run failed, in these words.
+    pub fn chat_error(&self, text: &str) -> Value {
+        let mut error = json!({ "state": "error", "errorMessage": text });
+        let kind = match (self.status, self.failed.as_ref().map(|failed| failed.reason)) {
+            (Status::Timeout, _) | (_, Some(Reason::Timeout)) => Some("timeout"),
+            (_, Some(Reason::RateLimit)) => Some("rate_limit"),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            error["errorKind"] = json!(kind);
+        }
+        if let Some(observed) = self.observed() {
+            error["errorDetail"] = observed;
+        }
+        error
+    }
+
     /// The transcript row that ends the turn; none if there is nothing to keep. What was interrupted leaves
     /// nothing, as recorded.
     pub fn last_row(&self, turn: &Turn) -> Option<NewMessage> {
         match self.status {
             Status::Error => {
-                let text = format!("⚠️ {}", self.error.as_deref().unwrap_or("The run failed."));
-                Some(row(
-                    turn,
-                    vec![json!({ "type": "text", "text": text })],
-                    self.last,
-                    "error",
-                    self.ended_at,
-                ))
+                let why = self.error.as_deref().unwrap_or("The run failed.");
+                let text = format!("⚠️ {}\n\n{}", why.trim_start_matches("⚠️ "), turn.answer().text());
+                let content = vec![json!({ "type": "text", "text": text.trim_end() })];
+                let mut row = row(turn, content, self.last, "error", self.ended_at);
+                let key = format!("{}:terminal-error", turn.run_id);
+                row.message["idempotencyKey"] = json!(key);
+                row.idempotency_key = Some(key);
+                Some(row)
             }
             Status::Aborted if self.stop_reason == INTERRUPTED => None,
             Status::Aborted => {
@@ -152,7 +209,15 @@ impl Outcome {
                 row.idempotency_key = Some(key);
                 Some(row)
             }
-            Status::Ok | Status::Timeout => answer_row(turn, self.last, self.ended_at),
+            Status::Timeout => {
+                let answer = turn.answer();
+                let nothing = || vec![json!({ "type": "text", "text": "" })];
+                let content = if answer.is_empty() { nothing() } else { answer.content() };
+                let mut row = row(turn, content, self.last, "aborted", self.ended_at);
+                row.message["errorMessage"] = json!("request timed out");
+                Some(row)
+            }
+            Status::Ok => answer_row(turn, self.last, self.ended_at),
         }
     }
 
@@ -174,7 +239,7 @@ impl Outcome {
                 "summary": "aborted",
                 "timeoutPhase": "provider",
                 "providerStarted": true,
-                "result": self.result("The run took longer than it may.", true),
+                "result": self.result(TIMED_OUT, true),
             })),
             Status::Error => Err(Box::new(self.failure(run_id))),
         }

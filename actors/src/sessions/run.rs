@@ -13,7 +13,7 @@ mod work;
 
 use super::blocks::{BlockStream, BlockType, Insert};
 use super::session::SessionMsg;
-use crate::agents::{Reason, ToolCall, Usage};
+use crate::agents::{Failure, Reason, ToolCall, Usage};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::store::Store;
@@ -36,7 +36,23 @@ pub struct Retry {
     /// How long until then.
     pub delay: Duration,
     /// What went wrong.
-    pub reason: Reason,
+    pub failure: Failure,
+}
+
+/// There is no answer, whatever is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// What went wrong.
+    pub failure: Failure,
+    /// Which of the run's models it was that failed, from 1; none if it came to no call.
+    pub position: Option<usize>,
+}
+
+impl Failed {
+    /// It is not a model's fault, but this.
+    pub fn because(why: impl Into<String>) -> Self {
+        Self { failure: Failure::new(Reason::Unknown, why), position: None }
+    }
 }
 
 /// How far a turn has come: which call of the model it is at, from 1, and whether that has called tools, which are
@@ -128,6 +144,8 @@ pub enum RunMsg {
     Tool(ToolNews),
     /// There was no answer; the next attempt follows.
     Retrying(Retry),
+    /// There was none for good; this model takes its place.
+    FellBack(Box<Failed>, String),
     /// The model has come to an end, or the last of its tools.
     Over(RunEnd),
     /// This follows.
@@ -155,7 +173,7 @@ pub enum RunEnd {
     /// All tools have ended.
     Worked,
     /// There is none, or it broke off.
-    Failed(String),
+    Failed(Box<Failed>),
     /// It took too long.
     TimedOut,
 }
@@ -179,6 +197,8 @@ pub enum RunNews {
     Tool(ToolNews),
     /// The model is going to be asked again; its next start voids the text.
     Retrying(Retry),
+    /// It failed for good, and this model takes its place; its start voids the text.
+    FellBack(Box<Failed>, String),
     /// The end.
     Ended(RunEnd),
     /// Everything so far, for a reborn session.
@@ -237,6 +257,7 @@ impl Behavior for Run {
                 RunNews::Tool(news)
             }
             RunMsg::Retrying(retry) => RunNews::Retrying(retry),
+            RunMsg::FellBack(failed, next) => RunNews::FellBack(failed, next),
             RunMsg::Over(end) => {
                 self.args.estate.kill_points.reach(KillPoint::RunOver);
                 self.ended = Some(end.clone());

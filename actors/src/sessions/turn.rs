@@ -1,6 +1,7 @@
 //! How far a running turn has been told to the clients: the text so far, what of it was sent, and the
 //! run's event counter. It lives in the Estate, so that a reborn session goes on where the last one stopped.
 
+mod attempts;
 mod ends;
 mod tools;
 
@@ -8,8 +9,8 @@ pub use tools::{Scene, ToolSummary, Tools, activity};
 
 use super::blocks::{BlockStream, Mark};
 use super::conversation;
-use super::run::{Retry, RunMsg, Stage, Task, called};
-use crate::agents::{Reason, Usage};
+use super::run::{RunMsg, Stage, Task, called};
+use crate::agents::Usage;
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
 use crate::tree::Slot;
@@ -61,6 +62,8 @@ pub struct Turn {
     /// The last event of its preparation.
     status: Option<Value>,
     stage: Stage,
+    /// Whether the model failed: when it is asked again, so is its preparation told.
+    failed: bool,
     /// Where the answer of this step begins; behind it, while its tools are run.
     answer_at: Mark,
     /// Tokens of the steps before this one.
@@ -92,6 +95,7 @@ impl Turn {
             told_thought: 0,
             status: None,
             stage: Stage::asking(1),
+            failed: false,
             answer_at: Mark::default(),
             usage: Usage::default(),
             inputs: HashSet::new(),
@@ -183,29 +187,6 @@ impl Turn {
         self.status(json!({ "state": "status", "phase": phase }), json!({ "phase": phase }), now)
     }
 
-    /// The model did not answer, and is asked again in a while.
-    pub fn retrying(&mut self, retry: &Retry, now: i64) -> Vec<Event> {
-        let Retry { number, most, .. } = *retry;
-        let (attempt, reason) = (number + 1, retry.reason.name());
-        let mut chat = json!({ "state": "status", "phase": "starting_model" });
-        if retry.reason == Reason::RateLimit {
-            chat["retry"] = json!({ "attempt": attempt, "maxAttempts": most + 2, "reason": reason });
-        }
-        let seconds = retry.delay.as_secs_f64().ceil();
-        let message = format!("Provider temporarily unavailable. Retrying in {seconds}s ({number}/{most}).");
-        let run = json!({
-            "phase": "retrying",
-            "message": message,
-            "retryAttempt": number,
-            "maxRetries": most,
-            "delayMs": retry.delay.as_millis() as u64,
-            "attempt": attempt,
-            "maxAttempts": most + 1,
-            "reason": reason,
-        });
-        self.status(chat, run, now)
-    }
-
     fn status(&mut self, chat: Value, run: Value, now: i64) -> Vec<Event> {
         self.seq += 1;
         let mut events = Vec::new();
@@ -233,8 +214,7 @@ impl Turn {
     fn flush_thought(&mut self, now: i64) -> Option<Event> {
         let thought = self.reply.thought().trim_end();
         let delta = thought.get(self.told_thought..).filter(|delta| !delta.is_empty())?;
-        let (data, item) =
-            (json!({ "text": thought, "delta": delta }), format!("{}:{}", self.run_id, self.stage.step));
+        let (data, item) = (json!({ "text": thought, "delta": delta }), self.item());
         self.seq += 1;
         let event = self.agent("thinking", data, now).adding(&format!("thinking {item}"), "delta", delta);
         self.told_thought = thought.len();
@@ -250,7 +230,7 @@ impl Turn {
         }
         self.seq += 1;
         let text = self.reply.text();
-        let (delta, item) = (&text[self.told..seen], format!("{}:{}", self.run_id, self.stage.step));
+        let (delta, item) = (&text[self.told..seen], self.item());
         let chat = json!({ "state": "delta", "deltaText": delta, "message": self.message(now) });
         let chat = self.chat(chat).adding(&format!("chat {item}"), "deltaText", delta).droppable();
         let more = text.get(self.told.max(self.answer_at.text)..seen).filter(|more| !more.is_empty());
@@ -260,22 +240,6 @@ impl Turn {
         });
         self.told = seen;
         thought.into_iter().chain(agent).chain([chat]).collect()
-    }
-
-    /// The step starts over: what was told of its answer is taken back.
-    pub fn restart(&mut self, now: i64) -> Vec<Event> {
-        self.reply.truncate(self.answer_at);
-        self.forget_thought();
-        let seen = self.visible().len();
-        if self.told <= seen {
-            return Vec::new();
-        }
-        self.told = seen;
-        self.seq += 1;
-        let chat = json!({
-            "state": "delta", "deltaText": self.visible(), "replace": true, "message": self.message(now),
-        });
-        vec![self.chat(chat)]
     }
 
     /// A new attempt goes on after what the transcript holds of the turn: answers and results of tools.

@@ -27,10 +27,12 @@ import re
 import sys
 from pathlib import Path
 
-SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model delta_500x2ms idempotency
-queue_collect queue_followup queue_interrupt queue_steer restart_kill restart_post_term restart_term2
-routing_tool_turn sess_create sess_fork sess_groups sess_list sess_reset_delete sess_send slash
-slash_stop_running tool_agent_method tool_exec tool_read""".split()
+SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model cut delta_500x2ms err401 err500
+err500_agent hang_agent_timeout hang_mid_timeout hang_timeout idempotency queue_collect queue_followup queue_interrupt
+queue_steer restart_kill restart_post_term restart_term2 routing_tool_turn sess_create sess_fork sess_groups sess_list
+sess_reset_delete sess_send slash slash_stop_running tool_agent_method tool_exec tool_read""".split()
+# Of a model that fails again and again, this many attempts are kept: the waits between them grow to half a minute.
+ATTEMPTS = 3
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 IGNORED = {"skills.changed", "tick", "update.available", "health", "heartbeat", "presence", "connect.challenge"}
 # Of what comes as often as a tool has news, only the first is kept of each model call.
@@ -120,6 +122,7 @@ class Distiller:
         self.sessions = []
         self.lines = []
         self.responses = {}
+        self.retries = {}
         self.streams = {}
         for frame in frames:
             key = frame["dir"] == "out" and (frame["f"].get("params") or {}).get("idempotencyKey")
@@ -226,6 +229,20 @@ class Distiller:
             seen.add(label)
         return False
 
+    def is_of_others(self, payload):
+        """Whether a list has changed that only the sessions played beside this scenario are in."""
+        causes = {"groups": ("sessions.groups", '"category"'), "delete": ("sessions.delete",)}.get(payload.get("reason"))
+        asked = [json.dumps(frame["f"]) for frame in self.frames if frame["dir"] == "out"]
+        is_mine = any(cause in frame for cause in causes or () for frame in asked)
+        return causes is not None and "sessionKey" not in payload and not is_mine
+
+    def tires(self, client, run, label):
+        """Whether the model has failed often enough in this run to know how that is told."""
+        retries = self.retries.setdefault((client, run), 0)
+        if label == "agent run_status retrying":
+            self.retries[(client, run)] += 1
+        return run is not None and retries >= ATTEMPTS
+
     def pointer(self, uuid):
         for number, payload in self.responses.items():
             stack = [("", payload)]
@@ -293,7 +310,7 @@ class Distiller:
                 session = payload.get("sessionKey")
                 if payload.get("reason") == "cron-bindings-loaded":
                     continue
-                if session and session not in mine:
+                if session and session not in mine or self.is_of_others(payload):
                     continue
                 label, run = self.event(body["event"], payload)
                 listeners.setdefault(client, False)
@@ -301,7 +318,7 @@ class Distiller:
                     listeners[client] = True
                 if body["event"] == "session.message" and not listeners[client] and client not in asked | follows:
                     listeners[client] = session
-                if self.repeats(client, session, run, label):
+                if self.repeats(client, session, run, label) or self.tires(client, run, label):
                     continue
                 line = {"c": client, "ev": label, "s": self.session(session), "run": run, "k": self.shape(payload)}
                 self.lines.append(without_nulls(line | self.rows(payload)))

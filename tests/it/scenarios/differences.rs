@@ -1,9 +1,11 @@
 //! Every difference of events and answers from the recordings, and its reason; those of keys are in [`keys`].
 
+mod failures;
 mod particular;
 
 use super::compare::Found;
 use super::keys::KEYS;
+use failures::FAILURES;
 use particular::PARTICULAR;
 
 /// Some events or answers are not as recorded.
@@ -175,7 +177,7 @@ const GENERAL: &[Difference] = &[
 ];
 
 fn all() -> impl Iterator<Item = &'static Difference> {
-    PARTICULAR.iter().chain(GENERAL)
+    PARTICULAR.iter().chain(FAILURES).chain(GENERAL)
 }
 
 /// The reason of a difference, if it is in a table.

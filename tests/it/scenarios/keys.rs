@@ -158,6 +158,45 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     ("agent lifecycle error", "+data.aborted", "said of every end, as recorded of most"),
     (
+        "res agent.wait error",
+        "+startedAt +terminalReceipt +terminalReply",
+        "a run's outcome is told whole; recorded with and without",
+    ),
+    ("res chat.history ok", "+deltaCursor", "told always"),
+    ("res chat.history ok", "+messages[].errorMessage", "recorded of a row whose time was up later"),
+    (
+        "agent lifecycle fallback_step",
+        "-data.fallbackStepFromFailureDetail",
+        "a provider's own words may quote its key",
+    ),
+    ("agent lifecycle error", "-data.errorObservation", "an abort is no failure, whatever failed before it"),
+    ("agent lifecycle error", "+data.terminalReply.text", "what was said before the time was up is kept"),
+    ("res chat.history ok", "+inFlightRun.events[].isHeartbeat", "events stand there as they were told"),
+    ("row", "+lastRunError", "rows are whole wherever they are told"),
+    (
+        "res agent timeout",
+        "-result.meta.agentMeta.agentHarnessId -result.meta.agentMeta.assistantTurns \
+         -result.meta.agentMeta.bridgeCalls -result.meta.agentMeta.codeModeEngaged \
+         -result.meta.agentMeta.contextBudgetStatus -result.meta.agentMeta.contextTokensSource \
+         -result.meta.agentMeta.credentialSource -result.meta.executionTrace \
+         -result.meta.modelFallbackStopReason -result.meta.systemPromptReport -result.sourceReplyDeliveryState",
+        "figures of the recorded agent harness",
+    ),
+    (
+        "res agent timeout",
+        "-result.meta.error -result.meta.finalAssistantRawText -result.meta.finalAssistantVisibleText \
+         -result.meta.finalPromptText -result.meta.livenessState -result.meta.providerStarted \
+         -result.meta.replayInvalid -result.meta.timeoutPhase",
+        "said elsewhere: the text in `payloads`, the rest by the events of the end",
+    ),
+    (
+        "res agent timeout",
+        "+result.meta.agentMeta.promptTokens +result.meta.agentMeta.usage \
+         +result.meta.agentMeta.terminalReceipt.terminalDisposition \
+         -result.meta.agentMeta.terminalReceipt.runId -result.meta.agentMeta.terminalReceipt.turnId",
+        "told as of every other end",
+    ),
+    (
         "row",
         "-category -label -lastInteractionAt -lastRunError -lastRunId -markedUnreadAt -startedAt -status \
          -thinkingLevel -verboseLevel",

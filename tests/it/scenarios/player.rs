@@ -25,13 +25,16 @@ const PACE: [(&str, &str); 5] = [
 ];
 
 /// Requests that wait for more than what came before them in the recording, since how far a turn is that they stop
-/// or look at would be chance: scenario and number, and what of which run.
-const MORE: [(&str, u64, &str, &str); 5] = [
-    ("queue_interrupt", 4, "agent lifecycle model", "B"),
-    ("queue_interrupt", 5, "agent lifecycle model", "C"),
-    ("slash", 18, "agent lifecycle model", "P"),
-    ("sess_reset_delete", 12, "chat delta", "A"),
-    ("sess_reset_delete", 14, "chat delta", "B"),
+/// or look at would be chance: scenario and number, and what of which run, how often.
+const MORE: [(&str, u64, &str, &str, usize); 8] = [
+    ("cut", 4, "agent run_status retrying", "A", 3),
+    ("err500", 2, "agent run_status retrying", "A", 3),
+    ("err500_agent", 4, "agent run_status retrying", "A", 2),
+    ("queue_interrupt", 4, "agent lifecycle model", "B", 1),
+    ("queue_interrupt", 5, "agent lifecycle model", "C", 1),
+    ("slash", 18, "agent lifecycle model", "P", 1),
+    ("sess_reset_delete", 12, "chat delta", "A", 1),
+    ("sess_reset_delete", 14, "chat delta", "B", 1),
 ];
 
 /// What a scenario gave: every line, and why it went no further, if it did not.
@@ -154,11 +157,13 @@ impl<'a> Player<'a> {
     /// Waits for what a request stops or looks at, see [`MORE`].
     async fn more(&mut self, number: u64) {
         let deadline = Instant::now() + PATIENCE;
-        for (_, _, label, run) in
+        for (_, _, label, run, times) in
             MORE.iter().filter(|(name, n, ..)| *name == self.recording.name && *n == number)
         {
             let told = |line: &Line| line.label == *label && line.run.as_deref() == Some(run);
-            while !self.told.iter().any(told) && self.read_for(deadline, Duration::MAX).await {}
+            while self.told.iter().filter(|line| told(line)).count() < *times
+                && self.read_for(deadline, Duration::MAX).await
+            {}
         }
     }
 

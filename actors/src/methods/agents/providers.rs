@@ -154,7 +154,7 @@ async fn asked(model: &dyn Model) -> Option<Failure> {
     match answer.next().await {
         Some(Chunk::Failed(failure)) => Some(failure),
         Some(_) => None,
-        None => Some(Failure::new(Reason::Timeout, "the model's answer broke off")),
+        None => Some(Failure::broken_off()),
     }
 }
 

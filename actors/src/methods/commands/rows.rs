@@ -94,5 +94,6 @@ pub(in crate::methods) fn outcome(row: &MessageRow) -> Outcome {
         session_id: row.session_id.clone(),
         session_key: row.session_key.clone(),
         tools: Default::default(),
+        failed: None,
     }
 }

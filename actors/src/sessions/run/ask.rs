@@ -1,6 +1,6 @@
 //! Asking: the model, the one after it when it fails for good, and each again when its trouble passes.
 
-use super::{Retry, RunArgs, RunEnd, RunMsg};
+use super::{Failed, Retry, RunArgs, RunEnd, RunMsg};
 use crate::agents::{Chunk, Failure, Instructions, Library, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
 use crate::sessions::conversation;
@@ -42,43 +42,45 @@ const WAITS: [(u64, u64); MAX_RETRIES] = [
 
 /// Asks the first model, and those after it when it fails for good.
 pub(super) async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
-    let mut models = args.models.iter().peekable();
-    let mut failed = String::from("no model is configured");
-    while let Some(model) = models.next() {
+    let mut models = args.models.iter().zip(1..).peekable();
+    let mut last = Failed::because("no model is configured");
+    while let Some((model, position)) = models.next() {
         let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
-        match persist(&args, model, step, &me, retries).await {
+        match persist(&args, (model, position), step, &me, retries).await {
             Ok(usage) => return RunEnd::Done(Box::new(usage)),
-            Err(failure) => failed = failure.text,
+            Err(failed) => last = failed,
         }
-        if let Some(next) = models.peek() {
+        if let Some((next, _)) = models.peek() {
             tracing::warn!(target: "crabtree::run", %model, %next, "the model failed; the next one takes its place");
+            let _ = me.send(RunMsg::FellBack(Box::new(last.clone()), (*next).clone()));
         }
     }
-    RunEnd::Failed(failed)
+    RunEnd::Failed(Box::new(last))
 }
 
 /// One call of a model, and as many more as passing failures cost.
 async fn persist(
     args: &RunArgs,
-    model: &str,
+    (model, position): (&str, usize),
     step: usize,
     me: &Addr<RunMsg>,
     retries: usize,
-) -> Result<Usage, Failure> {
+) -> Result<Usage, Failed> {
     let mut number = 0;
     loop {
         number += 1;
         let failure = match attempt(args, model, step, me).await {
-            Ok(usage) => return Ok(usage),
-            Err(failure) => failure,
+            Ok(Ok(usage)) => return Ok(usage),
+            Ok(Err(failure)) => failure.of_model(model),
+            Err(failure) => return Err(Failed { failure, position: None }),
         };
         if number > retries || !failure.reason.passes() {
-            return Err(failure);
+            return Err(Failed { failure, position: Some(position) });
         }
         let delay = wait_before(&args.run_id, number).max(failure.retry_after.unwrap_or_default());
         tracing::warn!(target: "crabtree::run", %model, reason = failure.reason.name(),
             "the model did not answer, and is asked again in {} s", delay.as_secs_f64());
-        let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, reason: failure.reason }));
+        let _ = me.send(RunMsg::Retrying(Retry { number, most: retries, delay, failure }));
         tokio::time::sleep(delay).await;
     }
 }
@@ -91,8 +93,14 @@ fn wait_before(run_id: &RunId, number: usize) -> Duration {
     Duration::from_millis(from + hasher.finish() % (to - from + 1))
 }
 
-/// One attempt: a lane, the conversation, the answer. Who waits for the next one holds no lane.
-async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> Result<Usage, Failure> {
+/// One attempt: a lane, the conversation, the answer; or why it came to no call. Who waits for the next one holds no
+/// lane.
+async fn attempt(
+    args: &RunArgs,
+    name: &str,
+    step: usize,
+    me: &Addr<RunMsg>,
+) -> Result<Result<Usage, Failure>, Failure> {
     let failed = |text: String| Failure::new(Reason::Unknown, text);
     let lane = args.estate.lanes.clone().acquire_owned().await;
     let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
@@ -126,11 +134,11 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
             Chunk::Call(call) => {
                 let _ = me.send(RunMsg::Called(named_apart(call, &mut called)));
             }
-            Chunk::End(usage) => return Ok(usage),
-            Chunk::Failed(failure) => return Err(failure),
+            Chunk::End(usage) => return Ok(Ok(usage)),
+            Chunk::Failed(failure) => return Ok(Err(failure)),
         }
     }
-    Err(Failure::new(Reason::Timeout, "the model's answer broke off"))
+    Ok(Err(Failure::broken_off()))
 }
 
 /// The ids of the calls in a conversation.

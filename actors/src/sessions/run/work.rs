@@ -1,7 +1,7 @@
 //! Working: the tools that an answer called, side by side, each for itself: one that fails, hangs or crashes is a
 //! result like any other.
 
-use super::{RunArgs, RunEnd, RunMsg, Task, ToolNews};
+use super::{Failed, RunArgs, RunEnd, RunMsg, Task, ToolNews};
 use crate::agents::ToolCall;
 use crate::kill_points::KillPoint;
 use crate::store::{self, WriteOp};
@@ -31,7 +31,10 @@ pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd 
     let turn = args.run_id.to_string();
     let begun = match args.store.read(move |c| store::begun_calls(c, &turn)).await {
         Ok(begun) => begun,
-        Err(e) => return RunEnd::Failed(format!("which tools had begun could not be read: {e}")),
+        Err(e) => {
+            let why = format!("which tools had begun could not be read: {e}");
+            return RunEnd::Failed(Box::new(Failed::because(why)));
+        }
     };
     let place = Arc::new(Place {
         agent_id: args.key.agent_id().to_owned(),

@@ -155,6 +155,8 @@ impl Session {
             self.estate().ledgers.close(run_id);
             if outcome.status == Status::Ok {
                 self.publish(turn.lock().answered(&outcome, now));
+            }
+            if matches!(outcome.status, Status::Ok | Status::Timeout) {
                 self.tell_rows(&turn, messages, now);
             }
             self.publish(turn.lock().end(&outcome, now));
@@ -176,7 +178,8 @@ impl Session {
         if began {
             self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
         }
-        let phase = if outcome.status == Status::Error { "error" } else { "end" };
+        let failed = matches!(outcome.status, Status::Error | Status::Timeout);
+        let phase = if failed { "error" } else { "end" };
         self.tell_change(json!({ "phase": phase, "runId": run_id }), now);
     }
 }
@@ -233,5 +236,6 @@ pub(super) fn outcome(
         session_id: turn.session_id.clone(),
         session_key: turn.key.to_string(),
         tools: turn.tools.summary().clone(),
+        failed: None,
     }
 }

@@ -4,10 +4,10 @@ use super::intake::{asked, beginning};
 use super::{Active, Session, SessionMsg};
 use crate::agents::Usage;
 use crate::kill_points::KillPoint;
-use crate::sessions::outcome::Status;
+use crate::sessions::outcome::{FailedCall, Status, TIMED_OUT};
 use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
 use crate::sessions::rows::model_of;
-use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
+use crate::sessions::run::{Compacted, Failed, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
 use crate::sessions::session::ending::outcome;
 use crate::sessions::turn::{Origin, Turn};
 use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
@@ -212,12 +212,7 @@ impl Session {
         match news {
             RunNews::Started { provider, model } => {
                 active.in_step = true;
-                let mut turn = active.turn.lock();
-                let mut events = turn.restart(now);
-                let step = json!({ "phase": "model", "provider": provider, "model": model });
-                events.push(turn.lifecycle(step, now));
-                turn.model = Some((provider, model));
-                drop(turn);
+                let events = active.turn.lock().asks(provider, model, now);
                 self.publish(events);
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
@@ -235,10 +230,11 @@ impl Session {
             RunNews::Insert(insert) => active.turn.lock().reply.insert(insert),
             RunNews::Tool(news) => self.tool_news(ctx, &news),
             RunNews::Retrying(retry) => {
-                let mut turn = active.turn.lock();
-                let mut events = turn.flush(now);
-                events.extend(turn.retrying(&retry, now));
-                drop(turn);
+                let events = active.turn.lock().retrying(&retry, now);
+                self.publish(events);
+            }
+            RunNews::FellBack(failed, next) => {
+                let events = active.turn.lock().falls_back(&failed, &next, now);
                 self.publish(events);
             }
             RunNews::Ended(end) if active.in_step => self.step_over(ctx, end),
@@ -281,11 +277,8 @@ impl Session {
                     self.ended(ctx, Status::Ok, *usage, None);
                 }
             }
-            RunEnd::Failed(reason) => self.ended(ctx, Status::Error, Usage::default(), Some(reason)),
-            RunEnd::TimedOut => {
-                let why = "the run took longer than it may".to_owned();
-                self.ended(ctx, Status::Timeout, Usage::default(), Some(why));
-            }
+            RunEnd::Failed(failed) => self.ended(ctx, Status::Error, Usage::default(), Some(*failed)),
+            RunEnd::TimedOut => self.ended(ctx, Status::Timeout, Usage::default(), None),
         }
     }
 
@@ -294,7 +287,7 @@ impl Session {
         ctx: &mut Ctx<SessionMsg>,
         status: Status,
         usage: Usage,
-        error: Option<String>,
+        failed: Option<Failed>,
     ) {
         let Some(active) = self.active.as_mut() else { return };
         active.ended = true;
@@ -303,7 +296,12 @@ impl Session {
         // Text is told before its end is made durable, so that a reader sees it without waiting for the disk.
         let events = turn.lock().flush(ctx.now_ms());
         self.publish(events);
-        let outcome = outcome(&turn.lock(), status, "stop", usage, error, ctx.now_ms());
+        let error = match status {
+            Status::Timeout => Some(TIMED_OUT.to_owned()),
+            _ => failed.as_ref().map(|failed| failed.failure.text.clone()),
+        };
+        let mut outcome = outcome(&turn.lock(), status, "stop", usage, error, ctx.now_ms());
+        outcome.failed = failed.and_then(|failed| FailedCall::of(&failed));
         self.settle(ctx, &turn, &rows, InputState::Settled, outcome);
     }
 }

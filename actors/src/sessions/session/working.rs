@@ -6,7 +6,7 @@ use super::{Session, SessionMsg};
 use crate::agents::Usage;
 use crate::kill_points::KillPoint;
 use crate::sessions::outcome::{Status, answer_row};
-use crate::sessions::run::{RunMsg, ToolNews};
+use crate::sessions::run::{Failed, RunMsg, ToolNews};
 use crate::sessions::turn::Scene;
 use crate::store::{WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault};
@@ -27,7 +27,7 @@ impl Session {
                 "The agent was stopped: it asked its model {most} times and still calls tools \
                  (agents.defaults.maxRounds)."
             );
-            self.ended(ctx, Status::Error, usage, Some(why));
+            self.ended(ctx, Status::Error, usage, Some(Failed::because(why)));
             return true;
         }
         let most = self.estate().config.load().settings.agents.defaults.max_cost_usd;
@@ -38,7 +38,7 @@ impl Session {
                 "The agent was stopped: it has cost {cost}, more than the {most} that a run may \
                  (agents.defaults.maxCostUsd), and still calls tools."
             );
-            self.ended(ctx, Status::Error, usage, Some(why));
+            self.ended(ctx, Status::Error, usage, Some(Failed::because(why)));
             return true;
         }
         let Some(answer) = answer_row(&turn, usage, ctx.now_ms()) else { return false };

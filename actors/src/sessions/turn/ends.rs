@@ -3,7 +3,7 @@
 use super::{Origin, Turn, merge};
 use crate::event::{Audience, Event};
 use crate::sessions::blocks::BlockStream;
-use crate::sessions::outcome::{INTERRUPTED, Outcome, Status};
+use crate::sessions::outcome::{FailedCall, INTERRUPTED, Outcome, Status};
 use crabtree_protocol::Event as Name;
 use serde_json::{Value, json};
 
@@ -142,23 +142,43 @@ impl Turn {
     fn end_failed(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
         let text = outcome.error.as_deref().unwrap_or("The run failed.");
         let mut events = self.flush(now);
-        events.push(self.lifecycle(json!({ "phase": "finishing", "error": text }), now));
-        events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
-        let mut error = json!({
-            "phase": "error", "startedAt": outcome.started_at, "endedAt": outcome.ended_at,
-            "error": text, "aborted": false, "executionSettled": true,
-        });
-        let mut last = json!({ "state": "error", "errorMessage": text });
-        if outcome.status == Status::Timeout {
-            let how = json!({
-                "timeoutPhase": "provider", "providerStarted": true, "livenessState": "paused",
-                "terminalReply": outcome.reply(), "terminalReceipt": outcome.receipt(Some(&self.run_id)),
+        let mut how = json!({ "error": text });
+        if let Some(observed) = outcome.observed() {
+            let more = json!({
+                "errorObservation": observed, "aborted": false, "livenessState": "blocked",
+                "endedAt": outcome.ended_at,
             });
-            merge(&mut error, how);
-            last["errorKind"] = json!("timeout");
+            merge(&mut how, more);
         }
+        if outcome.status == Status::Timeout {
+            let more = json!({
+                "startedAt": outcome.started_at, "endedAt": outcome.ended_at, "aborted": false,
+                "timeoutPhase": "provider", "providerStarted": true, "livenessState": "paused",
+                "replayInvalid": true, "terminalReply": outcome.reply(),
+                "terminalReceipt": outcome.receipt(Some(&self.run_id)),
+            });
+            merge(&mut how, more);
+        }
+        let step = |how: &Value, phase: &str| {
+            let mut step = json!({ "phase": phase });
+            merge(&mut step, how.clone());
+            step
+        };
+        // As recorded: what ran out of time finishes only for who waits for its answer.
+        if outcome.status == Status::Error || self.origin == Origin::Agent {
+            events.push(self.lifecycle(step(&how, "finishing"), now));
+        }
+        events.push(self.lifecycle(json!({ "phase": "model", "provider": null, "model": null }), now));
+        if let Some(FailedCall { reason, position }) = outcome.failed {
+            events.extend(self.fallback_step(reason, Some(position), None, now));
+        }
+        let mut error = step(&how, "error");
+        let settled = json!({
+            "startedAt": outcome.started_at, "endedAt": outcome.ended_at, "aborted": false, "executionSettled": true,
+        });
+        merge(&mut error, settled);
         events.push(self.lifecycle(error, now));
-        events.push(self.chat(last));
+        events.push(self.chat(outcome.chat_error(text)));
         events
     }
 }
