@@ -30,6 +30,8 @@ async fn a_change_of_the_file_restarts_just_the_child_that_depends_on_it() {
     assert_eq!(restarts(&mut client).await, [("agents".to_owned(), 1)]);
     let config = client.call("config.get", json!({})).await;
     assert!(config["warnings"].to_string().contains("unheardOf"), "{config}");
+    assert_eq!(config["sourceConfig"]["agents"]["entries"], json!({ "main": { "name": "Two" } }));
+    assert_eq!(config["config"]["agents"]["entries"]["main"]["name"], "Two");
 }
 
 /// accepts: K6
@@ -44,6 +46,8 @@ async fn a_provider_that_is_added_is_there_at_once() {
     client.event(|e| e["payload"]["path"] == "gateway/agents" && e["payload"]["state"] == "running").await;
     let models = client.call("models.list", json!({})).await["models"].clone();
     assert!(models.as_array().unwrap().iter().any(|model| model["provider"] == "home"), "{models}");
+    let config = client.call("config.get", json!({})).await;
+    assert_eq!(config["resolved"]["agents"]["entries"], json!({ "main": {} }), "there is always one");
     assert_eq!(restarts(&mut client).await, [("agents".to_owned(), 1)]);
 }
 
@@ -70,6 +74,6 @@ async fn brought_models_survive_a_change_of_the_configuration() {
     }
     assert_eq!(answered_by, ["mock-1", "mock-2", "offline"]);
     let models = client.call("models.list", json!({})).await;
-    let names: Vec<_> = models["models"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
-    assert_eq!(names, ["offline", "mock-1", "mock-2"]);
+    let names: Vec<_> = models["models"].as_array().unwrap().iter().map(|m| m["provider"].clone()).collect();
+    assert_eq!(names, ["crabtree", "mock", "mock", "mock401", "mock500", "mockhang"]);
 }

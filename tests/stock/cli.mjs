@@ -169,9 +169,13 @@ async function approve(cli, one) {
     const { exists, file, hash } = await rules();
     const [entry] = file.agents["*"].allowlist;
     expect(exists && hash && entry.pattern === "/usr/bin/uname" && entry.id, "the entry, with an id", file);
+    await cli.ok("approvals", "allowlist", "add", "--gateway", "--agent", "main", "/usr/bin/uname");
+    const main = (await rules()).file.agents.main.allowlist;
+    expect(main.length === 1, "an entry of one agent", main);
   });
   await one("approvals allowlist remove", async () => {
     await cli.ok("approvals", "allowlist", "remove", "--gateway", "/usr/bin/uname");
+    await cli.ok("approvals", "allowlist", "remove", "--gateway", "--agent", "main", "/usr/bin/uname");
     const { file } = await rules();
     expect(!JSON.stringify(file).includes("uname"), "no entry", file);
   });

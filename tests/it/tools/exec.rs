@@ -59,6 +59,37 @@ async fn a_command_works_in_the_workspace_and_its_output_is_told_as_it_comes() {
     assert_eq!((&end["data"]["status"], &end["data"]["exitCode"]), (&json!("completed"), &json!(0)), "{end}");
 }
 
+/// Where bubblewrap is not installed, or the system lets nobody make namespaces, the command is refused instead.
+#[tokio::test]
+async fn in_the_sandbox_only_the_workspace_can_be_written_and_there_is_no_network() {
+    let works = std::process::Command::new("bwrap")
+        .args(["--ro-bind", "/", "/", "--unshare-all", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
+    let (gateway, mut client) = gateway(json!({ "sandbox": "bwrap" })).await;
+    if !works {
+        assert!(std::env::var_os("CI").is_none(), "CI has bubblewrap");
+        assert!(!run(&mut client, "echo in", "k1").await.starts_with("in\n"));
+        return;
+    }
+    let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let forbidden = outside.path().join("file");
+    let config = gateway.state.path().join("openclaw.json");
+    let address = gateway.addr;
+    let command = format!(
+        "echo in > inside; cat inside; echo x > {} || echo read-only; ls {} || echo hidden; \
+         (exec 3<>/dev/tcp/{}/{}) || echo offline",
+        forbidden.display(),
+        config.display(),
+        address.ip(),
+        address.port(),
+    );
+    std::fs::write(&config, "{}").unwrap();
+    let text = run(&mut client, &format!("bash -c '{command}' 2>/dev/null"), "k1").await;
+    assert_eq!(text, "in\nread-only\nhidden\noffline");
+    assert!(!forbidden.exists() && gateway.state.path().join("workspace/inside").exists());
+}
+
 #[tokio::test]
 async fn what_is_denied_or_not_on_the_list_is_not_run() {
     let (gateway, mut client) = gateway(json!({ "security": "deny" })).await;
