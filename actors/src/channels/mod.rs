@@ -1,0 +1,3 @@
+//! The messaging channels.
+
+pub mod contract;
