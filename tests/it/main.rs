@@ -17,6 +17,7 @@ mod config;
 mod context;
 mod crash;
 mod durability;
+mod fakes;
 mod faults;
 mod first_breath;
 mod flood;
