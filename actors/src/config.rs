@@ -207,9 +207,22 @@ impl Config {
 }
 
 /// The top-level sections that are watched for changes: all that are read.
-const SECTIONS: [&str; 12] = [
-    "gateway", "agents", "models", "plugins", "acp", "tools", "mcp", "skills", "session", "messages",
-    "store", "logging",
+const SECTIONS: [&str; 15] = [
+    "gateway",
+    "agents",
+    "models",
+    "plugins",
+    "acp",
+    "tools",
+    "mcp",
+    "skills",
+    "channels",
+    "bindings",
+    "broadcast",
+    "session",
+    "messages",
+    "store",
+    "logging",
 ];
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crabtree_protocol::{ConnId, ConnectParams, DeviceId, Role, Scope, Scopes, SessionKey};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, mpsc};
@@ -158,8 +158,19 @@ pub struct Conns {
 impl Conns {
     /// Enters a new connection; the other value is what its socket's writer reads.
     pub fn open(&self, id: ConnId, peer: Peer) -> (Arc<Conn>, mpsc::UnboundedReceiver<Item>) {
+        let (conn, items) = self.made(id, peer);
+        self.live.lock().insert(id, conn.clone());
+        (conn, items)
+    }
+
+    /// Somebody who asks like a client and has no socket; nobody else hears of it.
+    pub fn apart(&self) -> Arc<Conn> {
+        self.made(ConnId::random(), Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST))).0
+    }
+
+    fn made(&self, id: ConnId, peer: Peer) -> (Arc<Conn>, mpsc::UnboundedReceiver<Item>) {
         let (outbox, items) = Outbox::new(self.process.clone());
-        let conn = Arc::new(Conn {
+        let conn = Conn {
             id,
             peer,
             outbox,
@@ -168,9 +179,8 @@ impl Conns {
             all_sessions: AtomicBool::new(false),
             messages: ArcSwap::default(),
             looks_at: ArcSwap::default(),
-        });
-        self.live.lock().insert(id, conn.clone());
-        (conn, items)
+        };
+        (Arc::new(conn), items)
     }
 
     /// Forgets a connection.

@@ -7,6 +7,8 @@
 use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
+use crate::channels::contract::Channel;
+use crate::channels::{self, People, Roster as ChannelRoster};
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
 use crate::kill_points::KillPoints;
@@ -135,6 +137,10 @@ pub struct Estate {
     pub tools: ArcSwap<Registry>,
     /// The MCP servers and what they offer.
     pub mcp: Roster,
+    /// The channels and their accounts.
+    pub channels: ChannelRoster,
+    /// Who is there on channels.
+    pub people: People,
     /// Tools that clients have called.
     pub invocations: Invocations,
     /// The skills of the agents.
@@ -181,6 +187,8 @@ pub struct Brought {
     pub models: Vec<Arc<dyn Model>>,
     /// Tools of all agents.
     pub tools: Vec<Arc<dyn Tool>>,
+    /// Channels, to be configured as `channels.<name>`.
+    pub channels: Vec<Arc<dyn Channel>>,
 }
 
 /// What the Estate is made from.
@@ -210,6 +218,8 @@ impl Estate {
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
+            channels: ChannelRoster::new(channels::table(&args.brought.channels)),
+            people: People::default(),
             brought: args.brought,
             acp: acp::Peers::new(args.guard.clone()),
             guard: args.guard,

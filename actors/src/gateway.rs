@@ -6,6 +6,7 @@
 use crate::agents::{Agents, AgentsArgs, AgentsMsg};
 use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
+use crate::channels::{Channels, ChannelsMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
 use crate::devices::{Devices, DevicesMsg};
@@ -46,6 +47,8 @@ pub struct Wiring {
     pub agents: Slot<AgentsMsg>,
     /// The sessions' parent.
     pub sessions: Slot<SessionsMsg>,
+    /// The parent of the channels' accounts.
+    pub channels: Slot<ChannelsMsg>,
     /// The gateway's own timers.
     pub scheduler: Slot<SchedulerMsg>,
     /// The watch.
@@ -72,6 +75,7 @@ impl Wiring {
             approvals: Slot::default(),
             agents: Slot::default(),
             sessions: Slot::default(),
+            channels: Slot::default(),
             scheduler: Slot::default(),
             health: Slot::default(),
             connections: Slot::default(),
@@ -133,6 +137,10 @@ fn table(args: &RootArgs) -> Vec<Row> {
             &["acp", "agents", "mcp", "models", "plugins", "session", "tools"],
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
+        (
+            ChildSpec::new::<Channels>("channels", Permanent, w.clone(), &w.channels).shutdown(secs(5)),
+            &["channels"],
+        ),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
         (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),

@@ -36,6 +36,10 @@ pub enum KillPoint {
     SessionJoined,
     /// A change of a session is written, and nobody was told.
     SessionChanged,
+    /// A message is noted as being sent, and was not handed to its channel.
+    DeliveryBegun,
+    /// The channel has said what became of it, and that is not written.
+    DeliverySent,
 }
 
 /// Every point under the name `system.chaos` takes.
@@ -55,6 +59,8 @@ pub const KILL_POINTS: &[(&str, KillPoint)] = &[
     ("session.after_settle", KillPoint::SessionAfterSettle),
     ("session.joined", KillPoint::SessionJoined),
     ("session.changed", KillPoint::SessionChanged),
+    ("delivery.begun", KillPoint::DeliveryBegun),
+    ("delivery.sent", KillPoint::DeliverySent),
 ];
 
 impl KillPoint {

@@ -1,6 +1,7 @@
 //! Exactly one answer per request.
 
 use crate::conns::Conn;
+use crate::tree::Reply;
 use crabtree_protocol::frame::{encode_error_with_payload, encode_ok, encode_refusal};
 use crabtree_protocol::{ConnId, Refusal};
 use serde::Serialize;
@@ -21,13 +22,19 @@ pub struct Responder {
     id: Box<str>,
     answered: bool,
     shape: Option<Shape>,
+    inside: Option<Reply<Result<Value, Refusal>>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Responder {
     /// For the request `id` (raw JSON) of `conn`. The permit is given back with the answer.
     pub fn new(conn: Arc<Conn>, id: &str, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { conn, id: id.into(), answered: false, shape: None, _permit: permit }
+        Self { conn, id: id.into(), answered: false, shape: None, inside: None, _permit: permit }
+    }
+
+    /// For somebody in the gateway itself, who asks in place of a client: what comes in on a channel.
+    pub fn inside(conn: Arc<Conn>, answer: Reply<Result<Value, Refusal>>) -> Self {
+        Self { conn, id: "".into(), answered: false, shape: None, inside: Some(answer), _permit: None }
     }
 
     /// Lets the answer be a part of another, whether it is a payload or a refusal.
@@ -52,6 +59,10 @@ impl Responder {
             let part = serde_json::to_value(payload);
             return self.ok(&shape(part.map_err(|e| Refusal::failed(e.to_string()))));
         }
+        if let Some(inside) = self.inside.take() {
+            self.answered = true;
+            return inside.send(serde_json::to_value(payload).map_err(|e| Refusal::failed(e.to_string())));
+        }
         match serde_json::to_vec(payload) {
             Ok(json) => self.ok_json(&json),
             Err(e) => self.refuse(Refusal::failed(format!("the answer could not be written: {e}"))),
@@ -61,11 +72,19 @@ impl Responder {
     /// Answers with a payload that is JSON already.
     pub fn ok_json(mut self, payload: &[u8]) {
         self.answered = true;
-        self.conn.outbox.frame(encode_ok(&self.id, payload));
+        match self.inside.take() {
+            Some(inside) => {
+                inside.send(serde_json::from_slice(payload).map_err(|e| Refusal::failed(e.to_string())));
+            }
+            None => self.conn.outbox.frame(encode_ok(&self.id, payload)),
+        }
     }
 
     /// Says that the request is accepted; the final answer with the same id follows (method `agent`).
     pub fn ack(&self, payload: &impl Serialize) {
+        if self.inside.is_some() {
+            return;
+        }
         let json = serde_json::to_vec(payload).expect("acknowledgements are plain data");
         self.conn.outbox.frame(encode_ok(&self.id, &json));
     }
@@ -76,12 +95,15 @@ impl Responder {
             return self.ok(&shape(Err(refusal)));
         }
         self.answered = true;
-        self.conn.outbox.frame(encode_refusal(&self.id, &refusal));
+        match self.inside.take() {
+            Some(inside) => inside.send(Err(refusal)),
+            None => self.conn.outbox.frame(encode_refusal(&self.id, &refusal)),
+        }
     }
 
     /// Refuses, with a payload beside the error (recorded for failed runs).
     pub fn refuse_with(mut self, refusal: Refusal, payload: &impl Serialize) {
-        if self.shape.is_some() {
+        if self.shape.is_some() || self.inside.is_some() {
             return self.refuse(refusal);
         }
         self.answered = true;
@@ -100,7 +122,8 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        if !self.answered {
+        // Whoever asks inside hears that their question was dropped.
+        if !self.answered && self.inside.is_none() {
             self.conn.outbox.frame(encode_refusal(&self.id, &Refusal::unavailable(RETRY_AFTER_MS)));
         }
     }

@@ -4,6 +4,7 @@
 mod access;
 mod acp;
 mod agents;
+mod channels;
 mod document;
 mod mcp;
 mod messages;
@@ -20,6 +21,10 @@ pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimi
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
+pub use channels::{
+    Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
+    DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, Ids, OnUncertain, with_secrets,
+};
 pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
@@ -56,6 +61,12 @@ pub struct Settings {
     pub mcp: McpSettings,
     /// Which skills agents may use.
     pub skills: SkillsSettings,
+    /// Where people write.
+    pub channels: ChannelsSettings,
+    /// Which agent answers what.
+    pub bindings: Vec<Binding>,
+    /// Chats that several agents answer.
+    pub broadcast: BroadcastSettings,
     /// How conversations become sessions.
     pub session: SessionSettings,
     /// How messages are taken in.

@@ -17,17 +17,6 @@ const TABLE: &[(&str, Scope, &str)] = &[
     ("artifacts.list", Read, r#"{"artifacts":[]}"#),
     ("audit.activity.list", Read, r#"{"events":[]}"#),
     ("board.get", Read, r#"{"sessionKey":"@sessionKey","revision":0,"tabs":[],"widgets":[]}"#),
-    (
-        "channels.pairing.list",
-        Pairing,
-        r#"{"accounts":[],"requests":[],"commandOwnerConfigured":false,"limits":{"pendingPerAccount":3,"ttlMs":3600000}}"#,
-    ),
-    (
-        "channels.status",
-        Read,
-        r#"{"ts":"@now","channelOrder":[],"channelLabels":{},"channelDetailLabels":{},"channelSystemImages":{},
-            "channelMeta":[],"channels":{},"channelAccounts":{},"channelDefaultAccountId":{},"statusIssues":[]}"#,
-    ),
     ("controlUi.sessionPullRequests.subscribe", Read, r#"{"subscribed":false}"#),
     (
         "cron.list",

@@ -130,6 +130,8 @@ events! {
     QuestionResolved "question.resolved" Questions;
     /// The configuration changed.
     ConfigChanged "config.changed" Read;
+    /// Somebody on a channel is there, is writing, or is gone (ours).
+    ChannelPresence "channel.presence" Read;
     /// An actor changed its state (ours).
     SystemActorsChanged "system.actors.changed" Read;
 }

@@ -348,6 +348,22 @@ methods! {
     UsageCost "usage.cost" Operator One(Read), Listed, params::core::UsageCostParams => Value;
     /// What is left at the models' providers.
     UsageStatus "usage.status" Operator One(Read), Listed, params::core::NoParams => params::session_usage::UsageStatus;
+    /// How the channels' accounts are.
+    ChannelsStatus "channels.status" Operator One(Read), Listed, params::channels::StatusParams => Value;
+    /// Starts accounts that do not run.
+    ChannelsStart "channels.start" Operator One(Admin), Listed, params::channels::AccountParams => params::channels::Switched;
+    /// Stops accounts until they are started.
+    ChannelsStop "channels.stop" Operator One(Admin), Listed, params::channels::AccountParams => params::channels::Switched;
+    /// Who asks to be let in.
+    ChannelsPairingList "channels.pairing.list" Operator One(Pairing), Listed, params::channels::PairingListParams => params::channels::PairingList;
+    /// Lets somebody in.
+    ChannelsPairingApprove "channels.pairing.approve" Operator One(Pairing), Listed, params::channels::PairingApproveParams => params::channels::PairingApproved;
+    /// Does not let somebody in.
+    ChannelsPairingDismiss "channels.pairing.dismiss" Operator One(Pairing), Listed, params::channels::PairingDismissParams => params::channels::PairingDismissed;
+    /// Who is there on channels (ours).
+    ChannelsPresence "channels.presence" Operator One(Read), Listed, params::core::Empty => params::channels::Presence;
+    /// Sends a message to a chat of a channel.
+    Send "send" Operator One(Write), Listed, params::channels::SendParams => params::channels::SendResult;
     /// Who the caller is; there are no profiles, so it is refused as recorded.
     UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
     /// The configuration, secrets redacted.

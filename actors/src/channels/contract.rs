@@ -356,8 +356,18 @@ pub enum Heard {
 pub struct Link {
     heard: mpsc::Sender<Heard>,
     last: Arc<AtomicI64>,
-    now: fn() -> i64,
+    now: Now,
     checkpoint: Option<String>,
+}
+
+/// Tells the time, ms.
+#[derive(Clone)]
+struct Now(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl std::fmt::Debug for Now {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Now")
+    }
 }
 
 /// The gateway has no use for this channel any more: it was replaced or stopped.
@@ -370,15 +380,15 @@ impl Link {
     pub fn new(
         heard: mpsc::Sender<Heard>,
         last: Arc<AtomicI64>,
-        now: fn() -> i64,
+        now: Arc<dyn Fn() -> i64 + Send + Sync>,
         checkpoint: Option<String>,
     ) -> Self {
-        Self { heard, last, now, checkpoint }
+        Self { heard, last, now: Now(now), checkpoint }
     }
 
     /// Notes that the platform was heard of: a poll came back, a heartbeat, anything.
     pub fn alive(&self) {
-        self.last.store((self.now)(), Relaxed);
+        self.last.store((self.now.0)(), Relaxed);
     }
 
     /// Hands in a message. Only when this has resolved may the platform be told that it was received.

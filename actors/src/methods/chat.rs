@@ -1,7 +1,9 @@
 //! Talking: `agent`, `chat.*` and `wake` all enter a session by the same door.
 
+mod channel;
 mod history;
 
+pub(crate) use channel::{Spoken, said_on_channel};
 pub(super) use history::{history, message_get, startup};
 
 use super::commands::{self, Command, Typed};
@@ -209,7 +211,7 @@ pub(super) fn say(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, key: SessionKey,
     match command {
         Some((Command::Stop, _)) => stop(&wiring, call.responder, key, None, "stop"),
         Some(command) if estate.catalog.load().agent(key.agent_id()).is_some() => {
-            let from = (sender(&call.responder), &**call.responder.conn());
+            let from = (sender(&call.responder), commands::who(call.responder.conn()));
             let of = said.must_exist.then(|| key.clone());
             let typed = Typed::new(command, key, RunId::from(said.run_id), said.text, from);
             ctx.detached(carry_out(wiring, typed, call.responder, of));

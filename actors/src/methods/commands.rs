@@ -8,6 +8,7 @@ mod views;
 
 pub(super) use rows::{Typed, outcome};
 pub(super) use table::{Command, parse, rows};
+pub(super) use views::who;
 
 use super::sessions::{compact, reset};
 use super::{chat, store_refusal};

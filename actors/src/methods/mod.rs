@@ -4,6 +4,7 @@
 mod actors;
 mod agents;
 mod approvals;
+mod channels;
 pub(crate) mod chat;
 mod commands;
 mod core;
@@ -183,6 +184,14 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::DevicePairList => pages::devices(ctx, call),
         Method::UsageCost => sessions::cost(ctx, call),
         Method::UsageStatus => sessions::usage_status(call),
+        Method::ChannelsStatus => channels::status(ctx, call),
+        Method::ChannelsStart => channels::start(call),
+        Method::ChannelsStop => channels::stop(call),
+        Method::ChannelsPairingList => channels::pairing_list(ctx, call),
+        Method::ChannelsPairingApprove => channels::pairing_approve(ctx, call),
+        Method::ChannelsPairingDismiss => channels::pairing_dismiss(ctx, call),
+        Method::ChannelsPresence => channels::presence(call),
+        Method::Send => channels::send(ctx, call),
         Method::UsersSelf => pages::users_self(call),
         Method::SessionsFork => sessions::branches::fork(ctx, call),
         Method::SessionsRewind => sessions::branches::rewind(ctx, call),

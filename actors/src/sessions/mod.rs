@@ -21,6 +21,7 @@ pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};
 pub use rows::{message_row, model_of, session_row};
 pub use session::{Change, Changed, Check, First, MANY_LIVE, SessionMsg, Submission, Told};
+pub(crate) use turn::merge;
 pub use turn::{Origin, Turn, activity};
 
 use crate::estate::Estate;

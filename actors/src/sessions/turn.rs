@@ -337,7 +337,7 @@ pub fn delivered(key: &SessionKey, run_id: &str) -> Event {
 }
 
 /// Adds the members of `more` to the object `into`.
-pub(super) fn merge(into: &mut Value, more: Value) {
+pub(crate) fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
     }

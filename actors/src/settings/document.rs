@@ -144,6 +144,9 @@ fn known_keys() -> Value {
     known["skills"]["entries"] = json!({ "*": SkillEntry::default() });
     known["skills"]["entries"]["*"]["env"] = json!({ "*": null });
     known["session"]["identityLinks"] = json!({ "*": [] });
+    known["channels"] = json!({ "*": null });
+    known["bindings"] = json!([null]);
+    known["broadcast"] = json!({ "*": null });
     known["session"]["reset"] = reset();
     known["session"]["resetByType"] =
         json!({ "direct": reset(), "dm": reset(), "group": reset(), "thread": reset() });
@@ -235,7 +238,6 @@ mod tests {
             "messages.tts",
             "skills.entries.x.config",
             "mcp.servers.x.auth",
-            "channels",
         ];
         assert_eq!(unknown_keys(&raw), unknown);
         let entries = json!({"agents": {"entries": {"a": {"workspace": "/a"}, "b": {"tts": 1}}}});

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rows::{WriteOp, WriteReply};
 use super::schema::private_file;
-use super::{approvals, check, devices, inputs, schema, sessions, transcript};
+use super::{approvals, channels, check, devices, inputs, schema, sessions, transcript};
 use crate::kill_points::KillPoint;
 
 /// Connections that only read. Two: a long read (search) leaves one for the short ones.
@@ -302,11 +302,22 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         }
         WriteOp::Begin { turn, inputs, messages, at } => inputs::begin(conn, turn, inputs, messages, *at),
         WriteOp::BeginCall { turn, call_id } => inputs::begin_call(conn, turn, call_id),
-        WriteOp::Settle { turn, inputs, released, state, outcome, messages, session, at } => inputs::settle(
-            conn,
-            &inputs::Outcome { turn, inputs, released, state: *state, outcome, messages, at: *at },
-            session,
-        ),
+        WriteOp::Settle { turn, inputs, released, state, outcome, messages, deliveries, session, at } => {
+            inputs::settle(
+                conn,
+                &inputs::Outcome {
+                    turn,
+                    inputs,
+                    released,
+                    state: *state,
+                    outcome,
+                    messages,
+                    deliveries,
+                    at: *at,
+                },
+                session,
+            )
+        }
         WriteOp::AppendMessage(message) => {
             transcript::append(conn, message).map(|(row, fresh)| WriteReply::Appended(row, fresh))
         }
@@ -329,6 +340,17 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         WriteOp::RemoveDevice { device_id } => devices::remove(conn, device_id),
         WriteOp::OpenApproval(row) => approvals::open(conn, row),
         WriteOp::CloseApproval { kind, id, outcome, at } => approvals::close(conn, kind, id, outcome, *at),
+        WriteOp::Deliver(rows) => channels::queue(conn, rows),
+        WriteOp::Delivery(row) => channels::moved(conn, row),
+        WriteOp::ReportUncertain { ids, with } => channels::report(conn, ids, with),
+        WriteOp::PutCheckpoint { channel, account, place } => {
+            channels::put_checkpoint(conn, channel, account, place)
+        }
+        WriteOp::PutContact(row) => channels::put_contact(conn, row),
+        WriteOp::RemoveContact { channel, account, id } => {
+            channels::remove_contact(conn, channel, account, id)
+        }
+        WriteOp::Overhear { row, most } => channels::overhear(conn, row, *most),
         WriteOp::PutMeta { key, value } => devices::put_meta(conn, key, value),
     }
 }

@@ -5,8 +5,10 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 use super::db::{StoreError, list};
-use super::rows::{InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply};
-use super::{sessions, transcript};
+use super::rows::{
+    DeliveryRow, InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply,
+};
+use super::{channels, sessions, transcript};
 
 macro_rules! select {
     ($tail:literal) => {
@@ -26,6 +28,7 @@ pub(super) struct Outcome<'a> {
     pub state: InputState,
     pub outcome: &'a Value,
     pub messages: &'a [NewMessage],
+    pub deliveries: &'a [DeliveryRow],
     pub at: i64,
 }
 
@@ -43,6 +46,7 @@ pub(super) fn accept(
         return Ok(WriteReply::Accepted { row, fresh: false, message });
     }
     let row = insert(conn, input, begin)?;
+    channels::forget_overheard(conn, &input.body)?;
     let update =
         SessionUpdate { at: if session.at == 0 { input.created_at } else { session.at }, ..session.clone() };
     sessions::upsert(conn, &input.session_key, &update, user_message.map(|m| m.session_id.as_str()))?;
@@ -185,6 +189,9 @@ pub(super) fn settle(
         let stored =
             if fresh { Some(append_message(conn, message)?) } else { transcript::find(conn, message)? };
         messages.extend(stored);
+    }
+    if fresh {
+        channels::queue(conn, what.deliveries)?;
     }
     Ok(WriteReply::Settled { rows, messages })
 }

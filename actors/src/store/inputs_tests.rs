@@ -38,6 +38,7 @@ fn settle_op(n: u32, state: InputState, outcome: Value, messages: Vec<NewMessage
         state,
         outcome,
         messages,
+        deliveries: vec![],
         session,
         at: 50,
     }
@@ -128,6 +129,7 @@ fn a_turn_that_is_joined_answers_all_its_inputs_at_once() {
         state: InputState::Settled,
         outcome: json!("both"),
         messages: vec![],
+        deliveries: Vec::new(),
         session: None,
         at: 50,
     };

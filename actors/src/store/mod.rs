@@ -7,6 +7,7 @@
 //! Writes that arrive while a batch is being committed form the next batch: one `fsync` for all of them.
 
 mod approvals;
+mod channels;
 mod check;
 mod db;
 mod devices;
@@ -18,6 +19,10 @@ mod transcript;
 mod usage;
 
 pub use approvals::{approval, approval_history, approvals_resolved_since, pending_approvals};
+pub use channels::{
+    CONTACT_WAITING_MS, MAX_WAITING_CONTACTS, checkpoint, contact, contacts, delivery_by_id, delivery_counts,
+    open_deliveries, overheard, unreported,
+};
 pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
 pub use inputs::{

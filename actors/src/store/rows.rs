@@ -2,10 +2,12 @@
 //! replies. Plain data, no SQL. All times are unix milliseconds; all ids are opaque strings (rows: uuid v7).
 
 mod approval;
+mod channel;
 mod device;
 mod session;
 
 pub use approval::ApprovalRow;
+pub use channel::{ContactRow, DeliveryRow, DeliveryState, OverheardRow};
 pub use device::{DeviceRow, TokenRow};
 pub use session::{SessionRecord, SessionUpdate};
 
@@ -233,6 +235,8 @@ pub enum WriteOp {
         outcome: Value,
         /// Transcript rows written in the same commit, in order.
         messages: Vec<NewMessage>,
+        /// What is sent to people, in the same commit.
+        deliveries: Vec<DeliveryRow>,
         /// Applied to the session in the same commit.
         session: Option<SessionUpdate>,
         /// ms.
@@ -316,6 +320,44 @@ pub enum WriteOp {
         outcome: Value,
         /// ms.
         at: i64,
+    },
+    /// Send these, unless they are there already → [`WriteReply::Done`].
+    Deliver(Vec<DeliveryRow>),
+    /// A message on its way out has come to another state; one that is final stays → [`WriteReply::Done`].
+    Delivery(DeliveryRow),
+    /// People are told with this message of those whose fate nobody knows → [`WriteReply::Done`].
+    ReportUncertain {
+        /// [`DeliveryRow::id`] of each.
+        ids: Vec<String>,
+        /// What tells them.
+        with: DeliveryRow,
+    },
+    /// An account goes on here after a restart → [`WriteReply::Done`].
+    PutCheckpoint {
+        /// The channel.
+        channel: String,
+        /// The account.
+        account: String,
+        /// The place.
+        place: String,
+    },
+    /// Store or replace somebody who wrote → [`WriteReply::Done`].
+    PutContact(ContactRow),
+    /// Forget them → [`WriteReply::Count`].
+    RemoveContact {
+        /// The channel.
+        channel: String,
+        /// The account.
+        account: String,
+        /// [`ContactRow::id`].
+        id: String,
+    },
+    /// Keep what was overheard, and of its session so much → [`WriteReply::Done`].
+    Overhear {
+        /// What.
+        row: OverheardRow,
+        /// How many rows of the session are kept.
+        most: u32,
     },
     /// Store or replace one value of gateway metadata → [`WriteReply::Done`].
     PutMeta {

@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -22,7 +22,7 @@ const CACHE_KIB: i64 = 512;
 /// The write-ahead log is cut back to this after a checkpoint, bytes.
 const WAL_LIMIT: i64 = 8 << 20;
 /// Statements kept prepared per connection: more than this folder has.
-const STATEMENTS: usize = 80;
+const STATEMENTS: usize = 100;
 
 const V1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -256,6 +256,57 @@ CREATE INDEX inputs_usage ON inputs (
     settled_at, session_key, started_at, outcome ->> '$.provider', outcome ->> '$.model', outcome ->> '$.status',
     outcome -> '$.usage'
 ) WHERE settled_at IS NOT NULL;
+";
+
+/// Channels: messages on their way out, where each account goes on, who wrote, and what was overheard in groups.
+const V7: &str = "
+CREATE TABLE deliveries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    account TEXT NOT NULL,
+    address TEXT NOT NULL,
+    session_key TEXT,
+    run_id TEXT,
+    text TEXT NOT NULL,
+    extra TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'sent', 'uncertain', 'failed')),
+    attempts INTEGER NOT NULL,
+    platform_id TEXT,
+    error TEXT,
+    reported INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX deliveries_open ON deliveries (channel, account, seq) WHERE state IN ('queued', 'sending');
+CREATE INDEX deliveries_uncertain ON deliveries (channel, account, address)
+    WHERE state = 'uncertain' AND reported = 0;
+CREATE INDEX deliveries_over ON deliveries (updated_at) WHERE state NOT IN ('queued', 'sending');
+CREATE TABLE checkpoints (
+    channel TEXT NOT NULL, account TEXT NOT NULL, place TEXT NOT NULL, PRIMARY KEY (channel, account)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE contacts (
+    channel TEXT NOT NULL,
+    account TEXT NOT NULL,
+    id TEXT NOT NULL,
+    code TEXT,
+    meta TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    approved_at INTEGER,
+    PRIMARY KEY (channel, account, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE overheard (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_key TEXT NOT NULL,
+    source TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    text TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (source, source_id, session_key)
+) STRICT;
+CREATE INDEX overheard_by_session ON overheard (session_key, seq);
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

@@ -18,6 +18,7 @@ fn settled(db: &Db, n: u32, key: &str, at: i64, outcome: serde_json::Value) {
         state: InputState::Settled,
         outcome,
         messages: vec![],
+        deliveries: Vec::new(),
         session: None,
         at,
     };

@@ -36,7 +36,7 @@ impl Desk {
     pub fn resume(channel: Arc<dyn Channel>, settings: Value, checkpoint: Option<String>) -> Self {
         let (to_desk, heard) = mpsc::channel(64);
         let (orders, to_channel) = mpsc::channel(64);
-        let link = Link::new(to_desk, Arc::new(AtomicI64::new(0)), || 0, checkpoint.clone());
+        let link = Link::new(to_desk, Arc::new(AtomicI64::new(0)), Arc::new(|| 0), checkpoint.clone());
         let account = Account { id: "default".into(), settings };
         channel.check(&account).expect("these settings are fine");
         let running = tokio::spawn(channel.run(account, link, to_channel));

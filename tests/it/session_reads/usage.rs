@@ -37,6 +37,7 @@ fn ran(n: i64, key: &str, status: &str) -> Vec<WriteOp> {
             state,
             outcome,
             messages,
+            deliveries: vec![],
             session: None,
             at,
         },

@@ -2,7 +2,6 @@
 
 use super::Command;
 use crate::agents::Usage;
-use crate::conns::Conn;
 use crate::sessions::{Outcome, Status, gateway_message};
 use crate::store::{self, MessageRow, NewMessage};
 use crabtree_protocol::{RunId, SessionKey};
@@ -30,9 +29,8 @@ impl Typed {
         key: SessionKey,
         run_id: RunId,
         text: String,
-        (sender, conn): (Value, &Conn),
+        (sender, who): (Value, String),
     ) -> Self {
-        let who = super::views::who(conn);
         Self { command, args, key, run_id, text, sender, who }
     }
 

@@ -69,7 +69,7 @@ pub(super) fn sessions(records: &[SessionRecord], now: i64) -> String {
 }
 
 /// Who is at a connection.
-pub(super) fn who(conn: &Conn) -> String {
+pub(in crate::methods) fn who(conn: &Conn) -> String {
     let Some(grant) = conn.grant() else { return "Nobody the gateway knows.".to_owned() };
     let client = &grant.params.client;
     let device = grant.device.as_ref().map_or("none".to_owned(), ToString::to_string);

@@ -2,6 +2,7 @@
 
 use super::{Session, SessionMsg};
 use crate::agents::Usage;
+use crate::channels::{AccountMsg, AccountName, Answer};
 use crate::kill_points::KillPoint;
 use crate::sessions::model_of;
 use crate::sessions::outcome::{Outcome, Status};
@@ -90,6 +91,7 @@ impl Session {
             state,
             outcome: serde_json::to_value(&outcome).expect("an outcome is plain data"),
             messages: answer.into_iter().collect(),
+            deliveries: crate::channels::answers(run_id.as_str(), rows, &outcome),
             session: Some(session.clone()),
             at: outcome.ended_at,
         };
@@ -122,10 +124,20 @@ impl Session {
             ctx.stop_child(&child);
         }
         self.note(update);
+        self.wake_channels(&rows, |_| AccountMsg::Deliver);
         self.tell_end(ctx, &run_id, &rows, &messages);
         self.answer_aborts(&[run_id]);
         self.compact_when_full(ctx);
         Ok(())
+    }
+
+    /// Tells the accounts that these inputs came in at.
+    pub(super) fn wake_channels(&self, rows: &[InputRow], news: impl Fn(Answer) -> AccountMsg) {
+        for answer in rows.iter().filter_map(Answer::of) {
+            let name = AccountName { channel: answer.channel.clone(), account: answer.account.clone() };
+            // An account that is down looks into the store when it is back.
+            let _ = self.estate().channels.slot(&name).send(news(answer));
+        }
     }
 
     /// Has the session summed up if its last turn came near the end of its model's context. Until that is done, or if

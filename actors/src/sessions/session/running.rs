@@ -3,6 +3,7 @@
 use super::intake::{asked, beginning};
 use super::{Active, Session, SessionMsg};
 use crate::agents::Usage;
+use crate::channels::AccountMsg;
 use crate::kill_points::KillPoint;
 use crate::sessions::outcome::{FailedCall, Status, TIMED_OUT};
 use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
@@ -212,8 +213,9 @@ impl Session {
         match news {
             RunNews::Started { provider, model } => {
                 active.in_step = true;
-                let events = active.turn.lock().asks(provider, model, now);
+                let (events, rows) = (active.turn.lock().asks(provider, model, now), active.rows.clone());
                 self.publish(events);
+                self.wake_channels(&rows, |answer| AccountMsg::Typing(answer.to));
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
             // What came before the report is part of it.

@@ -1,0 +1,201 @@
+//! The channels there are, and how their accounts are. Part of the Estate: no actor's crash touches it.
+
+use super::account::AccountMsg;
+use super::contract::{Account, Capabilities, Channel, Sender};
+use crate::settings::{ChannelSettings, ChannelsSettings, with_secrets};
+use crate::tree::Slot;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// Threads of an account that do not end, beside the one that works: the next would be one too many.
+pub const MAX_ABANDONED: usize = 2;
+
+/// Which account of which channel.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountName {
+    /// The channel.
+    pub channel: String,
+    /// The account.
+    pub account: String,
+}
+
+impl AccountName {
+    /// `telegram/default`: the name of its actor and of its thread.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.channel, self.account)
+    }
+
+    /// `telegram:default`: the source of its inputs.
+    pub fn source(&self) -> String {
+        format!("{}:{}", self.channel, self.account)
+    }
+}
+
+/// How an account is.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The platform knows us, and as whom.
+    pub connected: bool,
+    /// As whom.
+    pub user: Option<Sender>,
+    /// Why it is not connected, or was not the last time.
+    pub last_error: Option<String>,
+    /// It ended in a way that would come again: it is parked.
+    pub fatal: bool,
+    /// When a message came in last, ms.
+    pub last_inbound_at: Option<i64>,
+    /// When one went out last, ms.
+    pub last_outbound_at: Option<i64>,
+    /// When it was started last, ms.
+    pub last_start_at: Option<i64>,
+    /// What is shown to who logs in.
+    pub qr: Option<String>,
+}
+
+/// An account as it is configured, ready to be started.
+#[derive(Clone)]
+pub struct Wanted {
+    /// Which.
+    pub name: AccountName,
+    /// What runs it.
+    pub channel: Arc<dyn Channel>,
+    /// What it is run with.
+    pub account: Account,
+    /// What all channels have.
+    pub common: Arc<ChannelSettings>,
+}
+
+struct Entry {
+    slot: Slot<AccountMsg>,
+    /// The settings it was started with, as they are written.
+    settings: Value,
+    status: Status,
+    threads: Vec<Weak<()>>,
+}
+
+/// See the module.
+pub struct Roster {
+    channels: Vec<Arc<dyn Channel>>,
+    accounts: Mutex<BTreeMap<AccountName, Entry>>,
+}
+
+impl Roster {
+    /// A roster of these channels; of two with one name the last counts.
+    pub fn new(channels: impl IntoIterator<Item = Arc<dyn Channel>>) -> Self {
+        Self { channels: channels.into_iter().collect(), accounts: Mutex::default() }
+    }
+
+    /// The channels.
+    pub fn channels(&self) -> &[Arc<dyn Channel>] {
+        &self.channels
+    }
+
+    /// A channel by name.
+    pub fn channel(&self, name: &str) -> Option<&Arc<dyn Channel>> {
+        self.channels.iter().rfind(|channel| channel.name() == name)
+    }
+
+    /// What a channel can do; of an unknown one, short texts.
+    pub fn capabilities(&self, channel: &str) -> Capabilities {
+        self.channel(channel).map_or(Capabilities::texts(2_000), |channel| channel.capabilities())
+    }
+
+    /// The accounts that the configuration asks for, each ready or with what is wrong with it.
+    pub fn wanted(
+        &self,
+        settings: &ChannelsSettings,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Vec<(AccountName, Result<Wanted, String>)> {
+        let of = |name: &String| {
+            let accounts = settings.accounts(name).into_iter();
+            accounts
+                .map(|(account, own)| (AccountName { channel: name.clone(), account }, own))
+                .collect::<Vec<_>>()
+        };
+        let all = settings.0.keys().filter(|name| *name != "defaults").flat_map(of);
+        all.map(|(name, own)| (name.clone(), self.ready(name, &own, env))).collect()
+    }
+
+    fn ready(
+        &self,
+        name: AccountName,
+        own: &Value,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Wanted, String> {
+        let key = format!("channels.{}", name.channel);
+        let channel = self.channel(&name.channel).cloned();
+        let channel =
+            channel.ok_or_else(|| format!("{key}: there is no channel of this name in this version"))?;
+        let common = ChannelSettings::deserialize(own).map_err(|e| format!("{key}: {e}"))?;
+        let settings = with_secrets(own, &key, env).map_err(|e| e.to_string())?;
+        let account = Account { id: name.account.clone(), settings };
+        channel.check(&account).map_err(|why| format!("{key} ({}): {why}", name.account))?;
+        Ok(Wanted { name, channel, account, common: Arc::new(common) })
+    }
+
+    /// The address of an account's actor, whether it lives at the moment or not.
+    pub fn slot(&self, name: &AccountName) -> Slot<AccountMsg> {
+        self.with(name, |entry| entry.slot.clone())
+    }
+
+    /// Whether an account was started with these settings.
+    pub fn runs_with(&self, name: &AccountName, settings: &Value) -> bool {
+        self.accounts.lock().get(name).is_some_and(|entry| entry.settings == *settings)
+    }
+
+    /// Notes what an account is started with.
+    pub fn put(&self, name: &AccountName, settings: Value) {
+        self.with(name, |entry| {
+            entry.settings = settings;
+            entry.status.fatal = false;
+        });
+    }
+
+    /// How an account is.
+    pub fn status(&self, name: &AccountName) -> Status {
+        self.accounts.lock().get(name).map(|entry| entry.status.clone()).unwrap_or_default()
+    }
+
+    /// Notes how it is.
+    pub fn note(&self, name: &AccountName, change: impl FnOnce(&mut Status)) {
+        self.with(name, |entry| change(&mut entry.status));
+    }
+
+    /// Notes a thread of an account, for as long as it lives.
+    pub(super) fn note_thread(&self, name: &AccountName, alive: &Arc<()>) {
+        self.with(name, |entry| entry.threads.push(Arc::downgrade(alive)));
+    }
+
+    /// Threads of an account that have not ended.
+    pub fn threads(&self, name: &AccountName) -> usize {
+        self.with(name, |entry| {
+            entry.threads.retain(|thread| thread.strong_count() > 0);
+            entry.threads.len()
+        })
+    }
+
+    /// All accounts that were started.
+    pub fn accounts(&self) -> Vec<AccountName> {
+        self.accounts.lock().keys().cloned().collect()
+    }
+
+    /// Whether one may log in at an account, and is shown how.
+    pub fn shown(&self, name: &AccountName) -> Value {
+        let status = self.status(name);
+        json!({ "connected": status.connected, "qr": status.qr })
+    }
+
+    fn with<T>(&self, name: &AccountName, then: impl FnOnce(&mut Entry) -> T) -> T {
+        let mut accounts = self.accounts.lock();
+        let entry = accounts.entry(name.clone()).or_insert_with(|| Entry {
+            slot: Slot::default(),
+            settings: Value::Null,
+            status: Status::default(),
+            threads: Vec::new(),
+        });
+        then(entry)
+    }
+}

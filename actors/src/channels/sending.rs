@@ -1,0 +1,151 @@
+//! Sending without being asked: `send`, and whoever in the gateway has something to say.
+
+use super::account::AccountMsg;
+use super::contract::{Address, Kind};
+use super::outgoing::Answer;
+use super::roster::AccountName;
+use crate::gateway::Wiring;
+use crate::settings::DEFAULT_ACCOUNT;
+use crate::store::{self, DeliveryRow, DeliveryState, WriteOp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long is waited for a message to be sent; it is sent later then.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often is looked whether it is.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is to be sent.
+pub struct Wish {
+    /// The same again is one message.
+    pub id: String,
+    /// The channel; the only one if none is named.
+    pub channel: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// The chat, as people write it.
+    pub to: String,
+    /// The thread in it.
+    pub thread: Option<String>,
+    /// The message it replies to.
+    pub reply_to: Option<String>,
+    /// What it says, in Markdown.
+    pub text: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Fate {
+    /// The platform has it: the last of its messages.
+    Sent(Box<DeliveryRow>),
+    /// It waits for the platform.
+    Waits,
+    /// It will not be sent, or nobody knows whether it was.
+    Failed(String),
+}
+
+/// Sends it, and waits for what becomes of it.
+///
+/// # Errors
+/// What is wrong with the wish, and what to do.
+pub async fn send(wiring: &Arc<Wiring>, wish: Wish) -> Result<Fate, String> {
+    let estate = &wiring.store.estate;
+    let name = account(wiring, &wish)?;
+    let answer = Answer {
+        id: format!("send-{}", wish.id),
+        channel: name.channel.clone(),
+        account: name.account.clone(),
+        to: address(&wish),
+        reply_to: wish.reply_to.clone(),
+        capabilities: estate.channels.capabilities(&name.channel).into(),
+    };
+    let rows = answer.rows(&wish.text, estate.clock.now_ms());
+    let Some(last) = rows.last().map(|row| row.id.clone()) else {
+        return Err("there is nothing to say".into());
+    };
+    wiring.store.write(WriteOp::Deliver(rows)).await.map_err(|e| e.to_string())?;
+    let _ = estate.channels.slot(&name).send(AccountMsg::Deliver);
+    let until = tokio::time::Instant::now() + LIMIT;
+    while tokio::time::Instant::now() < until {
+        let id = last.clone();
+        let row =
+            wiring.store.read(move |c| store::delivery_by_id(c, &id)).await.map_err(|e| e.to_string())?;
+        let Some(row) = row else { return Err("the message is gone".into()) };
+        match row.state {
+            DeliveryState::Sent => return Ok(Fate::Sent(Box::new(row))),
+            DeliveryState::Failed => return Ok(Fate::Failed(row.error.unwrap_or_default())),
+            DeliveryState::Uncertain => {
+                return Ok(Fate::Failed("nobody knows whether it was sent; it is not sent again".into()));
+            }
+            DeliveryState::Queued | DeliveryState::Sending => tokio::time::sleep(LOOK).await,
+        }
+    }
+    Ok(Fate::Waits)
+}
+
+/// The account that is meant.
+fn account(wiring: &Wiring, wish: &Wish) -> Result<AccountName, String> {
+    let estate = &wiring.store.estate;
+    let config = estate.config.load();
+    let channels = &config.settings.channels;
+    let configured: Vec<&String> =
+        channels.0.keys().filter(|name| !channels.accounts(name).is_empty()).collect();
+    let channel = match (&wish.channel, &configured[..]) {
+        (Some(channel), _) if configured.contains(&channel) => channel,
+        (Some(channel), _) => return Err(format!("channel {channel} is not configured")),
+        (None, [only]) => only,
+        (None, []) => return Err("Channel is required (no configured channels detected).".into()),
+        (None, many) => {
+            let names = many.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(format!("Channel is required when several are configured: {names}."));
+        }
+    };
+    let accounts = channels.accounts(channel);
+    let wanted = wish.account.as_deref().filter(|account| !account.is_empty());
+    let account = match wanted {
+        Some(wanted) => accounts.iter().find(|(id, _)| id == wanted),
+        None => accounts.iter().find(|(id, _)| id == DEFAULT_ACCOUNT).or(accounts.first()),
+    };
+    let (account, _) = account.ok_or_else(|| format!("channel {channel} has no such account"))?;
+    Ok(AccountName { channel: channel.clone(), account: account.clone() })
+}
+
+/// A chat as people write it: `group:ID`, `channel:ID`, `user:ID`, or an id alone, which is a person's.
+fn address(wish: &Wish) -> Address {
+    let to = wish.to.trim();
+    let to =
+        wish.channel.as_deref().and_then(|channel| to.strip_prefix(channel)?.strip_prefix(':')).unwrap_or(to);
+    let (chat_type, chat) = match to.split_once(':') {
+        Some(("group", id)) => (Kind::Group, id),
+        Some(("channel", id)) => (Kind::Channel, id),
+        Some(("user" | "direct" | "dm", id)) => (Kind::Direct, id),
+        _ => (Kind::Direct, to),
+    };
+    Address { chat_type, chat: chat.to_owned(), thread: wish.thread.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chat_is_written_with_its_kind_or_is_a_persons() {
+        let at = |to: &str| {
+            let wish = Wish {
+                id: "1".into(),
+                channel: Some("telegram".into()),
+                account: None,
+                to: to.into(),
+                thread: None,
+                reply_to: None,
+                text: String::new(),
+            };
+            let address = address(&wish);
+            (address.chat_type, address.chat)
+        };
+        assert_eq!(at("123"), (Kind::Direct, "123".into()));
+        assert_eq!(at("telegram:123"), (Kind::Direct, "123".into()));
+        assert_eq!(at("group:-100:7"), (Kind::Group, "-100:7".into()));
+        assert_eq!(at("telegram:channel:@news"), (Kind::Channel, "@news".into()));
+    }
+}

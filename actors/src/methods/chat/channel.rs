@@ -1,0 +1,137 @@
+//! What comes in on a channel enters a session by the same door as what clients say.
+
+use super::super::commands::{self, Command, Typed};
+use super::{Awaited, awaited};
+use crate::gateway::Wiring;
+use crate::responder::Responder;
+use crate::sessions::{SessionMsg, SessionsMsg, Submission};
+use crate::store::NewInput;
+use crate::tree::Reply;
+use crabtree_protocol::{Refusal, RunId, SessionKey};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a command of a channel may take: those that ask a model take its time.
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+/// When a session that is starting, or down, is spoken to again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Something that was said on a channel.
+#[derive(Clone)]
+pub(crate) struct Spoken {
+    /// The session it belongs to.
+    pub key: SessionKey,
+    /// Its run: the same for the same message.
+    pub run_id: RunId,
+    /// Where it came in, and what it is called there.
+    pub source: (String, String),
+    /// As the agent reads it.
+    pub text: String,
+    /// As it was written, from somebody who may give commands.
+    pub command: Option<String>,
+    /// Who said it, as transcripts keep it.
+    pub sender: Value,
+    /// The same in words.
+    pub who: String,
+    /// What is kept with the input: where its answer goes, and what was overheard and is told with it.
+    pub extra: Value,
+    /// Its place in the backlog.
+    pub priority: i64,
+}
+
+/// Says it; resolves when it is durable. A command's answer is what it comes back with.
+///
+/// # Errors
+/// The session does not take it, and will not; what passes is waited for.
+pub(crate) async fn said_on_channel(
+    wiring: &Arc<Wiring>,
+    spoken: &Spoken,
+) -> Result<Option<String>, Refusal> {
+    let estate = &wiring.store.estate;
+    let command = spoken.command.as_deref().and_then(|text| {
+        let settings = &estate.config.load().settings.session;
+        commands::parse(settings, text).map(|command| (command, text.to_owned()))
+    });
+    match command {
+        Some(((Command::Stop, _), _)) => stop(wiring, spoken).await.map(Some),
+        Some((command, text)) => answer(wiring, spoken, command, text).await.map(Some),
+        None => submit(wiring, spoken).await.map(|()| None),
+    }
+}
+
+async fn submit(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<(), Refusal> {
+    let estate = &wiring.store.estate;
+    loop {
+        let (answer, answered) = Reply::oneshot();
+        let responder = Responder::inside(estate.conns.apart(), answer);
+        let submission = Submission {
+            input: input(spoken, estate.clock.now_ms()),
+            sender: spoken.sender.clone(),
+            responder: Some(responder),
+            must_exist: false,
+        };
+        let submit = SessionMsg::Submit(Box::new(submission));
+        let _ = wiring.sessions.send(SessionsMsg::To(spoken.key.clone(), submit));
+        match answered.await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(refusal)) if refusal.retryable == Some(true) => {}
+            // It was run, and failed: that is its outcome.
+            Ok(Err(refusal)) => return Err(refusal),
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn input(spoken: &Spoken, now: i64) -> NewInput {
+    let mut body = json!({ "sender": spoken.sender });
+    crate::sessions::merge(&mut body, spoken.extra.clone());
+    let (source, source_id) = spoken.source.clone();
+    NewInput {
+        id: Uuid::now_v7().to_string(),
+        source,
+        source_id,
+        session_key: spoken.key.to_string(),
+        run_id: spoken.run_id.to_string(),
+        kind: "chat.send".into(),
+        digest: blake3::hash(format!("{}\n{}", spoken.key, spoken.text).as_bytes()).to_hex().to_string(),
+        text: spoken.text.clone(),
+        body,
+        created_at: now,
+        priority: spoken.priority,
+    }
+}
+
+async fn stop(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<String, Refusal> {
+    loop {
+        let (done, stopped) = Reply::oneshot();
+        let abort = SessionMsg::Abort { run_id: None, reason: "stop", done };
+        let _ = wiring.sessions.send(SessionsMsg::To(spoken.key.clone(), abort));
+        match stopped.await {
+            Ok(runs) if runs.is_empty() => return Ok("⚙️ Nothing is running.".into()),
+            Ok(_) => return Ok("⚙️ Agent was aborted.".into()),
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+async fn answer(
+    wiring: &Arc<Wiring>,
+    spoken: &Spoken,
+    command: (Command, String),
+    text: String,
+) -> Result<String, Refusal> {
+    let estate = &wiring.store.estate;
+    let from = (spoken.sender.clone(), spoken.who.clone());
+    let typed = Typed::new(command, spoken.key.clone(), spoken.run_id.clone(), text, from);
+    let (answer, answered) = Reply::oneshot();
+    let responder = Responder::inside(estate.conns.apart(), answer);
+    commands::answer(wiring.clone(), typed, responder).await;
+    answered.await.unwrap_or_else(|_| Err(Refusal::unavailable(100)))?;
+    match awaited(&wiring.store, &spoken.run_id, COMMAND_LIMIT).await {
+        Awaited::Settled(outcome) => Ok(outcome.text),
+        Awaited::Late | Awaited::Parked => Ok("⚠️ The command was not answered in time.".into()),
+    }
+}
