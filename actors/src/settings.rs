@@ -37,8 +37,8 @@ use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, ToolProfile, ToolsSettings,
-    WebFetchSettings, WebSettings,
+    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools, ToolProfile,
+    ToolsSettings, WebFetchSettings, WebSettings,
 };
 
 /// The settings this version reads. Everything has a default.

@@ -1,5 +1,8 @@
 //! Channels from outside: what people write comes in once, and every answer goes out once.
 
+mod crash;
+mod faults;
+
 use crate::client::Client;
 use crate::fakes::platform::{Manner, Platform};
 use crate::gateway::Embedded;
@@ -54,6 +57,7 @@ async fn the_same_message_again_is_one_message() {
     for _ in 0..3 {
         platform.says("1", "ann", "hello MOCK{n=1}");
     }
+    platform.answers_in("ann", 1).await;
     platform.says("2", "ann", "again MOCK{n=2}");
     platform.until("all are acknowledged", |p| p.received().len() == 4).await;
     assert_eq!(platform.answers_in("ann", 2).await, ["tok0", "tok0 tok1"]);
@@ -163,4 +167,30 @@ async fn what_may_not_have_been_sent_is_not_sent_again_and_is_reported_at_the_ne
     let said = platform.answers_in("ann", 3).await;
     assert!(said[1].contains("may not have reached you") && said[1].contains("tok0 tok1"), "{said:?}");
     assert_eq!((&*said[0], &*said[2]), ("tok0 tok1", "tok0"));
+}
+
+/// A stranger may talk, and have nothing done on the machine.
+#[tokio::test]
+async fn who_does_not_own_the_assistant_has_no_tools_and_no_commands() {
+    let (gateway, platform) =
+        with(json!({ "allowFrom": ["ann"] }), json!({ "session": { "dmScope": "per-channel-peer" } })).await;
+    let call = "MOCK{tool=exec:eyJjb21tYW5kIjoiZWNobyBoaSJ9;n=1}";
+    platform.says("1", "ann", call);
+    platform.says("2", "eve", call);
+    for who in ["ann", "eve"] {
+        assert_eq!(platform.answers_in(who, 1).await, ["tok0"]);
+    }
+    let mut client = Client::admin(gateway.addr).await;
+    let result = async |client: &mut Client, who: &str| {
+        let key = format!("agent:main:loopback:direct:{who}");
+        let rows = rows(client, &key).await;
+        rows.into_iter().find(|(role, _)| role == "toolResult").unwrap().1
+    };
+    assert!(result(&mut client, "ann").await.contains("hi"));
+    let refused = result(&mut client, "eve").await;
+    assert!(!refused.contains("hi\n") && refused.contains("not"), "{refused}");
+    platform.says("3", "eve", "/status");
+    platform.answers_in("eve", 2).await;
+    let asked = rows(&mut client, "agent:main:loopback:direct:eve").await;
+    assert!(asked.iter().any(|(role, text)| role == "user" && text == "eve: /status"), "{asked:?}");
 }

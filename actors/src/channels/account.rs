@@ -70,6 +70,8 @@ pub struct Account {
     worker: Option<Worker>,
     due: Due,
     reading: bool,
+    /// There may be more than what is being read.
+    read_again: bool,
     again: Option<Timer>,
     _watch: Timer,
 }
@@ -82,11 +84,14 @@ impl Behavior for Account {
     fn start(ctx: &mut Ctx<AccountMsg>, args: AccountArgs) -> Result<Self, Fault> {
         let roster = &args.wiring.store.estate.channels;
         let name = &args.wanted.name;
-        if roster.threads(name) > MAX_ABANDONED {
-            return Err(Fault::new(format!(
-                "{} threads of it compute without end; none is added until the gateway is restarted",
-                roster.threads(name)
-            )));
+        let threads = roster.threads(name);
+        if threads > MAX_ABANDONED {
+            let why =
+                format!("{threads} threads of it compute without end; it needs a restart of the gateway");
+            roster.note(name, |status| {
+                (status.connected, status.fatal, status.last_error) = (false, true, Some(why.clone()));
+            });
+            return Err(Fault::new(why));
         }
         roster.note(name, |status| {
             status.connected = false;
@@ -104,7 +109,15 @@ impl Behavior for Account {
         };
         ctx.task(opening, AccountMsg::Loaded);
         let watch = ctx.after(WATCH, AccountMsg::Watch);
-        Ok(Self { args, worker: None, due: Due::default(), reading: false, again: None, _watch: watch })
+        Ok(Self {
+            args,
+            worker: None,
+            due: Due::default(),
+            reading: false,
+            read_again: false,
+            again: None,
+            _watch: watch,
+        })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<AccountMsg>, msg: AccountMsg) -> Result<(), Fault> {
@@ -120,6 +133,9 @@ impl Behavior for Account {
             AccountMsg::Due(rows) => {
                 self.reading = false;
                 self.due.add(rows.map_err(Fault::new)?);
+                if std::mem::take(&mut self.read_again) {
+                    self.read(ctx);
+                }
                 self.send(ctx);
             }
             AccountMsg::Delivered(delivered) => self.delivered(ctx, *delivered),
@@ -244,6 +260,7 @@ impl Account {
 
     fn read(&mut self, ctx: &mut Ctx<AccountMsg>) {
         if self.reading || self.worker.is_none() {
+            self.read_again = true;
             return;
         }
         self.reading = true;

@@ -2,7 +2,7 @@
 //!
 //! A line of plain text is a direct message: `nc 127.0.0.1 18790`, and the answers are lines, too. A line of JSON is a
 //! message with all there is to it: `{"id", "chat", "from", "text", "kind", "mention", "reply", "bot", "thread"}`. Who
-//! has sent one is answered in JSON: `{"ack": id}` when a message is durable, and each message out as
+//! has sent one, be it `{"hello": true}`, is sent whatever is for nobody else, and is answered in JSON: `{"ack": id}` when a message is durable, and each message out as
 //! `{"send": id, "chat", "text", "replyTo"}`, which has to be answered `{"sent": id}`, or `{"refused": id}` or
 //! `{"later": id, "afterMs"}`; unanswered, nobody knows.
 
@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex as Turn, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The longest line.
@@ -73,21 +74,24 @@ async fn serve(account: &Account, link: Link, mut orders: Orders) -> Result<Stop
     let lines = Arc::new(Lines::default());
     let mut beat = tokio::time::interval(BEAT);
     let _ = link.say(Heard::Connected(None)).await;
+    // What is done beside ends with this.
+    let mut beside = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (socket, _) = accepted.map_err(|e| format!("no connection was accepted: {e}"))?;
                 let number = lines.next.fetch_add(1, Relaxed);
-                tokio::spawn(talk(lines.clone(), link.clone(), socket, number));
+                beside.spawn(talk(lines.clone(), link.clone(), socket, number));
             }
             order = orders.recv() => match order {
                 None => return Ok(Stopped),
-                Some(Order::Send(outgoing, done)) => drop(tokio::spawn(lines.clone().send(outgoing, done))),
+                Some(Order::Send(outgoing, done)) => drop(beside.spawn(lines.clone().send(outgoing, done))),
                 Some(Order::Typing(_)) => {}
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("nobody can react here".into())));
                 }
             },
+            Some(_) = beside.join_next() => {}
             _ = beat.tick() => link.alive(),
         }
     }
@@ -98,6 +102,8 @@ async fn serve(account: &Account, link: Link, mut orders: Orders) -> Result<Stop
 struct Lines {
     next: AtomicU64,
     chats: Mutex<BTreeMap<String, Arc<Line>>>,
+    /// The last that speaks JSON: it is sent what is for nobody else.
+    for_all: Mutex<Option<Arc<Line>>>,
     waiting: Mutex<BTreeMap<String, oneshot::Sender<Result<Sent, SendError>>>>,
 }
 
@@ -122,7 +128,7 @@ impl Lines {
     async fn sent(&self, outgoing: &Outgoing) -> Result<Sent, SendError> {
         let chat = &outgoing.to.chat;
         let line = self.chats.lock().get(chat).cloned();
-        let Some(line) = line else {
+        let Some(line) = line.or_else(|| self.for_all.lock().clone()) else {
             let why = format!("nobody is connected as {chat}");
             return Err(SendError::Later { why, after: None });
         };
@@ -153,12 +159,17 @@ impl Lines {
 
     fn forget(&self, number: u64) {
         self.chats.lock().retain(|_, line| line.number != number);
+        self.for_all.lock().take_if(|line| line.number == number);
     }
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Said {
+    Hello {
+        #[serde(rename = "hello")]
+        _hello: bool,
+    },
     Message(Box<Message>),
     Sent {
         sent: String,
@@ -210,9 +221,11 @@ async fn talk(lines: Arc<Lines>, link: Link, socket: TcpStream, number: u64) {
         let strict = said.is_ok();
         if let Some(out) = write.take() {
             line = Some(Arc::new(Line { number, out: Turn::new(out), strict }));
+            *lines.for_all.lock() = line.clone().filter(|_| strict);
         }
         let Some(line) = &line else { break };
         match said {
+            Ok(Said::Hello { .. }) => {}
             Ok(Said::Sent { sent }) => lines.answered(&sent.clone(), Ok(Sent { id: sent })),
             Ok(Said::Refused { refused }) => {
                 lines.answered(&refused, Err(SendError::Refused("the other side does not want it".into())));

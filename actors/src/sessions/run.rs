@@ -84,6 +84,8 @@ pub struct Task {
     pub stage: Stage,
     /// The tools that are to be run in it.
     pub calls: Arc<[ToolCall]>,
+    /// Whether the turn answers somebody who does not own the assistant.
+    pub strange: bool,
 }
 
 /// What a run is started with.
@@ -335,7 +337,7 @@ fn begin(ctx: &mut Ctx<RunMsg>, args: &RunArgs, task: Task, began: Instant) -> A
     let work = async move {
         match task.stage.working {
             true => work::work(args, task, me).await,
-            false => ask::drive(args, task.stage.step, me).await,
+            false => ask::drive(args, task, me).await,
         }
     };
     let limited = async move { tokio::time::timeout_at(end, work).await.unwrap_or(RunEnd::TimedOut) };

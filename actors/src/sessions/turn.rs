@@ -55,6 +55,8 @@ pub struct Turn {
     pub tools: Tools,
     /// The connections that asked for it.
     asked_by: Arc<[ConnId]>,
+    /// Whether it answers somebody who does not own the assistant.
+    strange: bool,
     seq: u64,
     told: usize,
     /// How much of what the model thinks clients have been told.
@@ -90,6 +92,7 @@ impl Turn {
             child,
             tools: Tools::default(),
             asked_by: Arc::default(),
+            strange: false,
             seq: 0,
             told: 0,
             told_thought: 0,
@@ -110,7 +113,7 @@ impl Turn {
 
     /// What its run has to do now.
     pub fn task(&self) -> Task {
-        Task { stage: self.stage, calls: self.tools.calls() }
+        Task { stage: self.stage, calls: self.tools.calls(), strange: self.strange }
     }
 
     /// What the model has answered in this step.
@@ -126,6 +129,7 @@ impl Turn {
     /// It answers these inputs, and clients know it.
     pub fn answers(&mut self, rows: &[InputRow]) {
         self.inputs.extend(rows.iter().map(|row| row.id.clone()));
+        self.strange |= rows.iter().any(|row| row.body.get("stranger") == Some(&json!(true)));
         let asking = rows.iter().filter_map(|row| ConnId::deserialize(row.body.get("conn")?).ok());
         self.asked_by = self.asked_by.iter().copied().chain(asking).collect();
     }

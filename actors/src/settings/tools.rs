@@ -14,6 +14,8 @@ pub struct ToolsSettings {
     pub also_allow: Vec<String>,
     /// None of these.
     pub deny: Vec<String>,
+    /// The most that a turn may use which answers somebody on a channel who does not own the assistant.
+    pub strangers: StrangerTools,
     /// How commands are run.
     pub exec: ExecSettings,
     /// How the web is read.
@@ -29,6 +31,20 @@ pub struct InvokeSettings {
     pub allow: Vec<String>,
     /// None of these.
     pub deny: Vec<String>,
+}
+
+/// `tools.strangers`: tools for people who do not own the assistant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StrangerTools {
+    /// The selection.
+    pub profile: ToolProfile,
+}
+
+impl Default for StrangerTools {
+    fn default() -> Self {
+        Self { profile: ToolProfile::Minimal }
+    }
 }
 
 /// A selection of tools.

@@ -22,6 +22,17 @@ impl Policy {
         Self::new(own.unwrap_or(&settings.tools))
     }
 
+    /// That of a turn in it; `strange`: it answers somebody who does not own the assistant.
+    pub fn of_turn(settings: &Settings, key: &SessionKey, strange: bool) -> Self {
+        let mut policy = Self::of(settings, key);
+        if strange {
+            let most = granted(settings.tools.strangers.profile);
+            policy.permissions.retain(|permission| most.contains(permission));
+            policy.also_allow.clear();
+        }
+        policy
+    }
+
     /// That of these settings.
     pub fn new(tools: &ToolsSettings) -> Self {
         Self {
@@ -118,6 +129,27 @@ mod tests {
         assert!(policy(json!({ "profile": "coding" })).allows(&both));
         assert!(!policy(json!({ "profile": "messaging" })).allows(&both));
         assert!(policy(json!({ "profile": "minimal" })).allows(&tool("now", "core", &[])));
+    }
+
+    #[test]
+    fn a_turn_for_strangers_may_do_what_its_session_may_and_strangers_may() {
+        let key = SessionKey::main("main");
+        let of = |tools: serde_json::Value| {
+            let settings: Settings = serde_json::from_value(json!({ "tools": tools })).unwrap();
+            Policy::of_turn(&settings, &key, true)
+        };
+        let (exec, web, status) = (
+            tool("exec", "runtime", &[Permission::Exec]),
+            tool("web", "web", &[Permission::Web]),
+            tool("s", "core", &[]),
+        );
+        let allowed = |policy: Policy| [&exec, &web, &status].map(|tool| policy.allows(tool));
+        assert_eq!(allowed(of(json!({}))), [false, false, true]);
+        assert_eq!(allowed(of(json!({ "alsoAllow": ["exec"] }))), [false, false, true], "that is for owners");
+        assert_eq!(allowed(of(json!({ "strangers": { "profile": "coding" } }))), [true, true, true]);
+        let both = json!({ "profile": "messaging", "strangers": { "profile": "coding" } });
+        assert_eq!(allowed(of(both)), [false, false, true]);
+        assert!(Policy::of_turn(&Settings::default(), &key, false).allows(&exec));
     }
 
     #[test]

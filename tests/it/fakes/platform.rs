@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// How long a test waits for something that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a line may say nothing of what it was told.
+const DEAD: Duration = Duration::from_secs(2);
 /// How soon a cut line is dialled again.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -143,6 +145,7 @@ async fn talk(socket: TcpStream, state: &Mutex<State>, changed: &watch::Sender<u
     let mut lines = BufReader::new(read).lines();
     let mut news = changed.subscribe();
     let mut told = 0;
+    write.write_all(b"{\"hello\":true}\n").await?;
     loop {
         let due: Vec<Value> = state.lock().unwrap().open.iter().skip(told).cloned().collect();
         told += due.len();
@@ -151,6 +154,8 @@ async fn talk(socket: TcpStream, state: &Mutex<State>, changed: &watch::Sender<u
         }
         tokio::select! {
             _ = news.changed() => {}
+            // Who does not say that it has what it was told is dialled again.
+            () = tokio::time::sleep(DEAD), if told > 0 => return Ok(()),
             line = lines.next_line() => {
                 let Some(line) = line? else { return Ok(()) };
                 let said: Value = serde_json::from_str(&line).expect("it speaks JSON to who does");

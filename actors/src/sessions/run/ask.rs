@@ -1,6 +1,6 @@
 //! Asking: the model, the one after it when it fails for good, and each again when its trouble passes.
 
-use super::{Failed, Retry, RunArgs, RunEnd, RunMsg};
+use super::{Failed, Retry, RunArgs, RunEnd, RunMsg, Task};
 use crate::agents::{Chunk, Failure, Instructions, Library, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
 use crate::sessions::conversation;
@@ -41,12 +41,12 @@ const WAITS: [(u64, u64); MAX_RETRIES] = [
 ];
 
 /// Asks the first model, and those after it when it fails for good.
-pub(super) async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEnd {
+pub(super) async fn drive(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd {
     let mut models = args.models.iter().zip(1..).peekable();
     let mut last = Failed::because("no model is configured");
     while let Some((model, position)) = models.next() {
         let retries = if models.peek().is_some() { RETRIES_BEFORE_FALLBACK } else { MAX_RETRIES };
-        match persist(&args, (model, position), step, &me, retries).await {
+        match persist(&args, (model, position), &task, &me, retries).await {
             Ok(usage) => return RunEnd::Done(Box::new(usage)),
             Err(failed) => last = failed,
         }
@@ -62,14 +62,14 @@ pub(super) async fn drive(args: RunArgs, step: usize, me: Addr<RunMsg>) -> RunEn
 async fn persist(
     args: &RunArgs,
     (model, position): (&str, usize),
-    step: usize,
+    task: &Task,
     me: &Addr<RunMsg>,
     retries: usize,
 ) -> Result<Usage, Failed> {
     let mut number = 0;
     loop {
         number += 1;
-        let failure = match attempt(args, model, step, me).await {
+        let failure = match attempt(args, model, task, me).await {
             Ok(Ok(usage)) => return Ok(usage),
             Ok(Err(failure)) => failure.of_model(model),
             Err(failure) => return Err(Failed { failure, position: None }),
@@ -98,7 +98,7 @@ fn wait_before(run_id: &RunId, number: usize) -> Duration {
 async fn attempt(
     args: &RunArgs,
     name: &str,
-    step: usize,
+    task: &Task,
     me: &Addr<RunMsg>,
 ) -> Result<Result<Usage, Failure>, Failure> {
     let failed = |text: String| Failure::new(Reason::Unknown, text);
@@ -109,16 +109,17 @@ async fn attempt(
             "Unknown model: {name}. Set agents.defaults.model to one that `models list` shows."
         )));
     };
-    let read = conversation_so_far(args, step, model.context_window()).await;
+    let read = conversation_so_far(args, task.stage.step, model.context_window()).await;
     let mut conversation = read.map_err(|e| failed(format!("the transcript could not be read: {e}")))?;
     let mut called = called_before(&conversation);
     if !model.takes_images() {
         conversation.iter_mut().for_each(Said::lose_images);
     }
-    let instructions = instructions(args);
+    let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, task.strange);
+    let instructions = instructions(args, &policy);
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
-    let tools = if model.takes_tools() { offers(args) } else { Vec::new() };
+    let tools = if model.takes_tools() { offers(args, &policy) } else { Vec::new() };
     let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools });
     while let Some(chunk) = answer.next().await {
         match chunk {
@@ -159,9 +160,7 @@ fn named_apart(mut call: ToolCall, taken: &mut BTreeSet<String>) -> ToolCall {
 }
 
 /// The tools it may call.
-fn offers(args: &RunArgs) -> Vec<Offer> {
-    let config = args.estate.config.load();
-    let policy = Policy::of(&config.settings, &args.key);
+fn offers(args: &RunArgs, policy: &Policy) -> Vec<Offer> {
     let tools = args.estate.tools.load();
     let offer = |tool: &Arc<dyn Tool>| {
         let known = tool.definition();
@@ -171,14 +170,13 @@ fn offers(args: &RunArgs) -> Vec<Offer> {
             parameters: known.parameters.clone(),
         }
     };
-    tools.allowed(&policy).map(offer).collect()
+    tools.allowed(policy).map(offer).collect()
 }
 
 /// Who answers in this session.
-fn instructions(args: &RunArgs) -> Instructions {
+fn instructions(args: &RunArgs, policy: &Policy) -> Instructions {
     let agent_id = args.key.agent_id();
     let config = args.estate.config.load_full();
-    let policy = Policy::of(&config.settings, &args.key);
     let reads =
         args.estate.tools.load().tool(SKILL_READ).is_some_and(|tool| policy.allows(tool.definition()));
     let library = reads.then(|| Library { skills: args.estate.skills.clone(), loaded: config.clone() });

@@ -43,7 +43,7 @@ pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd 
         workspace: args.estate.config.load().workspace(args.key.agent_id()),
         store: args.store.clone(),
     });
-    let bench = Arc::new(Bench { args, step: task.stage.step, place, begun, me });
+    let bench = Arc::new(Bench { args, step: task.stage.step, strange: task.strange, place, begun, me });
     let each: Vec<_> = task.calls.iter().map(|call| bench.clone().one(call.clone())).collect();
     stream::iter(each).buffer_unordered(SIDE_BY_SIDE).collect::<()>().await;
     RunEnd::Worked
@@ -53,6 +53,7 @@ pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd 
 struct Bench {
     args: RunArgs,
     step: usize,
+    strange: bool,
     place: Arc<Place>,
     /// Calls of before with effects outside.
     begun: BTreeSet<String>,
@@ -72,7 +73,7 @@ impl Bench {
 
     async fn result(&self, call: &ToolCall) -> ToolResult {
         let args = &self.args;
-        let policy = Policy::of(&args.estate.config.load().settings, &args.key);
+        let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, self.strange);
         let checked = args.estate.tools.load().check(&call.name, &call.arguments, &policy);
         let tool = match checked {
             Ok(tool) => tool,
