@@ -40,6 +40,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("bad_model", &[]),
     ("delta_500x2ms", &[]),
     ("idempotency", &[]),
+    ("image", &[]),
     ("queue_collect", &[]),
     ("queue_followup", &[]),
     ("queue_interrupt", &[]),

@@ -8,15 +8,18 @@ use super::commands::{self, Command, Typed};
 use super::{Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::gateway::Wiring;
+use crate::media::Uploads;
 use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
 use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
 use crate::store::{self, NewInput, Store};
 use crate::tree::{Ctx, Reply};
-use crabtree_protocol::params::chat::{AbortParams, AbortResult, QueueMode, SendParams};
+use blake3::Hasher;
+use crabtree_protocol::params::chat::{AbortParams, AbortResult, Attachment, QueueMode, SendParams};
 use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
 use crabtree_protocol::params::runs::{AgentParams, AgentWaitParams};
 use crabtree_protocol::{Refusal, RunId, SessionKey};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +48,8 @@ pub(super) struct Said {
     pub must_exist: bool,
     /// The row that its client has seen last.
     pub after: Option<String>,
+    /// What came with it.
+    pub uploads: Uploads,
 }
 
 impl Said {
@@ -56,10 +61,12 @@ impl Said {
     fn submission(
         self,
         key: &SessionKey,
-        sender: Value,
+        mut sender: Value,
         now: i64,
         responder: Option<Responder>,
     ) -> Submission {
+        let id = Uuid::now_v7().to_string();
+        self.uploads.attach(&mut sender, &id);
         let mut body = json!({ "sender": sender });
         if let Some(responder) = &responder {
             body["conn"] = json!(responder.conn().id());
@@ -76,20 +83,23 @@ impl Said {
         if let Some(mode) = self.queue_mode {
             body["queueMode"] = json!(mode.name());
         }
+        let mut digest = Hasher::new();
+        digest.update(format!("{key}\n{}", self.text).as_bytes());
+        self.uploads.digest(&mut digest);
         let input = NewInput {
-            id: Uuid::now_v7().to_string(),
+            id,
             source: "rpc".into(),
             source_id: self.run_id.clone(),
             session_key: key.to_string(),
             run_id: self.run_id,
             kind: self.kind.into(),
-            digest: blake3::hash(format!("{key}\n{}", self.text).as_bytes()).to_hex().to_string(),
+            digest: digest.finalize().to_hex().to_string(),
             text: self.text,
             body,
             created_at: now,
             priority: REGULAR,
         };
-        Submission { input, sender, responder, must_exist: self.must_exist }
+        Submission { input, sender, uploads: self.uploads, responder, must_exist: self.must_exist }
     }
 }
 
@@ -119,9 +129,12 @@ pub(super) fn agent(call: Call<'_>) {
     if catalog.agent(&agent).is_none() {
         return call.responder.refuse(Refusal::unknown_agent(&agent));
     }
-    if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
-        return call.responder.refuse(no_attachments());
-    }
+    let attached = params.attachments.unwrap_or_default().into_iter().map(Attachment::deserialize);
+    let attached = attached.collect::<Result<_, _>>().map_err(|e| Refusal::attachment("", &e.to_string()));
+    let uploads = match attached.and_then(|attached| call.estate().inbox.take(attached)) {
+        Ok(uploads) => uploads,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let named = params.session_key.as_deref().filter(|key| !key.is_empty());
     let by_id = params.session_id.as_deref().filter(|id| !id.is_empty());
     // As recorded: a session named by its id alone is the one whose key ends in that id; an agent named alone
@@ -145,23 +158,22 @@ pub(super) fn agent(call: Call<'_>) {
     });
     let timeout_ms = params.timeout.map(|s| s.get().saturating_mul(1000)).filter(|ms| *ms > 0);
     let text = params.message.into_string();
-    let said = Said { kind: "agent", run_id, text, model, timeout_ms, unnamed, ..Said::default() };
+    let said = Said { kind: "agent", run_id, text, model, timeout_ms, unnamed, uploads, ..Said::default() };
     submit(call.wiring, call.responder, key, said);
 }
 
 pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<SendParams>() else { return };
-    if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
-        return call.responder.refuse(no_attachments());
-    }
-    if params.message.trim().is_empty() {
-        return call.responder.refuse(Refusal::message_required());
-    }
+    let uploads = match uploads(&call, params.attachments, &params.message) {
+        Ok(uploads) => uploads,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let key = match call.key_of(&params.session_key, params.agent_id.as_deref()) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
     let said = Said {
+        uploads,
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
         queue_mode: params.queue_mode,
         after: params.expected_leaf_entry_id.as_option().flatten().map(|leaf| leaf.to_string()),
@@ -201,10 +213,24 @@ async fn submit_after(wiring: Arc<Wiring>, responder: Responder, key: SessionKey
     }
 }
 
-/// What a client says in a session: a command, or a message for the agent.
+/// What comes with a message, which may say nothing then.
+pub(super) fn uploads(
+    call: &Call<'_>,
+    attachments: Option<Vec<Attachment>>,
+    text: &str,
+) -> Result<Uploads, Refusal> {
+    let uploads = call.estate().inbox.take(attachments.unwrap_or_default())?;
+    if uploads.is_empty() && text.trim().is_empty() {
+        return Err(Refusal::message_required());
+    }
+    Ok(uploads)
+}
+
+/// What a client says in a session: a command, or a message for the agent. What comes with files is no command.
 pub(super) fn say(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, key: SessionKey, said: Said) {
     let estate = call.estate();
     let command = commands::parse(&estate.config.load().settings.session, &said.text);
+    let command = command.filter(|_| said.uploads.is_empty());
     let wiring = call.wiring.clone();
     match command {
         Some((Command::Stop, _)) => stop(&wiring, call.responder, key, None, "stop"),
@@ -230,10 +256,6 @@ async fn carry_out(wiring: Arc<Wiring>, typed: Typed, responder: Responder, of: 
         }
     }
     commands::answer(wiring, typed, responder).await;
-}
-
-pub(super) fn no_attachments() -> Refusal {
-    Refusal::invalid_request("attachments are not supported by this version of the gateway; send text alone")
 }
 
 pub(super) fn abort(call: Call<'_>) {

@@ -56,7 +56,9 @@ impl Results {
 
 fn shown(text: String, images: Vec<Image>) -> MessageContent {
     let image = |image: Image| ContentPart::from_binary_base64(image.mime_type, image.data, None);
-    let parts: Vec<_> = [ContentPart::Text(text)].into_iter().chain(images.into_iter().map(image)).collect();
+    // Some providers refuse a text that says nothing.
+    let text = Some(text).filter(|text| !text.is_empty() || images.is_empty()).map(ContentPart::Text);
+    let parts: Vec<_> = text.into_iter().chain(images.into_iter().map(image)).collect();
     MessageContent::from_parts(parts)
 }
 

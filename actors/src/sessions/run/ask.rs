@@ -193,24 +193,23 @@ async fn conversation_so_far(
     // Later calls go on after the turn's own answers, which stand behind these.
     let again = if step == 1 { args.again.clone() } else { Vec::new() };
     let key = args.key.clone();
+    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
     let read = move |c: &store::Connection| {
         let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
         let mut rows = store::history(c, key.as_str(), page)?.rows;
+        rows.retain(|row| row.seq.is_some_and(|seq| seq >= first));
         for id in again {
             rows.retain(|row| row.id != id);
             rows.extend(store::message(c, key.as_str(), &id)?);
         }
         Ok(rows)
     };
-    let rows = args.store.read(read).await?;
-    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
+    let rows = args.estate.inbox.shown(args.store.read(read).await?).await?;
     let summary = args
         .compacted
         .iter()
         .map(|compacted| Said::user(format!("[Summary of the conversation so far]\n{}", compacted.summary)));
-    let read =
-        rows.iter().filter(|row| row.seq.is_some_and(|seq| seq >= first) || args.again.contains(&row.id));
     let most = usize::try_from(window * TOKEN_CHARS * SHARE.0 / SHARE.1).unwrap_or(usize::MAX);
-    let said = conversation::fitting(conversation::conversation(read), most);
+    let said = conversation::fitting(conversation::conversation(&rows), most);
     Ok(summary.chain(said).collect())
 }

@@ -12,6 +12,11 @@ pub const PARTICULAR: &[Difference] = &[
         why: "an answer is one row, with its text and its calls",
     },
     Difference {
+        at: &["image"],
+        what: &[">session.message user text after agent run_status preparing_context"],
+        why: "what is said is told at the same place, whatever came with it",
+    },
+    Difference {
         at: &["agents"],
         what: &[">chat.metadata.changed after config.changed"],
         why: "told when the new config is there",
