@@ -45,6 +45,7 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("queue_followup", &[]),
     ("queue_interrupt", &[]),
     ("queue_steer", &[]),
+    ("reasoning", &[]),
     ("restart_kill", &[]),
     ("restart_post_term", &[]),
     ("restart_term2", &[]),

@@ -1,20 +1,20 @@
 //! Talking: `agent`, `chat.*` and `wake` all enter a session by the same door.
 
 mod history;
+mod said;
 
 pub(super) use history::{history, message_get, startup};
+pub(super) use said::{Said, thinking, uploads};
 
 use super::commands::{self, Command, Typed};
 use super::{Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::gateway::Wiring;
-use crate::media::Uploads;
 use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
 use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
-use crate::store::{self, NewInput, Store};
+use crate::store::{self, Store};
 use crate::tree::{Ctx, Reply};
-use blake3::Hasher;
 use crabtree_protocol::params::chat::{AbortParams, AbortResult, Attachment, QueueMode, SendParams};
 use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
 use crabtree_protocol::params::runs::{AgentParams, AgentWaitParams};
@@ -28,80 +28,6 @@ use uuid::Uuid;
 /// `agent.wait` without a time, and at the most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 const MAX_WAIT: Duration = Duration::from_secs(3600);
-
-/// Place in the backlog of what is neither a mention of the agent nor a reply to it.
-const REGULAR: i64 = 1;
-
-/// What is said, before it is an input.
-#[derive(Default)]
-pub(super) struct Said {
-    pub kind: &'static str,
-    pub run_id: String,
-    pub text: String,
-    pub model: Option<String>,
-    pub timeout_ms: Option<u64>,
-    /// How it is queued, if not as its session does.
-    pub queue_mode: Option<QueueMode>,
-    /// The session was not named, and the acknowledgement does not name it either.
-    pub unnamed: bool,
-    /// Whether the session is not created for it.
-    pub must_exist: bool,
-    /// The row that its client has seen last.
-    pub after: Option<String>,
-    /// What came with it.
-    pub uploads: Uploads,
-}
-
-impl Said {
-    /// A message as `chat.send` brings it.
-    pub(super) fn message(run_id: String, text: String) -> Self {
-        Self { kind: "chat.send", run_id, text, ..Self::default() }
-    }
-
-    fn submission(
-        self,
-        key: &SessionKey,
-        mut sender: Value,
-        now: i64,
-        responder: Option<Responder>,
-    ) -> Submission {
-        let id = Uuid::now_v7().to_string();
-        self.uploads.attach(&mut sender, &id);
-        let mut body = json!({ "sender": sender });
-        if let Some(responder) = &responder {
-            body["conn"] = json!(responder.conn().id());
-        }
-        if let Some(model) = self.model {
-            body["model"] = json!(model);
-        }
-        if self.unnamed {
-            body["unnamed"] = json!(true);
-        }
-        if let Some(ms) = self.timeout_ms {
-            body["timeoutMs"] = json!(ms);
-        }
-        if let Some(mode) = self.queue_mode {
-            body["queueMode"] = json!(mode.name());
-        }
-        let mut digest = Hasher::new();
-        digest.update(format!("{key}\n{}", self.text).as_bytes());
-        self.uploads.digest(&mut digest);
-        let input = NewInput {
-            id,
-            source: "rpc".into(),
-            source_id: self.run_id.clone(),
-            session_key: key.to_string(),
-            run_id: self.run_id,
-            kind: self.kind.into(),
-            digest: digest.finalize().to_hex().to_string(),
-            text: self.text,
-            body,
-            created_at: now,
-            priority: REGULAR,
-        };
-        Submission { input, sender, uploads: self.uploads, responder, must_exist: self.must_exist }
-    }
-}
 
 /// Hands what is said to its session, which answers.
 pub(super) fn submit(wiring: &Wiring, responder: Responder, key: SessionKey, said: Said) {
@@ -156,9 +82,23 @@ pub(super) fn agent(call: Call<'_>) {
         Some(provider) if !model.contains('/') => format!("{provider}/{model}"),
         _ => model,
     });
+    let thinking = match thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let timeout_ms = params.timeout.map(|s| s.get().saturating_mul(1000)).filter(|ms| *ms > 0);
     let text = params.message.into_string();
-    let said = Said { kind: "agent", run_id, text, model, timeout_ms, unnamed, uploads, ..Said::default() };
+    let said = Said {
+        kind: "agent",
+        run_id,
+        text,
+        model,
+        timeout_ms,
+        unnamed,
+        uploads,
+        thinking,
+        ..Said::default()
+    };
     submit(call.wiring, call.responder, key, said);
 }
 
@@ -172,8 +112,13 @@ pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
+    let thinking = match thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let said = Said {
         uploads,
+        thinking,
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
         queue_mode: params.queue_mode,
         after: params.expected_leaf_entry_id.as_option().flatten().map(|leaf| leaf.to_string()),
@@ -211,19 +156,6 @@ async fn submit_after(wiring: Arc<Wiring>, responder: Responder, key: SessionKey
         Ok(false) => responder.refuse(Refusal::leaf_changed()),
         Err(e) => responder.refuse(store_refusal(&e)),
     }
-}
-
-/// What comes with a message, which may say nothing then.
-pub(super) fn uploads(
-    call: &Call<'_>,
-    attachments: Option<Vec<Attachment>>,
-    text: &str,
-) -> Result<Uploads, Refusal> {
-    let uploads = call.estate().inbox.take(attachments.unwrap_or_default())?;
-    if uploads.is_empty() && text.trim().is_empty() {
-        return Err(Refusal::message_required());
-    }
-    Ok(uploads)
 }
 
 /// What a client says in a session: a command, or a message for the agent. What comes with files is no command.

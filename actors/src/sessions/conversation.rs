@@ -94,7 +94,11 @@ pub fn said(row: &MessageRow) -> Option<Said> {
     let word = |name: &str| row.message[name].as_str().unwrap_or_default().to_owned();
     match row.kind.as_str() {
         "user" => Some(Said::User { text: with_files(text, &row.message), images: images(&row.message) }),
-        "assistant" => Some(Said::Assistant { text, calls: calls(&row.message) }),
+        "assistant" => {
+            let thought =
+                parts(&row.message, "thinking").filter_map(|part| part["thinking"].as_str()).collect();
+            Some(Said::Assistant { text, calls: calls(&row.message), thought })
+        }
         "toolResult" => Some(Said::Tool {
             call_id: word("toolCallId"),
             name: word("toolName"),
@@ -155,7 +159,7 @@ mod tests {
             arguments: serde_json::json!({}),
             thought_signatures: vec![],
         };
-        Said::Assistant { text: String::new(), calls: ids.iter().map(call).collect() }
+        Said::Assistant { text: String::new(), calls: ids.iter().map(call).collect(), thought: String::new() }
     }
 
     #[test]

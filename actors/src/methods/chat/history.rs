@@ -7,7 +7,8 @@ use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::methods::sessions::defaults;
 use crate::methods::{agents, store_refusal};
-use crate::sessions::{activity, message_payload, message_row, session_row};
+use crate::sessions::{activity, message_payload, message_row, model_of, session_row};
+use crate::settings::Thinking;
 use crate::store::{
     self, Connection, HistoryPage, HistoryResult, InputRow, InputState, MessageRow, Receipt, SessionRecord,
     StoreError,
@@ -207,7 +208,7 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
         "hasMore": older < total,
         "totalMessages": total,
         "defaults": defaults(estate),
-        "thinkingLevel": entry("thinkingLevel").unwrap_or_else(|| json!("off")),
+        "thinkingLevel": entry("thinkingLevel").unwrap_or_else(|| json!(unless_chosen(estate, past, wanted))),
     });
     let known = [
         ("sessionId", past.record.as_ref().map(|record| json!(record.session_id))),
@@ -221,6 +222,13 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
         answer[name] = value;
     }
     answer
+}
+
+/// How hard the session's model thinks when nobody says.
+fn unless_chosen(estate: &Estate, past: &Past, wanted: &Wanted) -> Thinking {
+    let catalog = estate.catalog.load();
+    let model = model_of(past.record.as_ref(), &catalog);
+    catalog.thinking(wanted.key.agent_id(), &model, None)
 }
 
 /// `None` if it is so much that a page is the better answer.

@@ -2,7 +2,7 @@
 
 use super::super::chat::{self, Said};
 use super::super::{Call, store_refusal};
-use super::entry::{born, choose_model, entry, is_main, model_of, named, resolved, thinking};
+use super::entry::{born, choose_model, entry, is_main, named, resolved, thinking};
 use super::groups;
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
@@ -206,7 +206,7 @@ impl Birth {
         }
         if let Some(level) = self.params.thinking_level.as_deref() {
             let chosen = if self.params.model.is_some() { Some(&entry) } else { record.map(|r| &r.entry) };
-            let level = thinking(level, model_of(chosen, &catalog))?;
+            let level = thinking(level, chosen, &catalog)?;
             entry["thinkingLevel"] = json!(level);
         }
         for (name, value) in self.plain {

@@ -31,12 +31,17 @@ fn speak(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, queue_mode: Option<QueueM
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
+    let thinking = match chat::thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let run_id = params.idempotency_key.map(|key| key.into_string());
     let said = Said {
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
         queue_mode,
         must_exist: true,
         uploads,
+        thinking,
         ..Said::message(run_id.unwrap_or_else(|| Uuid::new_v4().to_string()), params.message)
     };
     chat::say(ctx, call, key, said);

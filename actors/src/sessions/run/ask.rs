@@ -111,7 +111,8 @@ async fn attempt(args: &RunArgs, name: &str, step: usize, me: &Addr<RunMsg>) -> 
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let tools = if model.takes_tools() { offers(args) } else { Vec::new() };
-    let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools });
+    let thinking = args.estate.catalog.load().thinking(args.key.agent_id(), name, args.thinking);
+    let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools, thinking });
     while let Some(chunk) = answer.next().await {
         match chunk {
             Chunk::Text(text) => {

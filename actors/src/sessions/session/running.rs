@@ -10,6 +10,7 @@ use crate::sessions::rows::model_of;
 use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
 use crate::sessions::session::ending::outcome;
 use crate::sessions::turn::{Origin, Turn};
+use crate::settings::Thinking;
 use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
 use crate::tree::{ChildSpec, Ctx, Fault, Restart};
 use crabtree_protocol::RunId;
@@ -139,12 +140,15 @@ impl Session {
         let agent = catalog.agent(self.args.key.agent_id()).filter(|_| !chosen);
         let fallbacks = agent.map_or(&[][..], |agent| &agent.fallbacks);
         let model = model.unwrap_or_else(|| model_of(self.record.as_ref(), &catalog));
+        let thinking = body.and_then(|b| b.get("thinking")?.as_str());
+        let thinking = thinking.or_else(|| entry?.get("thinkingLevel")?.as_str());
         RunArgs {
             run_id: run_id.clone(),
             key: self.args.key.clone(),
             task,
             again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
             models: [model].into_iter().chain(fallbacks.iter().cloned()).collect(),
+            thinking: thinking.and_then(Thinking::from_name),
             timeout: timeout.unwrap_or(catalog.timeout),
             compacted: entry.and_then(Compacted::of),
             estate: self.args.estate.clone(),

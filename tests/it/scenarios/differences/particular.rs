@@ -17,6 +17,11 @@ pub const PARTICULAR: &[Difference] = &[
         why: "what is said is told at the same place, whatever came with it",
     },
     Difference {
+        at: &["reasoning"],
+        what: &[">agent usage after chat delta", ">session.message assistant thinking after agent usage"],
+        why: "text is told as it comes; recorded: what follows a thought is told with the end of the answer",
+    },
+    Difference {
         at: &["agents"],
         what: &[">chat.metadata.changed after config.changed"],
         why: "told when the new config is there",
@@ -290,14 +295,6 @@ pub const PARTICULAR: &[Difference] = &[
             "-session: chat final seq1",
         ],
         why: "there is no `/context`: it goes to the model, like all that is no command",
-    },
-    Difference {
-        at: &["slash"],
-        what: &[
-            "-session.message assistant Thinking",
-            "+session.message assistant There after session.message user /think",
-        ],
-        why: "models here do not think: there is no such level",
     },
     Difference {
         at: &["slash"],
