@@ -41,6 +41,8 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ("delta_500x2ms", &[]),
     ("idempotency", &[]),
     ("image", &[]),
+    ("noreply", &[]),
+    ("noreply_agent_nodeliver", &[]),
     ("queue_collect", &[]),
     ("queue_followup", &[]),
     ("queue_interrupt", &[]),

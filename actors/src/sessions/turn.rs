@@ -9,6 +9,7 @@ pub use tools::{Scene, ToolSummary, Tools, activity};
 use super::blocks::{BlockStream, Mark};
 use super::conversation;
 use super::run::{Retry, RunMsg, Stage, Task, called};
+use super::silence;
 use crate::agents::{Reason, Usage};
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
@@ -63,6 +64,10 @@ pub struct Turn {
     stage: Stage,
     /// Where the answer of this step begins; behind it, while its tools are run.
     answer_at: Mark,
+    /// Whether the answer of this step is complete.
+    is_whole: bool,
+    /// Whether it has answered nothing once.
+    was_silent: bool,
     /// Tokens of the steps before this one.
     usage: Usage,
     /// The inputs it answers, as far as clients have been told.
@@ -93,6 +98,8 @@ impl Turn {
             status: None,
             stage: Stage::asking(1),
             answer_at: Mark::default(),
+            is_whole: false,
+            was_silent: false,
             usage: Usage::default(),
             inputs: HashSet::new(),
             rows: HashSet::new(),
@@ -112,6 +119,33 @@ impl Turn {
     /// What the model has answered in this step.
     pub fn answer(&self) -> BlockStream {
         self.reply.since(self.answer_at)
+    }
+
+    /// The answer of this step is complete: that nothing is to be said is no part of what it says.
+    pub fn whole(&mut self) {
+        self.is_whole = true;
+        let answer = self.answer();
+        let kept = silence::told(answer.text(), true).len();
+        if kept < answer.text().trim_end().len() && (kept > 0 || !answer.calls().is_empty()) {
+            self.reply.cut(self.answer_at.text + kept);
+        }
+    }
+
+    /// Whether it has nothing to say in this step.
+    pub fn is_silent(&self) -> bool {
+        let answer = self.answer();
+        silence::is_silent(answer.text()) && answer.calls().is_empty()
+    }
+
+    /// Whether it said nothing in an earlier step.
+    pub fn was_silent(&self) -> bool {
+        self.was_silent
+    }
+
+    /// What it says in the end.
+    pub fn said(&self) -> &str {
+        let text = self.reply.text();
+        if self.is_silent() { text[..self.answer_at.text].trim_end() } else { text }
     }
 
     /// Tokens of all steps, the last one's given.
@@ -265,6 +299,7 @@ impl Turn {
     /// The step starts over: what was told of its answer is taken back.
     pub fn restart(&mut self, now: i64) -> Vec<Event> {
         self.reply.truncate(self.answer_at);
+        self.is_whole = false;
         self.forget_thought();
         let seen = self.visible().len();
         if self.told <= seen {
@@ -284,7 +319,10 @@ impl Turn {
         self.usage = Usage::default();
         let answers = rows.iter().filter(|row| row.kind == "assistant");
         for row in answers.clone() {
-            self.reply.write(&store::text_of(&row.message));
+            match silence::is_silent_row(row) {
+                true => self.was_silent = true,
+                false => self.reply.write(&store::text_of(&row.message)),
+            }
             conversation::calls(&row.message).iter().for_each(|call| self.reply.insert(called(call)));
             self.count(row);
             self.pause();
@@ -305,6 +343,10 @@ impl Turn {
             self.count(row);
         }
         events.push(self.used(now));
+        if self.is_silent() {
+            self.was_silent = true;
+            self.reply.truncate(self.answer_at);
+        }
         self.pause();
         self.answer_at = self.reply.mark();
         events
@@ -313,6 +355,7 @@ impl Turn {
     /// The model is asked again, with what has joined or what its tools have come to.
     pub fn next_step(&mut self) {
         self.tools.clear();
+        self.is_whole = false;
         self.stage = Stage::asking(self.stage.step + 1);
     }
 
@@ -351,9 +394,12 @@ impl Turn {
         events
     }
 
-    /// The text as clients see it: white space at its end waits for the word that follows.
+    /// The text as clients see it: white space at its end waits for the word that follows, and so does what may say
+    /// that nothing is to be said.
     fn visible(&self) -> &str {
-        self.reply.text().trim_end()
+        let (before, answer) = self.reply.text().split_at_checked(self.answer_at.text).unwrap_or_default();
+        let told = silence::told(answer, self.is_whole).len();
+        self.reply.text()[..before.len() + told].trim_end()
     }
 
     /// What of the text the clients have been told.
@@ -362,7 +408,9 @@ impl Turn {
     }
 
     fn message(&self, now: i64) -> Value {
-        json!({ "role": "assistant", "content": self.reply.visible(), "timestamp": now })
+        let mut seen = self.reply.clone();
+        seen.cut(self.visible().len());
+        json!({ "role": "assistant", "content": seen.visible(), "timestamp": now })
     }
 }
 

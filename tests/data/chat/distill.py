@@ -28,9 +28,9 @@ import sys
 from pathlib import Path
 
 SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model delta_500x2ms idempotency
-image queue_collect queue_followup queue_interrupt queue_steer reasoning restart_kill restart_post_term
-restart_term2 routing_tool_turn sess_create sess_fork sess_groups sess_list sess_reset_delete sess_send slash
-slash_stop_running tool_agent_method tool_exec tool_read""".split()
+image noreply noreply_agent_nodeliver queue_collect queue_followup queue_interrupt queue_steer reasoning
+restart_kill restart_post_term restart_term2 routing_tool_turn sess_create sess_fork sess_groups sess_list
+sess_reset_delete sess_send slash slash_stop_running tool_agent_method tool_exec tool_read""".split()
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 IGNORED = {"skills.changed", "tick", "update.available", "health", "heartbeat", "presence", "connect.challenge"}
 # Of what comes as often as a tool has news, only the first is kept of each model call.

@@ -20,7 +20,7 @@ pub struct Difference {
 /// Of any scenario.
 const GENERAL: &[Difference] = &[
     Difference {
-        at: &["agent_basic", "agent_idempotency", "tool_agent_method"],
+        at: &["agent_basic", "agent_idempotency", "noreply", "tool_agent_method"],
         what: &["-task"],
         why: "there are no background tasks beside runs",
     },
@@ -50,6 +50,8 @@ const GENERAL: &[Difference] = &[
             ">session: agent lifecycle start after session.message user agent",
             ">agent lifecycle start after session.message user read",
             ">session: agent lifecycle start after session.message user read",
+            ">agent lifecycle start after session.message user quiet",
+            ">session: agent lifecycle start after agent lifecycle start",
         ],
         why: "what a run answers is durable and told before the run starts, however it was sent",
     },

@@ -3,7 +3,7 @@
 use super::{Retry, RunArgs, RunEnd, RunMsg};
 use crate::agents::{Chunk, Failure, Instructions, Library, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
-use crate::sessions::conversation;
+use crate::sessions::{conversation, silence};
 use crate::skills::SKILL_READ;
 use crate::store::{self, HistoryPage};
 use crate::tools::{Policy, Tool};
@@ -212,5 +212,7 @@ async fn conversation_so_far(
         .map(|compacted| Said::user(format!("[Summary of the conversation so far]\n{}", compacted.summary)));
     let most = usize::try_from(window * TOKEN_CHARS * SHARE.0 / SHARE.1).unwrap_or(usize::MAX);
     let said = conversation::fitting(conversation::conversation(&rows), most);
-    Ok(summary.chain(said).collect())
+    let mut said: Vec<Said> = summary.chain(said).collect();
+    said.extend(silence::again(&said));
+    Ok(said)
 }

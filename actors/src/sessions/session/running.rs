@@ -9,6 +9,7 @@ use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
 use crate::sessions::rows::model_of;
 use crate::sessions::run::{Compacted, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
 use crate::sessions::session::ending::outcome;
+use crate::sessions::silence::is_silent_row;
 use crate::sessions::turn::{Origin, Turn};
 use crate::settings::Thinking;
 use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
@@ -189,7 +190,10 @@ impl Session {
         // Of what tools came to the events of tools tell (as recorded).
         for row in rows.into_iter().filter(|row| row.kind != "toolResult") {
             if turn.lock().tells(row) {
-                self.tell_message(row, now);
+                match is_silent_row(row) {
+                    true => self.tell_silence(row, now),
+                    false => self.tell_message(row, now),
+                }
             }
         }
     }
@@ -281,6 +285,9 @@ impl Session {
         match end {
             RunEnd::Worked => self.worked(ctx),
             RunEnd::Done(usage) => {
+                if let Some(active) = &self.active {
+                    active.turn.lock().whole();
+                }
                 if !self.call_tools(ctx, *usage) && !self.join(ctx, *usage) {
                     self.ended(ctx, Status::Ok, *usage, None);
                 }

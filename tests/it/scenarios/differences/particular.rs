@@ -17,6 +17,19 @@ pub const PARTICULAR: &[Difference] = &[
         why: "what is said is told at the same place, whatever came with it",
     },
     Difference {
+        at: &["noreply"],
+        what: &["-agent assistant"],
+        why: "what may say that nothing is to be said is told to nobody; recorded: in `agent`, and taken back there",
+    },
+    Difference {
+        at: &["noreply"],
+        what: &[
+            ">chat delta after agent assistant",
+            ">session.message user say after agent run_status preparing_context",
+        ],
+        why: "told in the order of other turns",
+    },
+    Difference {
         at: &["reasoning"],
         what: &[">agent usage after chat delta", ">session.message assistant thinking after agent usage"],
         why: "text is told as it comes; recorded: what follows a thought is told with the end of the answer",
