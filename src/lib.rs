@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
-//! | `routes`, `metrics`, `invoke` | the plain HTTP answers |
+//! | `routes`, `metrics`, `invoke`, `media` | the plain HTTP answers |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
@@ -21,6 +21,7 @@ mod http;
 mod invoke;
 mod listener;
 pub mod logging;
+mod media;
 mod metrics;
 pub mod owner;
 mod routes;

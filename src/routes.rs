@@ -2,7 +2,7 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{invoke, metrics, upgrade};
+use crate::{invoke, media, metrics, upgrade};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -32,7 +32,7 @@ pub fn routes(
     wiring: Arc<Wiring>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let own = wiring.clone();
+    let (own, estate) = (wiring.clone(), wiring.store.estate.clone());
     let invoked = warp::path!("tools" / "invoke")
         .and(warp::method())
         .and(warp::header::headers_cloned())
@@ -47,7 +47,15 @@ pub fn routes(
             async move { secured(asked.answer(path.as_str(), &wiring).await) }
         },
     );
-    invoked.or(plain).unify()
+    let shown = warp::path!("__openclaw__" / "assistant-media")
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::query())
+        .then(move |method, headers, asked| {
+            let estate = estate.clone();
+            async move { secured(media::answer(method, headers, asked, addr, estate).await) }
+        });
+    invoked.or(shown).unify().or(plain).unify()
 }
 
 fn secured(mut response: Response) -> Response {
@@ -175,7 +183,8 @@ fn exposition(body: String) -> Response {
     response
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response {
+/// An answer in words.
+pub fn text(status: StatusCode, body: &'static str) -> Response {
     of_kind("text/plain; charset=utf-8", status, body.to_owned())
 }
 

@@ -13,6 +13,7 @@ use crate::conns::Conns;
 use crate::health::HealthSnapshot;
 use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
+use crate::media::Inbox;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::process::Guard;
@@ -149,6 +150,8 @@ pub struct Estate {
     pub exec_approvals: ExecApprovalsFile,
     /// When the last request that people were asked was over, of which they were told, ms.
     pub approvals_told: AtomicI64,
+    /// The files that came with messages.
+    pub inbox: Inbox,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -225,6 +228,7 @@ impl Estate {
             guard: args.guard,
             skills: Arc::default(),
             exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),
+            inbox: Inbox::open(&args.loaded.state_dir),
             approvals_told: AtomicI64::new(args.clock.now_ms()),
             clock: args.clock,
             boot: args.boot,

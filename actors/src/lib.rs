@@ -21,6 +21,7 @@ pub mod handshake;
 pub mod health;
 pub mod kill_points;
 pub mod log_ring;
+pub mod media;
 pub mod methods;
 pub mod origin;
 pub mod outbox;

@@ -15,6 +15,7 @@ mod queue;
 mod secret;
 mod session;
 mod skills;
+mod thinking;
 mod tools;
 
 pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
@@ -36,6 +37,7 @@ pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
+pub use thinking::Thinking;
 pub use tools::{
     ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools, ToolProfile,
     ToolsSettings, WebFetchSettings, WebSettings,

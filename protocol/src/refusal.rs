@@ -205,9 +205,19 @@ impl Refusal {
         .with_details(json!({ "reason": "chat-request-conflict" }))
     }
 
-    /// An attachment's content is not base64.
-    pub fn attachment_not_base64(file_name: &str) -> Self {
-        Self::invalid_request(format!("Error: attachment {file_name}: invalid base64 content"))
+    /// Something is wrong with an attachment: `invalid base64 content` and others.
+    pub fn attachment(name: &str, why: &str) -> Self {
+        Self::invalid_request(format!("Error: attachment {name}: {why}"))
+    }
+
+    /// More attachments than one message may have (ours).
+    pub fn too_many_attachments(sent: usize, most: usize) -> Self {
+        Self::invalid_request(format!("{sent} attachments are too many for one message; send at most {most}"))
+    }
+
+    /// Too many attachments are on their way to the disk (ours).
+    pub fn attachments_in_flight() -> Self {
+        Self::failed("too many attachments are being stored; try again").with_retry(DRAIN_RETRY_MS)
     }
 
     /// A queued input whose custody ended with the gateway that took it.

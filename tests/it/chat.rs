@@ -5,6 +5,7 @@ mod ends;
 mod keys;
 mod queue;
 mod resets;
+mod silence;
 
 use crate::client::{Client, Intro, is_chat_end};
 use crate::gateway::Embedded;

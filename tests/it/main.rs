@@ -25,6 +25,7 @@ mod flood;
 mod history;
 mod liveness;
 mod mcp;
+mod media;
 mod methods;
 mod mock_model;
 mod owner;

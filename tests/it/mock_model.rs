@@ -8,8 +8,8 @@
 //! and wrote as many as it sent pieces, at the prices of the recordings.
 
 use base64::Engine;
-use crabtree_actors::agents::{Chunk, Failure, Model, Prompt, Said, ToolCall, Usage};
-use crabtree_actors::settings::Prices;
+use crabtree_actors::agents::{Chunk, Failure, Model, ModelInfo, Prompt, Said, ToolCall, Usage};
+use crabtree_actors::settings::{Prices, Thinking};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::collections::HashMap;
@@ -37,6 +37,16 @@ impl Model for Mock {
 
     fn id(&self) -> &str {
         self.1
+    }
+
+    fn info(&self) -> ModelInfo {
+        let name = format!("Mock {}", self.1);
+        ModelInfo {
+            name,
+            input: vec!["text".into(), "image".into()],
+            reasoning: self.1 == "mock-2",
+            local: true,
+        }
     }
 
     fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
@@ -113,7 +123,7 @@ async fn it_does_as_it_is_told() {
     let said = async |text: &str, take: usize| {
         let conversation = vec![Said::user(text)];
         Mock("mock", "mock-1")
-            .answer(Prompt { instructions: None, conversation, tools: vec![] })
+            .answer(Prompt { instructions: None, conversation, tools: vec![], thinking: Thinking::Off })
             .take(take)
             .collect::<Vec<Chunk>>()
             .await

@@ -150,6 +150,92 @@ async fn what_a_model_thinks_is_streamed_apart_from_its_answer() {
     }
 }
 
+/// What each dialect calls it; models that do not think are not told, and the nearest of what is not known is taken.
+#[tokio::test]
+async fn how_hard_a_model_is_to_think_is_told_in_its_dialect() {
+    for (dialect, place, [medium, high, off]) in [
+        (Dialect::Completions, "/reasoning_effort", [json!("medium"), json!("high"), Value::Null]),
+        (Dialect::Responses, "/reasoning/effort", [json!("medium"), json!("high"), Value::Null]),
+        (Dialect::Anthropic, "/thinking/type", [json!("enabled"), json!("enabled"), Value::Null]),
+        (Dialect::Ollama, "/think", [json!("medium"), json!("high"), json!(false)]),
+    ] {
+        let provider = Provider::start(dialect, |_| Reply::text(&["x"])).await;
+        let mut thinks = settings(&provider);
+        let models = thinks.pointer_mut("/models/providers/mock/models").unwrap().as_array_mut().unwrap();
+        let plain = json!({ "id": "plain", "contextWindow": 5000 });
+        (models[0]["reasoning"], models[0]["maxTokens"]) = (json!(true), json!(64_000));
+        models.push(plain);
+        let gateway = Embedded::with(thinks).await;
+        let mut client = Client::admin(gateway.addr).await;
+        say(&mut client, "by itself", "k1").await;
+        let mut hard =
+            json!({ "sessionKey": "main", "message": "hard", "idempotencyKey": "k2", "thinking": "xhigh" });
+        client.call("chat.send", hard.clone()).await;
+        client.chat_end("k2").await;
+        client.call("sessions.patch", json!({ "key": "main", "thinkingLevel": "off" })).await;
+        say(&mut client, "not at all", "k3").await;
+        client.call("sessions.patch", json!({ "key": "main", "model": "mock/plain" })).await;
+        hard["idempotencyKey"] = json!("k4");
+        client.call("chat.send", hard.clone()).await;
+        client.chat_end("k4").await;
+        let told: Vec<Value> = provider
+            .asked()
+            .iter()
+            .map(|asked| asked.body.pointer(place).cloned().unwrap_or_default())
+            .collect();
+        assert_eq!(told, [medium, high, off, Value::Null], "{dialect:?}");
+        hard["thinking"] = json!("very");
+        let error = client.refused("chat.send", hard).await;
+        assert_eq!(
+            error["message"],
+            "there is no thinking level \"very\"; use off, minimal, low, medium or high"
+        );
+    }
+}
+
+#[tokio::test]
+async fn levels_are_told_of_models_that_think_and_defaults_come_from_the_configuration() {
+    let provider = Provider::start(Dialect::Completions, |_| Reply::text(&["x"])).await;
+    let mut thinks = settings(&provider);
+    thinks["models"]["providers"]["mock"]["models"][0]["reasoning"] = json!(true);
+    thinks["agents"]["defaults"]["thinkingDefault"] = json!("low");
+    thinks["agents"]["list"] = json!([{ "id": "main" }, { "id": "deep", "thinkingDefault": "high" }]);
+    let gateway = Embedded::with(thinks).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let options = json!(["off", "minimal", "low", "medium", "high"]);
+    let agents = client.call("agents.list", json!({})).await["agents"].clone();
+    let defaults =
+        [&agents[0]["thinkingDefault"], &agents[1]["thinkingDefault"], &agents[0]["thinkingOptions"]];
+    assert_eq!(defaults, [&json!("low"), &json!("high"), &options]);
+    let models = client.call("models.list", json!({})).await["models"].clone();
+    let of = |id: &str| models.as_array().unwrap().iter().find(|model| model["id"] == id).unwrap().clone();
+    assert_eq!(
+        (&of("m")["thinkingDefault"], &of("m")["thinkingLevels"][4]["id"]),
+        (&json!("low"), &json!("high"))
+    );
+    assert_eq!(of("offline")["thinkingLevels"], json!([{ "id": "off", "label": "off" }]));
+    let patched = client.call("sessions.patch", json!({ "key": "main", "thinkingLevel": "HIGH" })).await;
+    assert_eq!(patched["entry"]["thinkingLevel"], "high");
+    let error = client.refused("sessions.patch", json!({ "key": "main", "thinkingLevel": "xhigh" })).await;
+    let says = "thinkingLevel \"xhigh\" is not supported for mock/m (use off, minimal, low, medium, high)";
+    assert_eq!(error["message"], says);
+    let row = client.call("sessions.describe", json!({ "key": "main" })).await["session"].clone();
+    assert_eq!(
+        (&row["thinkingLevel"], &row["thinkingDefault"], &row["thinkingOptions"]),
+        (&json!("high"), &json!("low"), &options)
+    );
+    say(&mut client, "hello", "k1").await;
+    assert_eq!(provider.asked()[0].body["reasoning_effort"], "high");
+    say(&mut client, "/think default", "k2").await;
+    let end = say(&mut client, "/think", "k3").await;
+    assert_eq!(
+        text_of(&end["message"]),
+        "Current thinking level: low.\nOptions: default, off, minimal, low, medium, high."
+    );
+    let history = client.call("chat.history", json!({ "sessionKey": "main" })).await;
+    assert_eq!(history["thinkingLevel"], "low");
+}
+
 /// Each failure that may pass: the first answer is spoilt, and the second is not.
 #[tokio::test]
 async fn what_a_passing_failure_spoils_is_asked_again_and_the_text_taken_back() {

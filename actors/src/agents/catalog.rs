@@ -3,7 +3,7 @@
 use super::ollama::{self, Finds};
 use super::remote::{Http, Remote};
 use super::{Model, Offline};
-use crate::settings::{AgentEntry, ModelChoice, ProviderSettings, Settings};
+use crate::settings::{AgentDefaults, AgentEntry, ProviderSettings, Settings, Thinking};
 use crabtree_protocol::session_key::MAIN;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct Agent {
     pub model: String,
     /// The same of those that take its place when it fails, in their order.
     pub fallbacks: Vec<String>,
+    /// How hard its model thinks, as configured.
+    pub thinking: Option<Thinking>,
 }
 
 /// The agents and models, as everybody reads them.
@@ -47,14 +49,15 @@ pub struct Catalog {
 }
 
 impl Agent {
-    fn new(id: &str, entry: Option<&AgentEntry>, shared: &ModelChoice) -> Self {
+    fn new(id: &str, entry: Option<&AgentEntry>, defaults: &AgentDefaults) -> Self {
         let identity = entry.map(|entry| entry.identity.clone()).unwrap_or_default();
         let name = identity.name.or_else(|| entry.and_then(|entry| entry.name.clone()));
-        let choice = entry.and_then(|entry| entry.model.as_ref()).unwrap_or(shared).clone();
+        let choice = entry.and_then(|entry| entry.model.as_ref()).unwrap_or(&defaults.model).clone();
+        let thinking = entry.and_then(|entry| entry.thinking_default).or(defaults.thinking_default);
         let shown = |value: Option<String>| value.filter(|value| !value.is_empty());
         let (emoji, avatar) = (shown(identity.emoji), shown(identity.avatar));
         let (model, fallbacks) = (choice.primary, choice.fallbacks);
-        Self { id: id.to_owned(), name, emoji, avatar, model, fallbacks }
+        Self { id: id.to_owned(), name, emoji, avatar, model, fallbacks, thinking }
     }
 
     /// How it appears, as rows show it.
@@ -68,8 +71,7 @@ impl Catalog {
     /// Reads it out of the settings. There are the embedded model, those of the providers, and those the embedding
     /// program `brought`; of two with the same `provider/model` the brought one counts.
     pub fn new(settings: &Settings, brought: &[Arc<dyn Model>]) -> Self {
-        let shared = &settings.agents.defaults.model;
-        let agent = |id: &str| Agent::new(id, settings.agents.entry(id), shared);
+        let agent = |id: &str| Agent::new(id, settings.agents.entry(id), &settings.agents.defaults);
         let agents = settings.agent_ids().into_iter().map(agent).collect();
         let defaults = &settings.agents.defaults;
         let offline: Arc<dyn Model> = Arc::new(Offline);
@@ -124,6 +126,34 @@ impl Catalog {
         self.models.get(name).map_or(CONTEXT_TOKENS, |model| model.context_window())
     }
 
+    /// The levels at which a model, `provider/model`, can think.
+    pub fn thinking_levels(&self, name: &str) -> &'static [Thinking] {
+        Thinking::of_model(self.reasons(name)).0
+    }
+
+    /// How hard it thinks for an agent: as `wished`, else as configured, else as models do by themselves; of these the
+    /// first that it can.
+    pub fn thinking(&self, agent_id: &str, name: &str, wished: Option<Thinking>) -> Thinking {
+        let (levels, own) = Thinking::of_model(self.reasons(name));
+        let configured = self.agent(agent_id).and_then(|agent| agent.thinking);
+        [wished, configured].into_iter().flatten().find(|level| levels.contains(level)).unwrap_or(own)
+    }
+
+    /// The same in words, as rows tell it of an agent with this model.
+    pub fn thinking_row(&self, agent_id: &str, name: &str) -> [(&'static str, Value); 3] {
+        let levels = self.thinking_levels(name).iter().map(|level| level.name());
+        let labelled = levels.clone().map(|name| json!({ "id": name, "label": name }));
+        [
+            ("thinkingLevels", labelled.collect()),
+            ("thinkingOptions", levels.collect()),
+            ("thinkingDefault", json!(self.thinking(agent_id, name, None))),
+        ]
+    }
+
+    fn reasons(&self, name: &str) -> bool {
+        self.models.get(name).is_some_and(|model| model.info().reasoning)
+    }
+
     /// `provider/model` that an agent uses unless a session or a message says otherwise.
     pub fn model_of(&self, agent_id: &str) -> &str {
         self.agent(agent_id).map_or(&self.primary, |agent| &agent.model)
@@ -150,11 +180,11 @@ impl Catalog {
                     "workspace": workspace(&agent.id),
                     "workspaceGit": false,
                     "agentRuntime": agent_runtime(),
-                    "thinkingLevels": [{ "id": "off", "label": "off" }],
-                    "thinkingOptions": ["off"],
-                    "thinkingDefault": "off",
                     "model": { "primary": agent.model },
                 });
+                for (name, value) in self.thinking_row(&agent.id, &agent.model) {
+                    row[name] = value;
+                }
                 if let Some(name) = &agent.name {
                     row["name"] = json!(name);
                     row["identity"] = agent.identity();
@@ -200,10 +230,12 @@ impl Catalog {
                     "input": info.input,
                     "reasoning": info.reasoning,
                     "tags": if *name == self.primary { vec!["default"] } else { vec![] },
-                    "thinkingLevels": [{ "id": "off", "label": "off" }],
-                    "thinkingDefault": "off",
                     "available": true,
                 });
+                let [levels, _, default] = self.thinking_row(&self.default_agent().id, name);
+                for (name, value) in [levels, default] {
+                    row[name] = value;
+                }
                 if !model.takes_tools() {
                     row["supportsTools"] = json!(false);
                 }

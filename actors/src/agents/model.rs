@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::instructions::Instructions;
 use super::usage::Usage;
 use crate::sessions::Insert;
+use crate::settings::Thinking;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +50,8 @@ pub enum Said {
         text: String,
         /// The tools it called then.
         calls: Vec<ToolCall>,
+        /// What it thought before.
+        thought: String,
     },
     /// By a tool.
     Tool {
@@ -71,7 +74,7 @@ impl Said {
 
     /// By the agent, in words alone.
     pub fn assistant(text: impl Into<String>) -> Self {
-        Self::Assistant { text: text.into(), calls: Vec::new() }
+        Self::Assistant { text: text.into(), calls: Vec::new(), thought: String::new() }
     }
 
     /// For models that see nothing: each picture becomes a note.
@@ -111,6 +114,8 @@ pub struct Prompt {
     pub conversation: Vec<Said>,
     /// The tools it may call.
     pub tools: Vec<Offer>,
+    /// How hard it is to think.
+    pub thinking: Thinking,
 }
 
 /// A piece of a model's answer.

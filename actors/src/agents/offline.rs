@@ -93,11 +93,16 @@ fn reply(asked: &str, turn: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Thinking;
 
     #[tokio::test(start_paused = true)]
     async fn says_the_same_each_time_word_by_word() {
-        let prompt =
-            Prompt { instructions: None, conversation: vec![Said::user("hello there")], tools: vec![] };
+        let prompt = Prompt {
+            instructions: None,
+            conversation: vec![Said::user("hello there")],
+            tools: vec![],
+            thinking: Thinking::Off,
+        };
         let chunks: Vec<Chunk> = Offline.answer(prompt.clone()).collect().await;
         let again: Vec<Chunk> = Offline.answer(prompt).collect().await;
         assert_eq!(chunks, again);

@@ -9,10 +9,10 @@ pub(super) use http::{Http, is_local};
 use super::failure::{Failure, Reason};
 use super::model::{Chunk, Model, ModelInfo, Prompt, ToolCall};
 use super::usage::Usage;
-use crate::settings::{Api, ModelEntry, Prices, ProviderSettings, Secret};
+use crate::settings::{Api, ModelEntry, Prices, ProviderSettings, Secret, Thinking};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use genai::adapter::AdapterKind;
-use genai::chat::{ChatOptions, ChatRequest, ChatStream, ChatStreamEvent, StreamEnd};
+use genai::chat::{ChatOptions, ChatRequest, ChatStream, ChatStreamEvent, ReasoningEffort, StreamEnd};
 use genai::resolver::{AuthData, Endpoint};
 use genai::{ModelIden, ServiceTarget};
 use messages::{messages, offered};
@@ -44,6 +44,7 @@ struct Asked {
     endpoint: Endpoint,
     key: Option<Secret>,
     max_tokens: Option<u32>,
+    reasoning: bool,
     prices: Option<Prices>,
     silence: Duration,
     http: Http,
@@ -69,6 +70,7 @@ impl Remote {
                 endpoint: Endpoint::from_owned(endpoint.clone()),
                 key: key.clone(),
                 max_tokens: entry.max_tokens,
+                reasoning: entry.reasoning,
                 // Who works on this machine works for nothing.
                 prices: entry.cost.or(local.then(Prices::default)),
                 silence: settings.timeout_seconds.map_or(SILENCE, Duration::from_secs),
@@ -180,6 +182,9 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
     if let Some(most) = asked.max_tokens {
         options = options.with_max_tokens(most);
     }
+    if let Some(effort) = effort(kind, asked.reasoning, prompt.thinking) {
+        options = options.with_reasoning_effort(effort);
+    }
     let mut request = ChatRequest::new(messages(prompt.conversation, kind));
     if !prompt.tools.is_empty() {
         request = request.with_tools(prompt.tools.into_iter().map(offered).collect::<Vec<_>>());
@@ -191,6 +196,20 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
     let begun = begun.map_err(|_| Failure::silent(asked.silence))?.map_err(|e| Failure::of(&e))?;
     let (silence, prices) = (asked.silence, asked.prices);
     Ok(Answer { pieces: begun.stream, silence, says_why, prices, last: VecDeque::new() })
+}
+
+/// What a model that thinks is told of how hard it should. To many that speak like OpenAI `none` is an error, and those
+/// that do not think by themselves need no word.
+fn effort(kind: AdapterKind, reasoning: bool, thinking: Thinking) -> Option<ReasoningEffort> {
+    let speaks_openai = matches!(kind, AdapterKind::OpenAI | AdapterKind::OpenAIResp);
+    match thinking {
+        _ if !reasoning => None,
+        Thinking::Off => (!speaks_openai).then_some(ReasoningEffort::Zero),
+        Thinking::Minimal => Some(ReasoningEffort::Minimal),
+        Thinking::Low => Some(ReasoningEffort::Low),
+        Thinking::Medium => Some(ReasoningEffort::Medium),
+        Thinking::High => Some(ReasoningEffort::High),
+    }
 }
 
 /// The next piece, and what is left of the answer.

@@ -4,7 +4,7 @@
 use super::access::{self, Verdict};
 use super::activation::{self, Manners};
 use super::bindings::{self, From};
-use super::contract::{Envelope, Kind};
+use super::contract::{Attachment, Envelope, Kind};
 use super::outgoing::{self, Answer};
 use super::roster::AccountName;
 use crate::agents::Catalog;
@@ -184,6 +184,7 @@ impl Desk {
             who: format!("{} ({} {})", who(envelope), self.name.channel, envelope.from.id),
             extra: json!({ "channel": answer, "overheard": told, "stranger": !owner }),
             priority,
+            files: files(envelope),
             key,
         };
         match said_on_channel(&self.wiring, &spoken).await {
@@ -298,6 +299,11 @@ impl Desk {
 fn code() -> String {
     let letter = |byte: &u8| char::from(CODE_LETTERS[usize::from(*byte) % CODE_LETTERS.len()]);
     Uuid::new_v4().as_bytes()[..CODE_LENGTH].iter().map(letter).collect()
+}
+
+fn files(envelope: &Envelope) -> Vec<(String, Option<String>, Vec<u8>)> {
+    let one = |a: &Attachment| (a.mime_type.clone(), a.file_name.clone(), a.bytes.clone());
+    envelope.attachments.iter().map(one).collect()
 }
 
 fn who(envelope: &Envelope) -> String {

@@ -2,13 +2,11 @@
 
 use super::chunks::chunks;
 use super::contract::{Address, Capabilities, Unit};
-use crate::sessions::{Outcome, Status};
+use crate::sessions::{Outcome, Status, silence};
 use crate::store::{DeliveryRow, DeliveryState, InputRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What says that there is nothing to say.
-const NO_REPLY: &str = "NO_REPLY";
 /// Characters of a lost message that people are shown.
 const SHOWN: usize = 60;
 
@@ -127,7 +125,7 @@ fn visible(outcome: &Outcome) -> Option<String> {
             return Some(format!("⚠️ {}", why.trim_start_matches("⚠️ ")));
         }
     };
-    let text = text.strip_suffix(NO_REPLY).unwrap_or(text).trim_end();
+    let text = silence::told(text, true);
     (!text.is_empty()).then(|| text.to_owned())
 }
 

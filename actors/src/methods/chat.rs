@@ -2,9 +2,11 @@
 
 mod channel;
 mod history;
+mod said;
 
 pub(crate) use channel::{Spoken, said_on_channel};
 pub(super) use history::{history, message_get, startup};
+pub(super) use said::{Said, thinking, uploads};
 
 use super::commands::{self, Command, Typed};
 use super::{Call, store_refusal};
@@ -13,12 +15,13 @@ use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
 use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
-use crate::store::{self, NewInput, Store};
+use crate::store::{self, Store};
 use crate::tree::{Ctx, Reply};
-use crabtree_protocol::params::chat::{AbortParams, AbortResult, QueueMode, SendParams};
+use crabtree_protocol::params::chat::{AbortParams, AbortResult, Attachment, QueueMode, SendParams};
 use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
 use crabtree_protocol::params::runs::{AgentParams, AgentWaitParams};
 use crabtree_protocol::{Refusal, RunId, SessionKey};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,73 +30,6 @@ use uuid::Uuid;
 /// `agent.wait` without a time, and at the most.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 const MAX_WAIT: Duration = Duration::from_secs(3600);
-
-/// Place in the backlog of what is neither a mention of the agent nor a reply to it.
-const REGULAR: i64 = 1;
-
-/// What is said, before it is an input.
-#[derive(Default)]
-pub(super) struct Said {
-    pub kind: &'static str,
-    pub run_id: String,
-    pub text: String,
-    pub model: Option<String>,
-    pub timeout_ms: Option<u64>,
-    /// How it is queued, if not as its session does.
-    pub queue_mode: Option<QueueMode>,
-    /// The session was not named, and the acknowledgement does not name it either.
-    pub unnamed: bool,
-    /// Whether the session is not created for it.
-    pub must_exist: bool,
-    /// The row that its client has seen last.
-    pub after: Option<String>,
-}
-
-impl Said {
-    /// A message as `chat.send` brings it.
-    pub(super) fn message(run_id: String, text: String) -> Self {
-        Self { kind: "chat.send", run_id, text, ..Self::default() }
-    }
-
-    fn submission(
-        self,
-        key: &SessionKey,
-        sender: Value,
-        now: i64,
-        responder: Option<Responder>,
-    ) -> Submission {
-        let mut body = json!({ "sender": sender });
-        if let Some(responder) = &responder {
-            body["conn"] = json!(responder.conn().id());
-        }
-        if let Some(model) = self.model {
-            body["model"] = json!(model);
-        }
-        if self.unnamed {
-            body["unnamed"] = json!(true);
-        }
-        if let Some(ms) = self.timeout_ms {
-            body["timeoutMs"] = json!(ms);
-        }
-        if let Some(mode) = self.queue_mode {
-            body["queueMode"] = json!(mode.name());
-        }
-        let input = NewInput {
-            id: Uuid::now_v7().to_string(),
-            source: "rpc".into(),
-            source_id: self.run_id.clone(),
-            session_key: key.to_string(),
-            run_id: self.run_id,
-            kind: self.kind.into(),
-            digest: blake3::hash(format!("{key}\n{}", self.text).as_bytes()).to_hex().to_string(),
-            text: self.text,
-            body,
-            created_at: now,
-            priority: REGULAR,
-        };
-        Submission { input, sender, responder, must_exist: self.must_exist }
-    }
-}
 
 /// Hands what is said to its session, which answers.
 pub(super) fn submit(wiring: &Wiring, responder: Responder, key: SessionKey, said: Said) {
@@ -121,9 +57,12 @@ pub(super) fn agent(call: Call<'_>) {
     if catalog.agent(&agent).is_none() {
         return call.responder.refuse(Refusal::unknown_agent(&agent));
     }
-    if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
-        return call.responder.refuse(no_attachments());
-    }
+    let attached = params.attachments.unwrap_or_default().into_iter().map(Attachment::deserialize);
+    let attached = attached.collect::<Result<_, _>>().map_err(|e| Refusal::attachment("", &e.to_string()));
+    let uploads = match attached.and_then(|attached| call.estate().inbox.take(attached)) {
+        Ok(uploads) => uploads,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let named = params.session_key.as_deref().filter(|key| !key.is_empty());
     let by_id = params.session_id.as_deref().filter(|id| !id.is_empty());
     // As recorded: a session named by its id alone is the one whose key ends in that id; an agent named alone
@@ -145,25 +84,43 @@ pub(super) fn agent(call: Call<'_>) {
         Some(provider) if !model.contains('/') => format!("{provider}/{model}"),
         _ => model,
     });
+    let thinking = match thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let timeout_ms = params.timeout.map(|s| s.get().saturating_mul(1000)).filter(|ms| *ms > 0);
     let text = params.message.into_string();
-    let said = Said { kind: "agent", run_id, text, model, timeout_ms, unnamed, ..Said::default() };
+    let said = Said {
+        kind: "agent",
+        run_id,
+        text,
+        model,
+        timeout_ms,
+        unnamed,
+        uploads,
+        thinking,
+        ..Said::default()
+    };
     submit(call.wiring, call.responder, key, said);
 }
 
 pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<SendParams>() else { return };
-    if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
-        return call.responder.refuse(no_attachments());
-    }
-    if params.message.trim().is_empty() {
-        return call.responder.refuse(Refusal::message_required());
-    }
+    let uploads = match uploads(&call, params.attachments, &params.message) {
+        Ok(uploads) => uploads,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let key = match call.key_of(&params.session_key, params.agent_id.as_deref()) {
         Ok(key) => key,
         Err(refusal) => return call.responder.refuse(refusal),
     };
+    let thinking = match thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let said = Said {
+        uploads,
+        thinking,
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
         queue_mode: params.queue_mode,
         after: params.expected_leaf_entry_id.as_option().flatten().map(|leaf| leaf.to_string()),
@@ -203,10 +160,11 @@ async fn submit_after(wiring: Arc<Wiring>, responder: Responder, key: SessionKey
     }
 }
 
-/// What a client says in a session: a command, or a message for the agent.
+/// What a client says in a session: a command, or a message for the agent. What comes with files is no command.
 pub(super) fn say(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, key: SessionKey, said: Said) {
     let estate = call.estate();
     let command = commands::parse(&estate.config.load().settings.session, &said.text);
+    let command = command.filter(|_| said.uploads.is_empty());
     let wiring = call.wiring.clone();
     match command {
         Some((Command::Stop, _)) => stop(&wiring, call.responder, key, None, "stop"),
@@ -232,10 +190,6 @@ async fn carry_out(wiring: Arc<Wiring>, typed: Typed, responder: Responder, of: 
         }
     }
     commands::answer(wiring, typed, responder).await;
-}
-
-pub(super) fn no_attachments() -> Refusal {
-    Refusal::invalid_request("attachments are not supported by this version of the gateway; send text alone")
 }
 
 pub(super) fn abort(call: Call<'_>) {

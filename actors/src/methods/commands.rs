@@ -167,7 +167,10 @@ fn reply(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Answer {
             &typed.key,
             &estate.config.load().settings.messages.queue,
         ),
-        Command::Think => settings::think(&typed.args, seen.record.as_ref(), &estate.catalog.load()),
+        Command::Think => {
+            let agent = typed.key.agent_id();
+            settings::think(&typed.args, seen.record.as_ref(), agent, &estate.catalog.load())
+        }
         Command::Verbose => settings::verbose(&typed.args, seen.record.as_ref()),
         Command::Usage => settings::usage(&typed.args, seen.record.as_ref()),
         Command::Activation => settings::activation(&typed.args, seen.record.as_ref()),

@@ -121,8 +121,12 @@ impl BlockStream {
 
     /// White space at the end goes.
     pub fn trim_end(&mut self) {
-        self.text.truncate(self.text.trim_end().len());
-        let end = self.text.len();
+        self.cut(self.text.trim_end().len());
+    }
+
+    /// The text behind this place goes; what stood in it does not.
+    pub fn cut(&mut self, end: usize) {
+        self.text.truncate(end);
         self.inserts.iter_mut().for_each(|(place, _)| *place = (*place).min(end));
     }
 

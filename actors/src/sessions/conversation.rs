@@ -2,6 +2,7 @@
 //! there.
 
 use crate::agents::{Image, Said, ToolCall};
+use crate::media;
 use crate::store::{self, MessageRow};
 use crate::tools::ToolResult;
 use serde::Deserialize;
@@ -92,11 +93,14 @@ pub fn said(row: &MessageRow) -> Option<Said> {
     let text = store::text_of(&row.message);
     let word = |name: &str| row.message[name].as_str().unwrap_or_default().to_owned();
     match row.kind.as_str() {
-        "user" => Some(Said::User { text, images: images(&row.message) }),
+        "user" => Some(Said::User { text: with_files(text, &row.message), images: images(&row.message) }),
         "assistant" => {
+            let thought =
+                parts(&row.message, "thinking").filter_map(|part| part["thinking"].as_str()).collect();
             let calls = calls(&row.message);
             // Of a turn that ran out of time there may be an empty row; providers refuse such.
-            (!text.is_empty() || !calls.is_empty()).then_some(Said::Assistant { text, calls })
+            let is_empty = text.is_empty() && calls.is_empty();
+            (!is_empty).then_some(Said::Assistant { text, calls, thought })
         }
         "toolResult" => Some(Said::Tool {
             call_id: word("toolCallId"),
@@ -106,6 +110,17 @@ pub fn said(row: &MessageRow) -> Option<Said> {
         }),
         _ => None,
     }
+}
+
+/// What came with a message, if it is not shown in its content.
+fn with_files(mut text: String, message: &Value) -> String {
+    if message["content"].is_string() {
+        for fact in media::facts(&message["__openclaw"]) {
+            text.push_str(if text.is_empty() { "" } else { "\n" });
+            text.push_str(&format!("[{}]", media::called(fact)));
+        }
+    }
+    text
 }
 
 /// The calls in an answer.
@@ -147,7 +162,7 @@ mod tests {
             arguments: serde_json::json!({}),
             thought_signatures: vec![],
         };
-        Said::Assistant { text: String::new(), calls: ids.iter().map(call).collect() }
+        Said::Assistant { text: String::new(), calls: ids.iter().map(call).collect(), thought: String::new() }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod queue;
 mod rows;
 mod run;
 mod session;
+pub(crate) mod silence;
 mod turn;
 
 pub use blocks::{Block, BlockStream, BlockType, Insert};

@@ -1,5 +1,6 @@
 //! What waits in a session: in which order it is answered, what is answered together, and what has no room.
 
+use crate::media;
 use crate::settings::{DropPolicy, QueueSettings};
 use crate::store::{InputRow, NewMessage};
 use crabtree_protocol::RunId;
@@ -86,6 +87,8 @@ impl Batch {
         message.id = Uuid::now_v7().to_string();
         message.message["content"] = json!(self.text(&said));
         message.message["idempotencyKey"] = json!(key);
+        let files = said.iter().flat_map(|row| media::facts(&row.body["sender"])).cloned();
+        media::attach(&mut message.message["__openclaw"], files.collect());
         message.idempotency_key = Some(key);
         vec![message]
     }

@@ -125,3 +125,32 @@ fn steered_ones_are_taken_out_of_the_middle() {
     assert_eq!(backlog.take_steered().iter().map(|row| row.seq).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(backlog.len(), 1);
 }
+
+#[test]
+fn what_came_with_messages_that_are_put_together_comes_with_the_whole() {
+    let file = |kind: &str, name: &str| json!({ "kind": kind, "url": format!("media://inbound/{name}") });
+    let with = |seq, files: Value| {
+        let mut row = row(seq, 1, "collect");
+        row.body["sender"] = json!({ "media": files });
+        row
+    };
+    let (note, dot) = (file("document", "a"), file("image", "b"));
+    let rows = vec![with(1, json!([note])), with(2, json!([])), with(3, json!([dot]))];
+    let batch = Batch { rows, dropped: Vec::new() };
+    let said = |row: &InputRow| NewMessage {
+        id: row.id.clone(),
+        session_key: row.session_key.clone(),
+        session_id: String::new(),
+        parent: None,
+        kind: "user".into(),
+        idempotency_key: None,
+        run_id: None,
+        hidden: false,
+        message: json!({ "__openclaw": row.body["sender"] }),
+        created_at: 0,
+    };
+    let messages = batch.messages("s", said);
+    let meta = &messages[0].message["__openclaw"];
+    assert_eq!(meta["media"], json!([note, dot]));
+    assert_eq!(meta["mediaImageLayout"]["slots"], json!([{ "kind": "inline", "factIndex": 1 }]));
+}

@@ -51,9 +51,6 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
         "pinned": entry.get("pinnedAt").is_some(),
         "unread": entry.get("unread") == Some(&json!(true)),
         "sessionId": record.session_id,
-        "thinkingLevels": [{ "id": "off", "label": "off" }],
-        "thinkingOptions": ["off"],
-        "thinkingDefault": "off",
         "effectiveFastMode": false,
         "effectiveFastModeSource": "default",
         "fastAutoOnSeconds": 60,
@@ -74,6 +71,10 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
         "memoryRefs": [],
         "activeRunIds": active.iter().collect::<Vec<_>>(),
     });
+    let name = format!("{provider}/{model}");
+    for (member, value) in catalog.thinking_row(&record.agent_id, &name) {
+        row[member] = value;
+    }
     let status = active.map(|_| "running").or(record.status.as_deref());
     let known = [
         ("status", status.map(Value::from)),

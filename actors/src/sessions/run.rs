@@ -16,6 +16,7 @@ use super::session::SessionMsg;
 use crate::agents::{Failure, Reason, ToolCall, Usage};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
+use crate::settings::Thinking;
 use crate::store::Store;
 use crate::tools::ToolResult;
 use crate::tree::*;
@@ -101,6 +102,8 @@ pub struct RunArgs {
     pub again: Vec<String>,
     /// `provider/model`, and the same of those that take its place when it fails, in their order.
     pub models: Vec<String>,
+    /// How hard they are to think.
+    pub thinking: Option<Thinking>,
     /// How long it may take.
     pub timeout: Duration,
     /// What stands for the older part of the conversation.

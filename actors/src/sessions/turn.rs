@@ -3,6 +3,7 @@
 
 mod attempts;
 mod ends;
+mod seen;
 mod tools;
 
 pub use tools::{Scene, ToolSummary, Tools, activity};
@@ -10,6 +11,7 @@ pub use tools::{Scene, ToolSummary, Tools, activity};
 use super::blocks::{BlockStream, Mark};
 use super::conversation;
 use super::run::{RunMsg, Stage, Task, called};
+use super::silence;
 use crate::agents::Usage;
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
@@ -68,6 +70,10 @@ pub struct Turn {
     failed: bool,
     /// Where the answer of this step begins; behind it, while its tools are run.
     answer_at: Mark,
+    /// Whether the answer of this step is complete.
+    is_whole: bool,
+    /// Whether it has answered nothing once.
+    was_silent: bool,
     /// Tokens of the steps before this one.
     usage: Usage,
     /// The inputs it answers, as far as clients have been told.
@@ -100,6 +106,8 @@ impl Turn {
             stage: Stage::asking(1),
             failed: false,
             answer_at: Mark::default(),
+            is_whole: false,
+            was_silent: false,
             usage: Usage::default(),
             inputs: HashSet::new(),
             rows: HashSet::new(),
@@ -252,7 +260,10 @@ impl Turn {
         self.usage = Usage::default();
         let answers = rows.iter().filter(|row| row.kind == "assistant");
         for row in answers.clone() {
-            self.reply.write(&store::text_of(&row.message));
+            match silence::is_silent_row(row) {
+                true => self.was_silent = true,
+                false => self.reply.write(&store::text_of(&row.message)),
+            }
             conversation::calls(&row.message).iter().for_each(|call| self.reply.insert(called(call)));
             self.count(row);
             self.pause();
@@ -273,6 +284,10 @@ impl Turn {
             self.count(row);
         }
         events.push(self.used(now));
+        if self.is_silent() {
+            self.was_silent = true;
+            self.reply.truncate(self.answer_at);
+        }
         self.pause();
         self.answer_at = self.reply.mark();
         events
@@ -281,6 +296,7 @@ impl Turn {
     /// The model is asked again, with what has joined or what its tools have come to.
     pub fn next_step(&mut self) {
         self.tools.clear();
+        self.is_whole = false;
         self.stage = Stage::asking(self.stage.step + 1);
     }
 
@@ -317,20 +333,6 @@ impl Turn {
         self.reply.truncate(self.answer_at);
         self.reply.append(reply);
         events
-    }
-
-    /// The text as clients see it: white space at its end waits for the word that follows.
-    fn visible(&self) -> &str {
-        self.reply.text().trim_end()
-    }
-
-    /// What of the text the clients have been told.
-    pub fn told(&self) -> &str {
-        self.reply.text().get(..self.told).unwrap_or_default()
-    }
-
-    fn message(&self, now: i64) -> Value {
-        json!({ "role": "assistant", "content": self.reply.visible(), "timestamp": now })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Usd;
 use super::tools::ToolsSettings;
+use super::{Thinking, Usd};
 use serde::{Deserialize, Serialize};
 
 /// `agents`: the agents and what they share.
@@ -68,6 +68,8 @@ pub struct AgentDefaults {
     pub timeout_seconds: u64,
     /// How often one run may ask its model: once more after each round of tools.
     pub max_rounds: usize,
+    /// How hard models think, of those that do.
+    pub thinking_default: Option<Thinking>,
     /// What one run may cost, in US dollars: a run that is past it does not ask its model again (ours).
     pub max_cost_usd: Option<Usd>,
 }
@@ -80,6 +82,7 @@ impl Default for AgentDefaults {
             max_concurrent: 16,
             timeout_seconds: 600,
             max_rounds: 50,
+            thinking_default: None,
             max_cost_usd: None,
         }
     }
@@ -138,6 +141,9 @@ pub struct AgentEntry {
     pub workspace: Option<String>,
     /// Its model, if it is not the default one.
     pub model: Option<ModelChoice>,
+    /// How hard its model thinks, if it is not as hard as all do.
+    #[serde(rename = "thinkingDefault")]
+    pub thinking_default: Option<Thinking>,
     /// What it may use, if that is not what all may.
     pub tools: Option<ToolsSettings>,
 }

@@ -261,6 +261,15 @@ pub fn input_by_id(conn: &Connection, id: &str) -> Result<Option<InputRow>, Stor
     one(conn, select!("WHERE id = ?1"), [id])
 }
 
+/// When the first input came that this database knows, ms.
+///
+/// # Errors
+/// What SQLite says.
+pub fn first_input_at(conn: &Connection) -> Result<Option<i64>, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT created_at FROM inputs ORDER BY seq LIMIT 1")?;
+    Ok(statement.query_row([], |row| row.get(0)).optional()?)
+}
+
 /// What became of something that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {

@@ -26,8 +26,8 @@ pub use channels::{
 pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, tokens};
 pub use inputs::{
-    Counts, Receipt, backlog, begun_calls, counts, input_by_id, input_by_run, input_by_source,
-    inputs_of_turn, keys_with_backlog, receipts,
+    Counts, Receipt, backlog, begun_calls, counts, first_input_at, input_by_id, input_by_run,
+    input_by_source, inputs_of_turn, keys_with_backlog, receipts,
 };
 pub use rows::*;
 pub use rusqlite::Connection;
@@ -37,12 +37,13 @@ pub use sessions::{
 };
 pub use transcript::{
     Branch, HistoryPage, HistoryResult, SearchFilter, SearchHit, TranscriptInfo, branch_of, branches,
-    history, history_after, history_around, message, messages_by_run, search, text_of, transcript_rows,
-    transcripts_of,
+    history, history_after, history_around, media_of, message, message_stands, messages_by_run, search,
+    text_of, transcript_rows, transcripts_of,
 };
 pub use usage::{DAY_MS, QUARTER_MS, RunUsage, UsageFilter, UsageRow, run_usage, usage};
 
 use crate::estate::{Estate, Part};
+use crate::media;
 use crate::tree::*;
 use serde_json::json;
 use std::sync::{Arc, Weak};
@@ -132,6 +133,7 @@ impl StoreActor {
         }
         if !db.is_memory() {
             ctx.detached(check_later(db.clone()));
+            ctx.detached(media::sweep(self.estate.clone(), db.clone()));
             ctx.detached(trim_regularly(Arc::downgrade(&db)));
         }
         self.estate.db.store(Some(db.clone()));

@@ -37,7 +37,8 @@ pub use branches::{Branch, TranscriptInfo, branch_of, branches, transcript_rows,
 pub(super) use copy::{Copy, copy};
 pub(super) use delete::delete;
 pub use history::{
-    HistoryPage, HistoryResult, history, history_after, history_around, message, messages_by_run,
+    HistoryPage, HistoryResult, history, history_after, history_around, media_of, message, message_stands,
+    messages_by_run,
 };
 pub use search::{SearchFilter, SearchHit, search};
 

@@ -28,9 +28,10 @@ import sys
 from pathlib import Path
 
 SCENARIOS = """abort_queued abort_running agent_basic agent_idempotency agents bad_model cut delta_500x2ms err401 err500
-err500_agent hang_agent_timeout hang_mid_timeout hang_timeout idempotency queue_collect queue_followup queue_interrupt
-queue_steer restart_kill restart_post_term restart_term2 routing_tool_turn sess_create sess_fork sess_groups sess_list
-sess_reset_delete sess_send slash slash_stop_running tool_agent_method tool_exec tool_read""".split()
+err500_agent hang_agent_timeout hang_mid_timeout hang_timeout idempotency image noreply noreply_agent_nodeliver
+queue_collect queue_followup queue_interrupt queue_steer reasoning restart_kill restart_post_term restart_term2
+routing_tool_turn sess_create sess_fork sess_groups sess_list sess_reset_delete sess_send slash slash_stop_running
+tool_agent_method tool_exec tool_read""".split()
 # Of a model that fails again and again, this many attempts are kept: the waits between them grow to half a minute.
 ATTEMPTS = 3
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

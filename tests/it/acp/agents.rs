@@ -7,6 +7,7 @@ use crate::gateway::{Embedded, Process};
 use crabtree_actors::agents::acp::{Peers, Permission, Permit, Verdict};
 use crabtree_actors::agents::{Chunk, Prompt, Said};
 use crabtree_actors::process::Guard;
+use crabtree_actors::settings::Thinking;
 use fixture::Fixture;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -145,7 +146,12 @@ fn pieces(
     let permit: Permit = Arc::new(permit);
     let peers = Peers::new(Guard::at(env!("CARGO_BIN_EXE_crabtree")));
     let settings = serde_json::from_value(agent.settings()["acp"].clone()).unwrap();
-    let prompt = Prompt { instructions: None, conversation: vec![Said::user(text)], tools: vec![] };
+    let prompt = Prompt {
+        instructions: None,
+        conversation: vec![Said::user(text)],
+        tools: vec![],
+        thinking: Thinking::Off,
+    };
     peers.models(&settings, &permit)[0].answer(prompt)
 }
 

@@ -107,13 +107,13 @@ async fn what_cannot_be_run_is_refused_clearly() {
     let gateway = Embedded::start().await;
     let mut client = Client::admin(gateway.addr).await;
     let mut attached = message("main", "look", "k");
-    attached["attachments"] = json!([{ "type": "file", "fileName": "a.txt", "content": "YQ==" }]);
+    attached["attachments"] = json!([{ "type": "image", "fileName": "bad.png", "content": "@@@" }]);
     let by_id = json!({ "agentId": "ghost", "message": "x", "idempotencyKey": "k" });
     for (method, params, says) in [
         ("chat.send", message("main", "", "k"), "message or attachment required"),
         ("chat.send", message("main", " \n", "k"), "message or attachment required"),
-        ("chat.send", attached.clone(), "attachments are not supported"),
-        ("agent", attached, "attachments are not supported"),
+        ("chat.send", attached.clone(), "Error: attachment bad.png: invalid base64 content"),
+        ("agent", attached, "Error: attachment bad.png: invalid base64 content"),
         (
             "chat.send",
             message("agent:ghost:main", "x", "k"),

@@ -22,7 +22,7 @@ pub struct Difference {
 /// Of any scenario.
 const GENERAL: &[Difference] = &[
     Difference {
-        at: &["agent_basic", "agent_idempotency", "tool_agent_method"],
+        at: &["agent_basic", "agent_idempotency", "noreply", "tool_agent_method"],
         what: &["-task"],
         why: "there are no background tasks beside runs",
     },
@@ -52,6 +52,8 @@ const GENERAL: &[Difference] = &[
             ">session: agent lifecycle start after session.message user agent",
             ">agent lifecycle start after session.message user read",
             ">session: agent lifecycle start after session.message user read",
+            ">agent lifecycle start after session.message user quiet",
+            ">session: agent lifecycle start after agent lifecycle start",
         ],
         why: "what a run answers is durable and told before the run starts, however it was sent",
     },
@@ -72,11 +74,11 @@ const GENERAL: &[Difference] = &[
             ">res chat.send started after session.message assistant Current",
             ">res chat.send started after session.message assistant Current:",
             ">res chat.send started after session.message assistant Model",
+            ">res chat.send started after session.message assistant Thinking",
             ">res chat.send started after session.message assistant ℹ️",
             ">res chat.send started after session.message assistant ⚙️",
             ">res chat.send started after session.message assistant ✅",
             ">session.message user /status after nothing",
-            ">session.message user /think after nothing",
             ">session: chat final seq1 after session.message user /help",
             ">session: chat final seq1 after session.message user /model",
             ">session: chat final seq1 after session.message user /queue",

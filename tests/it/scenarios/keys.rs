@@ -210,6 +210,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("res chat.history ok", "-messages[].responseId", "models here do not name their answers"),
     (
         "res chat.history ok",
+        "-messages[].openclawDelivery",
+        "no text is held back until the end of an answer",
+    ),
+    (
+        "res chat.history ok",
         "+inFlightRun +inFlightRun.events -inFlightRun -inFlightRun.events",
         "a run is in flight from its first event to its last, and none is after a restart; recorded otherwise",
     ),

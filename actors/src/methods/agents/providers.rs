@@ -3,7 +3,7 @@
 use super::super::Call;
 use crate::agents::{AgentsMsg, Catalog, Chunk, Failure, Model, Prompt, Reason, Said};
 use crate::connection::ConnectionMsg;
-use crate::settings::{Api, KNOWN, ProviderSettings, SecretInput, SecretSource, Settings};
+use crate::settings::{Api, KNOWN, ProviderSettings, SecretInput, SecretSource, Settings, Thinking};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::agents::ModelsListParams;
@@ -150,7 +150,8 @@ async fn probed(provider: String, model: Option<Arc<dyn Model>>, limit: Duration
 /// Asks for a word. When its answer begins that is enough: what would follow is not waited for, and ends.
 async fn asked(model: &dyn Model) -> Option<Failure> {
     let conversation = vec![Said::user("Reply with OK.")];
-    let mut answer = model.answer(Prompt { instructions: None, conversation, tools: Vec::new() });
+    let mut answer =
+        model.answer(Prompt { instructions: None, conversation, tools: Vec::new(), thinking: Thinking::Off });
     match answer.next().await {
         Some(Chunk::Failed(failure)) => Some(failure),
         Some(_) => None,

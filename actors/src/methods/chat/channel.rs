@@ -1,17 +1,15 @@
 //! What comes in on a channel enters a session by the same door as what clients say.
 
 use super::super::commands::{self, Command, Typed};
-use super::{Awaited, awaited};
+use super::{Awaited, Said, awaited};
 use crate::gateway::Wiring;
 use crate::responder::Responder;
-use crate::sessions::{SessionMsg, SessionsMsg, Submission};
-use crate::store::NewInput;
+use crate::sessions::{SessionMsg, SessionsMsg, Submission, merge};
 use crate::tree::Reply;
 use crabtree_protocol::{Refusal, RunId, SessionKey};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How long a command of a channel may take: those that ask a model take its time.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
@@ -39,6 +37,8 @@ pub(crate) struct Spoken {
     pub extra: Value,
     /// Its place in the backlog.
     pub priority: i64,
+    /// What came with it: type, name and content of each.
+    pub files: Vec<(String, Option<String>, Vec<u8>)>,
 }
 
 /// Says it; resolves when it is durable. A command's answer is what it comes back with.
@@ -62,46 +62,44 @@ pub(crate) async fn said_on_channel(
 }
 
 async fn submit(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<(), Refusal> {
-    let estate = &wiring.store.estate;
     loop {
         let (answer, answered) = Reply::oneshot();
-        let responder = Responder::inside(estate.conns.apart(), answer);
-        let submission = Submission {
-            input: input(spoken, estate.clock.now_ms()),
-            sender: spoken.sender.clone(),
-            responder: Some(responder),
-            must_exist: false,
-        };
-        let submit = SessionMsg::Submit(Box::new(submission));
-        let _ = wiring.sessions.send(SessionsMsg::To(spoken.key.clone(), submit));
-        match answered.await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(refusal)) if refusal.retryable == Some(true) => {}
-            // It was run, and failed: that is its outcome.
-            Ok(Err(refusal)) => return Err(refusal),
+        match submission(wiring, spoken, answer) {
+            Ok(submission) => {
+                let submit = SessionMsg::Submit(Box::new(submission));
+                let _ = wiring.sessions.send(SessionsMsg::To(spoken.key.clone(), submit));
+                match answered.await {
+                    Ok(Ok(_)) => return Ok(()),
+                    // What passes is waited for; what does not is its outcome.
+                    Ok(Err(refusal)) if refusal.retryable != Some(true) => return Err(refusal),
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+            Err(refusal) if refusal.retryable != Some(true) => return Err(refusal),
             Err(_) => {}
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-fn input(spoken: &Spoken, now: i64) -> NewInput {
-    let mut body = json!({ "sender": spoken.sender });
-    crate::sessions::merge(&mut body, spoken.extra.clone());
-    let (source, source_id) = spoken.source.clone();
-    NewInput {
-        id: Uuid::now_v7().to_string(),
-        source,
-        source_id,
-        session_key: spoken.key.to_string(),
-        run_id: spoken.run_id.to_string(),
-        kind: "chat.send".into(),
-        digest: blake3::hash(format!("{}\n{}", spoken.key, spoken.text).as_bytes()).to_hex().to_string(),
-        text: spoken.text.clone(),
-        body,
-        created_at: now,
-        priority: spoken.priority,
-    }
+fn submission(
+    wiring: &Wiring,
+    spoken: &Spoken,
+    answer: Reply<Result<Value, Refusal>>,
+) -> Result<Submission, Refusal> {
+    let estate = &wiring.store.estate;
+    let said = Said {
+        uploads: estate.inbox.bring(spoken.files.clone())?,
+        ..Said::message(spoken.run_id.to_string(), spoken.text.clone())
+    };
+    let responder = Responder::inside(estate.conns.apart(), answer);
+    let now = estate.clock.now_ms();
+    let mut submission = said.submission(&spoken.key, spoken.sender.clone(), now, Some(responder));
+    let input = &mut submission.input;
+    (input.source, input.source_id) = spoken.source.clone();
+    input.priority = spoken.priority;
+    merge(&mut input.body, spoken.extra.clone());
+    Ok(submission)
 }
 
 async fn stop(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<String, Refusal> {

@@ -7,7 +7,9 @@ use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::methods::sessions::defaults;
 use crate::methods::{agents, store_refusal};
-use crate::sessions::{activity, message_payload, message_row, session_row};
+use crate::sessions::silence::is_silent_row;
+use crate::sessions::{activity, message_payload, message_row, model_of, session_row};
+use crate::settings::Thinking;
 use crate::store::{
     self, Connection, HistoryPage, HistoryResult, InputRow, InputState, MessageRow, Receipt, SessionRecord,
     StoreError,
@@ -198,8 +200,10 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
     };
     rows.truncate(fitting.end);
     rows.drain(..fitting.start);
-    let activity = activity(&history.rows[fitting], &estate.tools.load());
+    let activity = activity(&history.rows[fitting.clone()], &estate.tools.load());
     let (older, total) = (offset + rows.len() as u64, history.total.max(0) as u64);
+    let shown = rows.into_iter().zip(&history.rows[fitting]).filter(|(_, row)| !is_silent_row(row));
+    let rows: Vec<Value> = shown.map(|(row, _)| row).collect();
     let entry = |name: &str| past.record.as_ref().and_then(|record| record.entry.get(name)).cloned();
     let mut answer = json!({
         "sessionKey": wanted.key,
@@ -207,7 +211,7 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
         "hasMore": older < total,
         "totalMessages": total,
         "defaults": defaults(estate),
-        "thinkingLevel": entry("thinkingLevel").unwrap_or_else(|| json!("off")),
+        "thinkingLevel": entry("thinkingLevel").unwrap_or_else(|| json!(unless_chosen(estate, past, wanted))),
     });
     let known = [
         ("sessionId", past.record.as_ref().map(|record| json!(record.session_id))),
@@ -223,11 +227,19 @@ fn page(estate: &Estate, history: HistoryResult, past: &Past, wanted: &Wanted) -
     answer
 }
 
+/// How hard the session's model thinks when nobody says.
+fn unless_chosen(estate: &Estate, past: &Past, wanted: &Wanted) -> Thinking {
+    let catalog = estate.catalog.load();
+    let model = model_of(past.record.as_ref(), &catalog);
+    catalog.thinking(wanted.key.agent_id(), &model, None)
+}
+
 /// `None` if it is so much that a page is the better answer.
 fn delta(rows: &[MessageRow], record: &SessionRecord, info: &Value, wanted: &Wanted) -> Option<Value> {
     let last = rows.last().and_then(|row| row.seq);
     let messages: Vec<Value> = rows
         .iter()
+        .filter(|row| !is_silent_row(row))
         .map(|row| {
             let mut payload = message_payload(&wanted.key, row, info);
             payload["message"] = capped(payload["message"].take(), wanted.max_chars);

@@ -6,6 +6,7 @@ use crate::agents::Catalog;
 use crate::sessions::model_of;
 use crate::settings::{
     DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, QueueModeSetting, QueueOverrides, QueueSection, QueueSettings,
+    Thinking,
 };
 use crate::store::SessionRecord;
 use crabtree_protocol::SessionKey;
@@ -13,9 +14,7 @@ use crabtree_protocol::params::chat::QueueMode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// How hard the models there are can think.
-const LEVELS: &[&str] = &["off"];
-pub(super) const THINKING: &[&str] = &["default", "off"];
+pub(super) const THINKING: &[&str] = &["default", "off", "minimal", "low", "medium", "high"];
 pub(super) const VERBOSE: &[&str] = &["on", "off", "full"];
 pub(super) const USAGE: &[&str] = &["off", "tokens", "full"];
 pub(super) const ACTIVATION: &[&str] = &["mention", "always"];
@@ -76,24 +75,27 @@ pub(super) fn model(args: &str, record: Option<&SessionRecord>, catalog: &Catalo
     Answer::sets(said, patch)
 }
 
-pub(super) fn think(args: &str, record: Option<&SessionRecord>, catalog: &Catalog) -> Answer {
-    let level = args.to_ascii_lowercase();
-    let options = THINKING.join(", ");
-    match level.as_str() {
-        "" => {
-            let now = chosen(record, "thinkingLevel").unwrap_or("off");
+pub(super) fn think(args: &str, record: Option<&SessionRecord>, agent: &str, catalog: &Catalog) -> Answer {
+    let model = model_of(record, catalog);
+    let levels = catalog.thinking_levels(&model);
+    let names = levels.iter().map(|level| level.name());
+    let options = [DEFAULT].into_iter().chain(names).collect::<Vec<_>>().join(", ");
+    let default = catalog.thinking(agent, &model, None);
+    match Thinking::from_name(args).filter(|level| levels.contains(level)) {
+        Some(level) => {
+            let level = level.name();
+            Answer::sets(format!("Thinking level set to {level}."), json!({ "thinkingLevel": level }))
+        }
+        None if args.is_empty() => {
+            let chosen = chosen(record, "thinkingLevel").and_then(Thinking::from_name);
+            let now = catalog.thinking(agent, &model, chosen).name();
             Answer::says(format!("Current thinking level: {now}.\nOptions: {options}."))
         }
-        DEFAULT => {
-            Answer::sets("Thinking level reset to the default, off.", json!({ "thinkingLevel": null }))
+        None if args.eq_ignore_ascii_case(DEFAULT) => {
+            let said = format!("Thinking level reset to the default, {}.", default.name());
+            Answer::sets(said, json!({ "thinkingLevel": null }))
         }
-        known if LEVELS.contains(&known) => {
-            Answer::sets(format!("Thinking level set to {known}."), json!({ "thinkingLevel": known }))
-        }
-        _ => {
-            let of = format!("thinking level of {}", model_of(record, catalog));
-            not_one_of(&of, args, &options)
-        }
+        None => not_one_of(&format!("thinking level of {model}"), args, &options),
     }
 }
 
@@ -296,12 +298,15 @@ mod tests {
             verbose("loud", None),
             usage("all", None),
             activation("never", None),
-            think("high", None, &catalog),
+            think("high", None, "main", &catalog),
         ];
         for Answer { text, patch, .. } in wrong {
             assert!(patch.is_none() && text.contains("Options: "), "{text}");
         }
-        assert_eq!(think("", None, &catalog).text, "Current thinking level: off.\nOptions: default, off.");
+        assert_eq!(
+            think("", None, "main", &catalog).text,
+            "Current thinking level: off.\nOptions: default, off."
+        );
         assert_eq!(verbose("ON", None).text, "⚙️ Verbose logging enabled.");
     }
 }

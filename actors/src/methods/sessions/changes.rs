@@ -1,9 +1,7 @@
 //! `sessions.patch` and `sessions.patchMany`: changes of what is kept of a session.
 
 use super::super::Call;
-use super::entry::{
-    STORE_PATH, born, choose_model, entry, is_main, model_of, named, resolved_patch, thinking,
-};
+use super::entry::{STORE_PATH, born, choose_model, entry, is_main, named, resolved_patch, thinking};
 use super::{groups, marks};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
@@ -269,7 +267,7 @@ impl Patch {
             Maybe::Null => entry["thinkingLevel"] = Value::Null,
             Maybe::Value(level) => {
                 let now = if changes.model.is_absent() { kept } else { Some(&*entry) };
-                let level = thinking(level, model_of(now, &catalog))?;
+                let level = thinking(level, now, &catalog)?;
                 entry["thinkingLevel"] = json!(level);
             }
         }

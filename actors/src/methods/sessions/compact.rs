@@ -8,6 +8,7 @@ use crate::gateway::Wiring;
 use crate::methods::{Call, store_refusal};
 use crate::sessions::conversation::said;
 use crate::sessions::{Told, change, changed_event, model_of, session_row};
+use crate::settings::Thinking;
 use crate::store::{self, CopyRange, HistoryPage, MessageRow, SessionRecord, SessionUpdate, Store, WriteOp};
 use crate::tree::Ctx;
 use crabtree_protocol::params::events::{OperationPhase, SessionOperationEvent};
@@ -170,7 +171,12 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     let work = async {
         let lane = estate.lanes.clone().acquire_owned().await;
         let _lane = lane.map_err(|_| "the gateway is shutting down".to_owned())?;
-        let mut answer = found.answer(Prompt { instructions: None, conversation, tools: Vec::new() });
+        let mut answer = found.answer(Prompt {
+            instructions: None,
+            conversation,
+            tools: Vec::new(),
+            thinking: Thinking::Off,
+        });
         let mut text = String::new();
         while let Some(chunk) = answer.next().await {
             match chunk {
@@ -191,7 +197,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
 /// Calls and results as text: a model that is offered no tools does not take them otherwise.
 fn in_words(said: Said) -> Said {
     match said {
-        Said::Assistant { text, calls } => {
+        Said::Assistant { text, calls, .. } => {
             let calls = calls.iter().map(|call| format!("[called {} with {}]", call.name, call.arguments));
             let lines = Some(text).filter(|text| !text.is_empty()).into_iter().chain(calls);
             Said::assistant(lines.collect::<Vec<_>>().join("\n"))

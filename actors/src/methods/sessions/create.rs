@@ -2,11 +2,12 @@
 
 use super::super::chat::{self, Said};
 use super::super::{Call, store_refusal};
-use super::entry::{born, choose_model, entry, is_main, model_of, named, resolved, thinking};
+use super::entry::{born, choose_model, entry, is_main, named, resolved, thinking};
 use super::groups;
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::gateway::Wiring;
+use crate::media::Uploads;
 use crate::responder::Responder;
 use crate::sessions::{Told, change};
 use crate::store::{self, CopyRange, SessionRecord, SessionUpdate, WriteOp};
@@ -26,16 +27,19 @@ struct Birth {
     /// Members that are kept as they were sent.
     plain: Vec<(&'static str, Value)>,
     parent: Option<SessionKey>,
+    /// What comes with the first message.
+    uploads: Uploads,
 }
 
 pub(in crate::methods) fn create(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let sent: Value = call.params.and_then(|p| serde_json::from_str(p.get()).ok()).unwrap_or_default();
-    let Some((params, call)) = call.parse::<CreateParams>() else { return };
+    let Some((mut params, call)) = call.parse::<CreateParams>() else { return };
     let plain = PLAIN.into_iter().filter_map(|name| Some((name, sent.get(name)?.clone()))).collect();
     let birth = unsupported(&params).and_then(|()| {
         let key = key_of(&call, &params)?;
         let parent = params.parent_session_key.as_deref().map(|parent| call.key(parent)).transpose()?;
-        Ok(Birth { key, params, plain, parent })
+        let uploads = call.estate().inbox.take(params.attachments.take().unwrap_or_default())?;
+        Ok(Birth { key, params, plain, parent, uploads })
     });
     match birth {
         Ok(birth) => {
@@ -63,9 +67,6 @@ fn unsupported(params: &CreateParams) -> Result<(), Refusal> {
     if let Some((name, _)) = asked.into_iter().find(|(_, asked)| *asked) {
         let text = format!("{name} is not supported by this version of the gateway; leave it out");
         return Err(Refusal::invalid_request(text));
-    }
-    if params.attachments.as_ref().is_some_and(|attachments| !attachments.is_empty()) {
-        return Err(chat::no_attachments());
     }
     let parent = params.parent_session_key.is_some();
     let fork = params.fork == Some(true);
@@ -111,7 +112,7 @@ fn key_of(call: &Call<'_>, params: &CreateParams) -> Result<SessionKey, Refusal>
 }
 
 impl Birth {
-    async fn carry_out(self, wiring: std::sync::Arc<Wiring>, responder: Responder) {
+    async fn carry_out(mut self, wiring: std::sync::Arc<Wiring>, responder: Responder) {
         let first = self.first_words();
         let key = self.key.clone();
         match self.bring_about(&wiring).await {
@@ -128,14 +129,15 @@ impl Birth {
     }
 
     /// The first message; its run has a name of the gateway's, the same for the same idempotency key.
-    fn first_words(&self) -> Option<Said> {
-        let text = self.params.message.as_ref().or(self.params.task.as_ref())?;
-        if text.trim().is_empty() {
+    fn first_words(&mut self) -> Option<Said> {
+        let uploads = std::mem::take(&mut self.uploads);
+        let text = self.params.message.as_ref().or(self.params.task.as_ref()).cloned().unwrap_or_default();
+        if text.trim().is_empty() && uploads.is_empty() {
             return None;
         }
         let known = self.params.idempotency_key.as_deref();
         let run_id = known.map_or_else(Uuid::new_v4, |key| uuid_of(&["run", self.key.as_str(), key]));
-        Some(Said { must_exist: true, ..Said::message(run_id.to_string(), text.clone()) })
+        Some(Said { must_exist: true, uploads, ..Said::message(run_id.to_string(), text) })
     }
 
     async fn bring_about(self, wiring: &Wiring) -> Result<Created, Refusal> {
@@ -204,7 +206,7 @@ impl Birth {
         }
         if let Some(level) = self.params.thinking_level.as_deref() {
             let chosen = if self.params.model.is_some() { Some(&entry) } else { record.map(|r| &r.entry) };
-            let level = thinking(level, model_of(chosen, &catalog))?;
+            let level = thinking(level, chosen, &catalog)?;
             entry["thinkingLevel"] = json!(level);
         }
         for (name, value) in self.plain {

@@ -1,6 +1,7 @@
 //! A session as the methods that change it answer with it: what is kept of it, and what it runs on.
 
 use crate::agents::{Catalog, agent_runtime};
+use crate::settings::Thinking;
 use crate::store::SessionRecord;
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::agents::Labelled;
@@ -9,8 +10,6 @@ use serde_json::{Value, json};
 
 /// Where `sessions.patch` and others say sessions are stored.
 pub(super) const STORE_PATH: &str = "store.sqlite";
-/// How every model we have can think.
-const THINKING: [&str; 1] = ["off"];
 
 /// The lifecycle revision clients know: one that never began anew has that of its id.
 pub(in crate::methods) fn revision(record: &SessionRecord) -> &str {
@@ -84,13 +83,17 @@ pub(in crate::methods) fn resolved(record: &SessionRecord, catalog: &Catalog) ->
 pub(super) fn resolved_patch(record: &SessionRecord, catalog: &Catalog, model_changed: bool) -> Resolved {
     let runtime = agent_runtime();
     let text = |name: &str| runtime[name].as_str().unwrap_or_default().to_owned();
-    let level = record.entry.get("thinkingLevel").and_then(Value::as_str).unwrap_or(THINKING[0]);
-    let labelled = |level: &str| Labelled { id: level.to_owned(), label: level.to_owned() };
+    let (provider, model) = model_of(Some(&record.entry), catalog);
+    let name = format!("{provider}/{model}");
+    let chosen = record.entry.get("thinkingLevel").and_then(Value::as_str).and_then(Thinking::from_name);
+    let level = catalog.thinking(&record.agent_id, &name, chosen);
+    let labelled =
+        |level: &Thinking| Labelled { id: level.name().to_owned(), label: level.name().to_owned() };
     Resolved {
         agent_runtime: Some(ResolvedRuntime { id: text("id"), source: text("source") }),
         runtime_selection_locked: Some(false),
-        thinking_level: model_changed.then(|| level.to_owned()),
-        thinking_levels: model_changed.then(|| THINKING.map(labelled).to_vec()),
+        thinking_level: model_changed.then(|| level.name().to_owned()),
+        thinking_levels: model_changed.then(|| catalog.thinking_levels(&name).iter().map(labelled).collect()),
         ..resolved(record, catalog)
     }
 }
@@ -118,10 +121,18 @@ pub(super) fn choose_model(entry: &mut Value, name: &str, catalog: &Catalog) -> 
 ///
 /// # Errors
 /// It has no such level; the refusal names those it has.
-pub(super) fn thinking(level: &str, (provider, model): (&str, &str)) -> Result<&'static str, Refusal> {
-    let level = level.trim();
-    let known = THINKING.into_iter().find(|known| known.eq_ignore_ascii_case(level));
-    known.ok_or_else(|| Refusal::thinking_unsupported(level, provider, model, &THINKING))
+pub(super) fn thinking(
+    level: &str,
+    entry: Option<&Value>,
+    catalog: &Catalog,
+) -> Result<&'static str, Refusal> {
+    let (provider, model) = model_of(entry, catalog);
+    let levels = catalog.thinking_levels(&format!("{provider}/{model}"));
+    let known = Thinking::from_name(level).filter(|known| levels.contains(known));
+    let names = || levels.iter().map(|level| level.name()).collect::<Vec<_>>();
+    known
+        .map(Thinking::name)
+        .ok_or_else(|| Refusal::thinking_unsupported(level.trim(), provider, model, &names()))
 }
 
 /// A name without the space around it.

@@ -5,10 +5,10 @@ use super::archive;
 use super::entry::{entry, is_main, resolved, revision};
 use super::reset::reset_op;
 use crate::connection::ConnectionMsg;
-use crate::estate::Estate;
 use crate::gateway::Wiring;
+use crate::media;
 use crate::sessions::{Change, Told, change_with};
-use crate::store::{self, SessionRecord, WriteOp, WriteReply};
+use crate::store::{self, SessionRecord, Store, WriteOp, WriteReply};
 use crate::tree::Ctx;
 use crabtree_protocol::params::session_lifecycle::{DeleteParams, Deleted, Reset, ResetParams, ResetReason};
 use crabtree_protocol::{Refusal, SessionKey};
@@ -85,8 +85,9 @@ pub(super) async fn remove(
     }
     let keep_transcripts = params.delete_transcript == Some(false);
     let archived = Arc::new(Mutex::new(Vec::new()));
+    let files = Arc::new(Mutex::new(Vec::new()));
     let (checked, op) = (key.clone(), WriteOp::DeleteSession { key: key.to_string(), keep_transcripts });
-    let kept = keep(wiring.store.estate.clone(), key.clone(), archived.clone());
+    let kept = keep(wiring.store.clone(), key.clone(), archived.clone(), files.clone());
     let changed = change_with(&wiring.sessions, key.clone(), |done| Change {
         check: Some(Box::new(move |record| expect(&checked, &params, record))),
         stop: Some("aborted"),
@@ -96,6 +97,8 @@ pub(super) async fn remove(
         done,
     });
     let deleted = changed.await?.reply == WriteReply::Deleted(true);
+    let files = std::mem::take(&mut *files.lock());
+    media::forget(&wiring.store, files).await;
     let archived = std::mem::take(&mut *archived.lock());
     Ok(Deleted { ok: true, key, deleted, archived, worktree_preserved: None })
 }
@@ -115,11 +118,13 @@ fn expect(key: &SessionKey, params: &DeleteParams, record: Option<&SessionRecord
     Ok(())
 }
 
-/// Archives the transcripts of a session; where to is told in `archived`.
+/// Archives the transcripts of a session; where to is told in `archived`, and which files came with its messages in
+/// `files`.
 async fn keep(
-    estate: Arc<Estate>,
+    store: Store,
     key: SessionKey,
     archived: Arc<Mutex<Vec<String>>>,
+    files: Arc<Mutex<Vec<String>>>,
 ) -> Result<(), Refusal> {
     let failed = |why: String| {
         Refusal::failed(format!(
@@ -127,6 +132,11 @@ async fn keep(
              mend that and try again, or send deleteTranscript: false to keep the messages in the database"
         ))
     };
+    let name = key.clone();
+    let named =
+        store.read(move |c| store::media_of(c, name.as_str())).await.map_err(|e| failed(e.to_string()))?;
+    *files.lock() = named.iter().flat_map(media::names).map(str::to_owned).collect();
+    let estate = &store.estate;
     let Some(db) = estate.db.load_full() else { return Err(failed("the database is not open".into())) };
     let (state, now) = (estate.config.load().state_dir.clone(), estate.clock.now_ms());
     let work = move || archive::write(&db, &state, key.agent_id(), key.as_str(), now);

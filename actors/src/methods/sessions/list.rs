@@ -172,16 +172,17 @@ pub(super) async fn page(store: &Store, params: &ListParams) -> Result<Value, Re
 pub fn defaults(estate: &Estate) -> Value {
     let catalog = estate.catalog.load();
     let (provider, model) = catalog.primary_parts();
-    json!({
+    let mut defaults = json!({
         "modelProvider": provider,
         "model": model,
         "contextTokens": catalog.context_window(&catalog.primary),
         "agentRuntime": agent_runtime(),
-        "thinkingLevels": [{ "id": "off", "label": "off" }],
-        "thinkingOptions": ["off"],
-        "thinkingDefault": "off",
         "modelSelectionTarget": "session",
-    })
+    });
+    for (member, value) in catalog.thinking_row(&catalog.default_agent().id, &catalog.primary) {
+        defaults[member] = value;
+    }
+    defaults
 }
 
 pub fn list(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {

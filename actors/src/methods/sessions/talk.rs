@@ -23,14 +23,16 @@ pub(in crate::methods) fn steer(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 
 fn speak(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, queue_mode: Option<QueueMode>) {
     let Some((params, call)) = call.parse::<SendParams>() else { return };
-    if params.attachments.as_ref().is_some_and(|a| !a.is_empty()) {
-        return call.responder.refuse(chat::no_attachments());
-    }
-    if params.message.trim().is_empty() {
-        return call.responder.refuse(Refusal::message_required());
-    }
+    let uploads = match chat::uploads(&call, params.attachments, &params.message) {
+        Ok(uploads) => uploads,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
     let key = match call.key_of(&params.key, params.agent_id.as_deref()) {
         Ok(key) => key,
+        Err(refusal) => return call.responder.refuse(refusal),
+    };
+    let thinking = match chat::thinking(params.thinking.as_deref()) {
+        Ok(thinking) => thinking,
         Err(refusal) => return call.responder.refuse(refusal),
     };
     let run_id = params.idempotency_key.map(|key| key.into_string());
@@ -38,6 +40,8 @@ fn speak(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>, queue_mode: Option<QueueM
         timeout_ms: params.timeout_ms.map(|ms| ms.get()).filter(|ms| *ms > 0),
         queue_mode,
         must_exist: true,
+        uploads,
+        thinking,
         ..Said::message(run_id.unwrap_or_else(|| Uuid::new_v4().to_string()), params.message)
     };
     chat::say(ctx, call, key, said);

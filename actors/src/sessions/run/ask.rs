@@ -3,7 +3,7 @@
 use super::{Failed, Retry, RunArgs, RunEnd, RunMsg, Task};
 use crate::agents::{Chunk, Failure, Instructions, Library, Offer, Prompt, Reason, Said, ToolCall, Usage};
 use crate::kill_points::KillPoint;
-use crate::sessions::conversation;
+use crate::sessions::{conversation, silence};
 use crate::skills::SKILL_READ;
 use crate::store::{self, HistoryPage};
 use crate::tools::{Policy, Tool};
@@ -120,7 +120,8 @@ async fn attempt(
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
     let tools = if model.takes_tools() { offers(args, &policy) } else { Vec::new() };
-    let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools });
+    let thinking = args.estate.catalog.load().thinking(args.key.agent_id(), name, args.thinking);
+    let mut answer = model.answer(Prompt { instructions: Some(instructions), conversation, tools, thinking });
     while let Some(chunk) = answer.next().await {
         match chunk {
             Chunk::Text(text) => {
@@ -199,24 +200,25 @@ async fn conversation_so_far(
     // Later calls go on after the turn's own answers, which stand behind these.
     let again = if step == 1 { args.again.clone() } else { Vec::new() };
     let key = args.key.clone();
+    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
     let read = move |c: &store::Connection| {
         let page = HistoryPage { limit: CONTEXT_ROWS, offset: 0 };
         let mut rows = store::history(c, key.as_str(), page)?.rows;
+        rows.retain(|row| row.seq.is_some_and(|seq| seq >= first));
         for id in again {
             rows.retain(|row| row.id != id);
             rows.extend(store::message(c, key.as_str(), &id)?);
         }
         Ok(rows)
     };
-    let rows = args.store.read(read).await?;
-    let first = args.compacted.as_ref().map_or(0, |compacted| compacted.first_kept);
+    let rows = args.estate.inbox.shown(args.store.read(read).await?).await?;
     let summary = args
         .compacted
         .iter()
         .map(|compacted| Said::user(format!("[Summary of the conversation so far]\n{}", compacted.summary)));
-    let read =
-        rows.iter().filter(|row| row.seq.is_some_and(|seq| seq >= first) || args.again.contains(&row.id));
     let most = usize::try_from(window * TOKEN_CHARS * SHARE.0 / SHARE.1).unwrap_or(usize::MAX);
-    let said = conversation::fitting(conversation::conversation(read), most);
-    Ok(summary.chain(said).collect())
+    let said = conversation::fitting(conversation::conversation(&rows), most);
+    let mut said: Vec<Said> = summary.chain(said).collect();
+    said.extend(silence::again(&said));
+    Ok(said)
 }

@@ -235,7 +235,7 @@ pub(super) fn outcome(
     let (provider, model) = turn.model.clone().unwrap_or_default();
     Outcome {
         status,
-        text: turn.reply.text().to_owned(),
+        text: turn.said().to_owned(),
         stop_reason: stop_reason.into(),
         error,
         started_at: turn.started_at,

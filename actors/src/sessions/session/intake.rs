@@ -4,6 +4,7 @@ use super::change::Change;
 use super::{Session, SessionMsg};
 use crate::estate::Estate;
 use crate::kill_points::KillPoint;
+use crate::media::{self, Uploads};
 use crate::reset::{Lived, ResetPolicy, reset_due};
 use crate::responder::Responder;
 use crate::routing::reset_type;
@@ -22,8 +23,10 @@ use uuid::Uuid;
 pub struct Submission {
     /// The input, not yet durable. `queueMode` of its body: how it is queued, instead of as its session does.
     pub input: NewInput,
-    /// The transcript row's `__openclaw` of its sender.
+    /// The transcript row's `__openclaw`: who sent it, and what came with it.
     pub sender: Value,
+    /// What came with it, not yet on the disk.
+    pub uploads: Uploads,
     /// Who asked; nobody, if it was the gateway itself.
     pub responder: Option<Responder>,
     /// Whether the session is not created for it.
@@ -127,7 +130,14 @@ impl Session {
             session: session.clone(),
         };
         let (store, key) = (self.args.store.clone(), self.args.key.clone());
-        ctx.task(async move { store.write(op).await }, move |written| {
+        let uploads = std::mem::take(&mut submission.uploads);
+        let (inbox, id) = (self.estate().inbox.clone(), submission.input.id.clone());
+        let write = async move {
+            // What a row names is there before it.
+            inbox.keep(uploads, &id).await?;
+            store.write(op).await
+        };
+        ctx.task(write, move |written| {
             SessionMsg::Accepted(Box::new(submission), Box::new(session), Box::new(written))
         });
         tracing::debug!(target: "crabtree::sessions", %key, begin, "input");
@@ -155,6 +165,8 @@ impl Session {
         };
         // A write that was sent twice, because the store died in between, is still this submission.
         if !fresh && row.id != submission.input.id {
+            let twice = media::names(&submission.sender).map(str::to_owned).collect();
+            ctx.detached(self.estate().inbox.clone().discard(twice));
             answer_again(submission, &row);
             return Ok(());
         }

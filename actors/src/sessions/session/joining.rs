@@ -7,9 +7,11 @@ use crate::agents::Usage;
 use crate::kill_points::KillPoint;
 use crate::sessions::outcome::answer_row;
 use crate::sessions::run::RunMsg;
+use crate::sessions::silence::is_silent_row;
 use crate::store::{InputRow, MessageRow, NewMessage, WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault};
 use crabtree_protocol::RunId;
+use crabtree_protocol::session_key::SessionMode;
 use serde_json::json;
 
 impl Session {
@@ -17,7 +19,7 @@ impl Session {
     pub(super) fn join(&mut self, ctx: &mut Ctx<SessionMsg>, usage: Usage) -> bool {
         let Some(active) = &self.active else { return false };
         let steered = self.backlog.take_steered();
-        if steered.is_empty() {
+        if steered.is_empty() && !self.insists() {
             return false;
         }
         self.beginning = true;
@@ -37,6 +39,22 @@ impl Session {
             SessionMsg::Joined(run_id, written)
         });
         true
+    }
+
+    /// Whether the model has said nothing to a person who waits for an answer; it is asked once more, and not twice.
+    fn insists(&self) -> bool {
+        let Some(active) = &self.active else { return false };
+        let turn = active.turn.lock();
+        let from_person =
+            |row: &InputRow| row.kind != "wake" && row.body["sender"].get("transport").is_some();
+        let is_direct = self.args.key.mode() != SessionMode::Group;
+        turn.is_silent() && !turn.was_silent() && is_direct && active.rows.iter().any(from_person)
+    }
+
+    /// An answer that says nothing: that it is there, and not what it says.
+    pub(super) fn tell_silence(&self, row: &MessageRow, now: i64) {
+        let what = json!({ "phase": "message", "messageId": row.id, "messageSeq": row.seq });
+        self.tell_change(what, now);
     }
 
     pub(super) fn joined(
@@ -75,6 +93,11 @@ impl Session {
         }
         turn.lock().next_step();
         self.tell_rows(&turn, messages, now);
+        if messages.iter().any(is_silent_row) && joined.is_empty() {
+            let events = turn.lock().begin_again(now);
+            self.publish(events);
+            self.tell_change(json!({ "phase": "start", "runId": run_id }), now);
+        }
         for row in &joined {
             self.tell_delivered(row, now);
         }

@@ -10,7 +10,9 @@ use crate::sessions::queue::{Batch, Next, is_asked, is_detached};
 use crate::sessions::rows::model_of;
 use crate::sessions::run::{Compacted, Failed, Run, RunArgs, RunEnd, RunMsg, RunNews, Stage, Task};
 use crate::sessions::session::ending::outcome;
+use crate::sessions::silence::is_silent_row;
 use crate::sessions::turn::{Origin, Turn};
+use crate::settings::Thinking;
 use crate::store::{InputRow, InputState, MessageRow, WriteOp, WriteReply, Written};
 use crate::tree::{ChildSpec, Ctx, Fault, Restart};
 use crabtree_protocol::RunId;
@@ -140,12 +142,15 @@ impl Session {
         let agent = catalog.agent(self.args.key.agent_id()).filter(|_| !chosen);
         let fallbacks = agent.map_or(&[][..], |agent| &agent.fallbacks);
         let model = model.unwrap_or_else(|| model_of(self.record.as_ref(), &catalog));
+        let thinking = body.and_then(|b| b.get("thinking")?.as_str());
+        let thinking = thinking.or_else(|| entry?.get("thinkingLevel")?.as_str());
         RunArgs {
             run_id: run_id.clone(),
             key: self.args.key.clone(),
             task,
             again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
             models: [model].into_iter().chain(fallbacks.iter().cloned()).collect(),
+            thinking: thinking.and_then(Thinking::from_name),
             timeout: timeout.unwrap_or(catalog.timeout),
             compacted: entry.and_then(Compacted::of),
             estate: self.args.estate.clone(),
@@ -186,7 +191,10 @@ impl Session {
         // Of what tools came to the events of tools tell (as recorded).
         for row in rows.into_iter().filter(|row| row.kind != "toolResult") {
             if turn.lock().tells(row) {
-                self.tell_message(row, now);
+                match is_silent_row(row) {
+                    true => self.tell_silence(row, now),
+                    false => self.tell_message(row, now),
+                }
             }
         }
     }
@@ -275,6 +283,9 @@ impl Session {
         match end {
             RunEnd::Worked => self.worked(ctx),
             RunEnd::Done(usage) => {
+                if let Some(active) = &self.active {
+                    active.turn.lock().whole();
+                }
                 if !self.call_tools(ctx, *usage) && !self.join(ctx, *usage) {
                     self.ended(ctx, Status::Ok, *usage, None);
                 }

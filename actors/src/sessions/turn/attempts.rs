@@ -12,13 +12,21 @@ impl Turn {
     pub fn asks(&mut self, provider: String, model: String, now: i64) -> Vec<Event> {
         let mut events = self.restart(now);
         if std::mem::take(&mut self.failed) {
-            let is_told = self.origin != Origin::Agent;
-            events.extend(is_told.then(|| self.phase("preparing_context", now)).into_iter().flatten());
-            events.push(self.lifecycle(json!({ "phase": "start", "startedAt": now }), now));
-            events.extend(is_told.then(|| self.phase("starting_model", now)).into_iter().flatten());
+            events.extend(self.prepares_again(now));
         }
         events.push(self.lifecycle(json!({ "phase": "model", "provider": provider, "model": model }), now));
         self.model = Some((provider, model));
+        events
+    }
+
+    /// The preparation of an attempt after the first.
+    pub(super) fn prepares_again(&mut self, now: i64) -> Vec<Event> {
+        let is_told = self.origin != Origin::Agent;
+        let mut events = if is_told { self.phase("preparing_context", now) } else { Vec::new() };
+        events.push(self.lifecycle(json!({ "phase": "start", "startedAt": now }), now));
+        if is_told {
+            events.extend(self.phase("starting_model", now));
+        }
         events
     }
 
@@ -95,6 +103,7 @@ impl Turn {
     /// The step starts over: what was told of its answer is taken back.
     pub(super) fn restart(&mut self, now: i64) -> Vec<Event> {
         self.reply.truncate(self.answer_at);
+        self.is_whole = false;
         self.forget_thought();
         let seen = self.visible().len();
         if self.told <= seen {

@@ -2,7 +2,7 @@
 
 use super::{Origin, Turn, merge};
 use crate::event::{Audience, Event};
-use crate::sessions::blocks::BlockStream;
+use crate::sessions::blocks::{BlockStream, Mark};
 use crate::sessions::outcome::{FailedCall, INTERRUPTED, Outcome, Status};
 use crabtree_protocol::Event as Name;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ impl Turn {
     /// What is told before the last answer's row: the rest of the text, and the tokens.
     pub fn answered(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {
         self.take_over(outcome);
+        self.is_whole = true;
         let mut events = self.flush(now);
         self.usage = outcome.usage;
         events.push(self.used(now));
@@ -33,7 +34,18 @@ impl Turn {
     fn take_over(&mut self, outcome: &Outcome) {
         if self.reply.text() != outcome.text {
             self.reply = BlockStream::from(&*outcome.text);
+            self.answer_at = Mark::default();
         }
+    }
+
+    /// The model has said nothing, and is asked again.
+    pub fn begin_again(&mut self, now: i64) -> Vec<Event> {
+        let finishing = json!({
+            "phase": "finishing", "stopReason": "stop", "aborted": false, "livenessState": "working", "endedAt": now,
+        });
+        let mut events = vec![self.lifecycle(finishing, now)];
+        events.extend(self.prepares_again(now));
+        events
     }
 
     fn end_answered(&mut self, outcome: &Outcome, now: i64) -> Vec<Event> {

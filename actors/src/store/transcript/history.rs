@@ -1,6 +1,7 @@
 //! Reading what was said: pages of a session's current transcript, and single messages.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::Value;
 
 use super::{Current, MessageRow, StoreError, current, message_row};
 
@@ -98,4 +99,27 @@ pub fn messages_by_run(conn: &Connection, run_id: &str) -> Result<Vec<MessageRow
         "WHERE m.run_id = ?1 AND p.transcript = (SELECT min(transcript) FROM places WHERE pos = m.pos) ORDER BY m.pos"
     ))?;
     Ok(statement.query_map([run_id], message_row)?.collect::<Result<_, _>>()?)
+}
+
+/// Whether some transcript has this row.
+///
+/// # Errors
+/// What SQLite says.
+pub fn message_stands(conn: &Connection, id: &str) -> Result<bool, StoreError> {
+    let mut statement = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?1)")?;
+    Ok(statement.query_row([id], |row| row.get(0))?)
+}
+
+/// What the rows of a session say of files that came with them: `__openclaw` with its `media`.
+///
+/// # Errors
+/// What SQLite says.
+pub fn media_of(conn: &Connection, key: &str) -> Result<Vec<Value>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT DISTINCT m.message -> '$.__openclaw' FROM transcripts t JOIN places p ON p.transcript = t.id
+         JOIN messages m USING (pos)
+         WHERE t.session_key = ?1 AND m.kind = 'user' AND m.message -> '$.__openclaw.media' IS NOT NULL",
+    )?;
+    let found = statement.query_map([key], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(found.iter().filter_map(|meta| serde_json::from_str(meta).ok()).collect())
 }

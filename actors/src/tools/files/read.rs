@@ -1,6 +1,7 @@
 //! `read`: lines of a text, or an image.
 
 use super::{Job, MAX_TEXT, Outcome, ToolResult, Watched, define};
+use crate::media::picture_type;
 use crate::tools::Definition;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -105,19 +106,13 @@ impl Form {
             (b"\xff\xfe", "UTF-16 text"),
             (b"\xfe\xff", "UTF-16 text"),
         ];
-        let webp = head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP");
-        match head {
-            [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Self::Image("image/png"),
-            [0xff, 0xd8, 0xff, ..] => Self::Image("image/jpeg"),
-            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Self::Image("image/gif"),
-            _ if webp => Self::Image("image/webp"),
-            _ => {
-                let known = BINARY.iter().find(|(begin, _)| head.starts_with(begin)).map(|(_, what)| *what);
-                let binary = known.or_else(|| head.contains(&0).then_some("binary data"));
-                let mark = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-                binary.map_or(Self::Text { mark }, Self::Binary)
-            }
+        if let Some(picture) = picture_type(head) {
+            return Self::Image(picture);
         }
+        let known = BINARY.iter().find(|(begin, _)| head.starts_with(begin)).map(|(_, what)| *what);
+        let binary = known.or_else(|| head.contains(&0).then_some("binary data"));
+        let mark = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        binary.map_or(Self::Text { mark }, Self::Binary)
     }
 }
 

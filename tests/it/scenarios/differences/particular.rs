@@ -12,6 +12,29 @@ pub const PARTICULAR: &[Difference] = &[
         why: "an answer is one row, with its text and its calls",
     },
     Difference {
+        at: &["image"],
+        what: &[">session.message user text after agent run_status preparing_context"],
+        why: "what is said is told at the same place, whatever came with it",
+    },
+    Difference {
+        at: &["noreply"],
+        what: &["-agent assistant"],
+        why: "what may say that nothing is to be said is told to nobody; recorded: in `agent`, and taken back there",
+    },
+    Difference {
+        at: &["noreply"],
+        what: &[
+            ">chat delta after agent assistant",
+            ">session.message user say after agent run_status preparing_context",
+        ],
+        why: "told in the order of other turns",
+    },
+    Difference {
+        at: &["reasoning"],
+        what: &[">agent usage after chat delta", ">session.message assistant thinking after agent usage"],
+        why: "text is told as it comes; recorded: what follows a thought is told with the end of the answer",
+    },
+    Difference {
         at: &["agents"],
         what: &[">chat.metadata.changed after config.changed"],
         why: "told when the new config is there",
@@ -285,14 +308,6 @@ pub const PARTICULAR: &[Difference] = &[
             "-session: chat final seq1",
         ],
         why: "there is no `/context`: it goes to the model, like all that is no command",
-    },
-    Difference {
-        at: &["slash"],
-        what: &[
-            "-session.message assistant Thinking",
-            "+session.message assistant There after session.message user /think",
-        ],
-        why: "models here do not think: there is no such level",
     },
     Difference {
         at: &["slash"],
