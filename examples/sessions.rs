@@ -195,6 +195,7 @@ fn turn_ops(session: &str, turn: usize, number: usize) -> [WriteOp; 2] {
         state: InputState::Settled,
         outcome,
         messages: vec![message(&input, "assistant", answer)],
+        deliveries: vec![],
         session: Some(SessionUpdate { at, status: Some(Some("done".into())), ..SessionUpdate::default() }),
         at,
     };

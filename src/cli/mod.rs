@@ -2,6 +2,7 @@
 
 mod acp;
 mod agent;
+mod channels;
 mod client;
 mod failure;
 mod logs;
@@ -122,6 +123,13 @@ pub enum Command {
     /// Print the log of the gateway
     #[command(after_help = "Example:\n  crabtree logs -f --filter telegram")]
     Logs(LogsArgs),
+    /// List, start and stop channels, and let people in
+    #[command(after_help = "Example:\n  crabtree channels list")]
+    Channels {
+        /// What to do with them
+        #[command(subcommand)]
+        command: channels::ChannelsCommand,
+    },
     /// List, install and check skills
     #[command(after_help = "Example:\n  crabtree skills list")]
     Skills {
@@ -216,6 +224,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Acp { session } => acp::run(global, session).await,
         Command::Call { method, params } => report::call(global, &method, &params).await,
         Command::Logs(arguments) => logs::run(global, arguments).await,
+        Command::Channels { command } => channels::run(global, command).await,
         Command::Skills { command } => skills::run(global, command).await,
         Command::Token => report::token(global),
         Command::Protocol { what: ProtocolPart::Schema } => {

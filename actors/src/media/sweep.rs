@@ -147,6 +147,7 @@ mod tests {
             state: InputState::Settled,
             outcome: json!({}),
             messages,
+            deliveries: vec![],
             session: None,
             at: 0,
         }
