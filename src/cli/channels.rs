@@ -28,6 +28,7 @@ pub enum ChannelsCommand {
         Who is let in owns the assistant: they may give commands, and the agent does for them what it does for you.")]
     Approve(ByCode),
     /// Turn somebody away; they get another code when they write again
+    #[command(after_help = "Example:\n  crabtree channels dismiss telegram K7PQ2MXA")]
     Dismiss(ByCode),
     /// Send a message
     #[command(after_help = "Examples:\n  \

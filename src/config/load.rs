@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_warn_and_stay() {
-        let loaded = loaded("{channels: {telegram: {botToken: 'x'}}}", &[], json!({})).expect("it loads");
-        assert_eq!(loaded.raw["channels"]["telegram"]["botToken"], "x");
-        assert!(loaded.exists && loaded.warnings.len() == 1 && loaded.warnings[0].contains("channels"));
+        let loaded = loaded("{tts: {telegram: {botToken: 'x'}}}", &[], json!({})).expect("it loads");
+        assert_eq!(loaded.raw["tts"]["telegram"]["botToken"], "x");
+        assert!(loaded.exists && loaded.warnings.len() == 1 && loaded.warnings[0].contains("tts"));
         assert!(loaded.hash.starts_with("blake3:v1:"));
     }
 

@@ -38,5 +38,6 @@ mod scenarios;
 mod session_reads;
 mod sessions_life;
 mod skills;
+mod telegram;
 mod tools;
 mod wire;

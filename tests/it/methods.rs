@@ -39,6 +39,7 @@ async fn the_tree_is_shown_as_deep_and_wide_as_asked() {
         "approvals",
         "agents",
         "sessions",
+        "channels",
         "scheduler",
         "health",
         "connections",
@@ -167,7 +168,8 @@ async fn some_actors_may_not_be_touched() {
 async fn the_configuration_is_shown_without_its_secrets() {
     let gateway = Embedded::with(json!({
         "gateway": { "auth": { "token": "plain-secret-1", "password": "${GATEWAY_PASSWORD}" } },
-        "channels": { "telegram": { "botToken": "plain-secret-2", "accounts": { "b": { "botToken": "${BOT}" } } } },
+        "tts": {},
+        "channels": { "telegram": { "enabled": false, "botToken": "plain-secret-2", "accounts": { "b": { "botToken": "${BOT}" } } } },
         "models": { "providers": { "x": { "apiKey": { "source": "env", "id": "X_KEY" } } } },
     }))
     .await;
@@ -180,14 +182,14 @@ async fn the_configuration_is_shown_without_its_secrets() {
     assert_eq!(parsed["gateway"]["auth"], json!({ "token": redacted, "password": "${GATEWAY_PASSWORD}" }));
     assert_eq!(
         parsed["channels"]["telegram"],
-        json!({ "botToken": redacted, "accounts": { "b": { "botToken": "${BOT}" } } })
+        json!({ "enabled": false, "botToken": redacted, "accounts": { "b": { "botToken": "${BOT}" } } })
     );
     assert_eq!(parsed["models"]["providers"]["x"]["apiKey"], json!({ "source": "env", "id": "X_KEY" }));
     assert_eq!(config["config"]["gateway"]["auth"]["token"], redacted);
     assert_eq!((&config["valid"], &config["exists"]), (&json!(true), &json!(true)));
     assert_eq!(serde_json::from_str::<Value>(config["raw"].as_str().unwrap()).unwrap(), *parsed);
     let warnings = config["warnings"].as_array().unwrap();
-    assert!(warnings.iter().any(|w| w.as_str().unwrap().contains("channels")), "{warnings:?}");
+    assert!(warnings.iter().any(|w| w.as_str().unwrap().contains("tts")), "{warnings:?}");
 }
 
 /// accepts: A9

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const EMPTY: [(&str, &str); 4] = [
     (
         "operator.read",
-        "artifacts.list audit.activity.list board.get channels.status controlUi.sessionPullRequests.subscribe \
+        "artifacts.list audit.activity.list board.get controlUi.sessionPullRequests.subscribe \
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
          environments.list hooks.status memory.search mentions.list node.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
@@ -19,7 +19,7 @@ const EMPTY: [(&str, &str); 4] = [
     ),
     ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),
     ("operator.approvals", "openclaw.approval.list"),
-    ("operator.pairing", "channels.pairing.list node.pair.list"),
+    ("operator.pairing", "node.pair.list"),
 ];
 
 fn table() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -25,6 +25,7 @@ mod outgoing;
 mod people;
 mod roster;
 mod sending;
+pub mod telegram;
 #[cfg(test)]
 mod testing;
 mod worker;
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The channels of this version. A new one is a file beside these and a line here.
-const CHANNELS: &[fn() -> Arc<dyn Channel>] = &[|| Arc::new(Loopback)];
+const CHANNELS: &[fn() -> Arc<dyn Channel>] = &[|| Arc::new(Loopback), telegram::telegram];
 
 /// An account whose code ends comes back after this, longer each time: platforms count how often one connects.
 const BACKOFF: Duration = Duration::from_secs(1);

@@ -66,7 +66,9 @@ impl World {
     /// How often somebody was answered: with the answer, or that two attempts at it were cut off by a kill.
     fn answers(&self, n: usize) -> usize {
         let answer = format!("answer-{n}.");
-        let is_answer = |text: &&String| **text == answer || text.contains("given up after 2 attempts");
+        let is_answer = |text: &&String| {
+            **text == answer || text.starts_with("⚠️ This message was given up after 2 attempts")
+        };
         self.platform.sent_to(&format!("p{n}")).iter().filter(is_answer).count()
     }
 

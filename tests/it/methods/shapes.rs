@@ -1,6 +1,7 @@
 //! What is advertised is answered, in the declared shape.
 
 use crate::client::{Client, Intro};
+use crate::fakes::platform::Platform;
 use crate::gateway::Embedded;
 use crabtree_protocol::Method;
 use serde_json::{Value, json};
@@ -150,6 +151,28 @@ fn strict(schema: &mut Value) {
     }
 }
 
+/// The same of a channel at which two people ask to be let in.
+async fn channels(client: &mut Client, platform: &Platform) -> Vec<(&'static str, Value)> {
+    for who in ["ann", "eve"] {
+        platform.says(who, who, "let me in");
+        platform.answers_in(who, 1).await;
+    }
+    let list = client.call("channels.pairing.list", json!({})).await;
+    let of = |at: usize| json!({ "channel": "loopback", "accountId": "default", "requestId": list["requests"][at]["requestId"] });
+    let message = json!({ "to": "ann", "message": "hello", "idempotencyKey": "send-1" });
+    let account = json!({ "channel": "loopback" });
+    vec![
+        ("channels.pairing.list", json!({ "channel": "loopback" })),
+        ("channels.pairing.approve", of(0)),
+        ("channels.pairing.dismiss", of(1)),
+        ("channels.status", json!({ "probe": false, "timeoutMs": 1000 })),
+        ("channels.presence", json!({})),
+        ("send", message),
+        ("channels.stop", account.clone()),
+        ("channels.start", account),
+    ]
+}
+
 /// accepts: C5, C6, G2, G3
 #[tokio::test]
 async fn what_is_advertised_is_the_table() {
@@ -171,7 +194,10 @@ async fn what_is_advertised_is_the_table() {
 /// accepts: B11, G4
 #[tokio::test]
 async fn every_answer_has_the_declared_shape() {
-    let gateway = Embedded::start().await;
+    let platform = Platform::start();
+    let section = platform.section(json!({ "dmPolicy": "pairing" }));
+    let chaos = json!({ "chaos": { "enabled": true } });
+    let gateway = Embedded::with(json!({ "gateway": chaos, "channels": { "loopback": section } })).await;
     let mut client = Client::admin(gateway.addr).await;
     let turn = json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" });
     let id = client.send("agent", turn).await;
@@ -186,6 +212,10 @@ async fn every_answer_has_the_declared_shape() {
     let wish = json!({ "title": "Do thing", "description": "desc", "twoPhase": true });
     let plugin = client.call("plugin.approval.request", wish).await["id"].as_str().unwrap().to_owned();
     for (method, params) in examples(asked, answered, &skill, &plugin) {
+        let answer = client.response_to(method, params).await;
+        answers.push((method, answer));
+    }
+    for (method, params) in channels(&mut client, &platform).await {
         let answer = client.response_to(method, params).await;
         answers.push((method, answer));
     }
