@@ -95,7 +95,7 @@ fn told(global: &Global, answer: &Value, text: &str) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows<'a>(value: &'a Value) -> impl Iterator<Item = &'a Value> {
+fn rows(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 

@@ -194,3 +194,19 @@ async fn who_does_not_own_the_assistant_has_no_tools_and_no_commands() {
     let asked = rows(&mut client, "agent:main:loopback:direct:eve").await;
     assert!(asked.iter().any(|(role, text)| role == "user" && text == "eve: /status"), "{asked:?}");
 }
+
+#[tokio::test]
+async fn what_the_platform_does_not_take_is_failed_and_tried_no_more() {
+    let (gateway, platform) = gateway(json!({ "allowFrom": ["ann"] })).await;
+    platform.answers(Manner::Refuses);
+    let mut client = Client::admin(gateway.addr).await;
+    let wish = json!({ "to": "ann", "message": "hello", "idempotencyKey": "s1" });
+    let refused = client.refused("send", wish.clone()).await;
+    assert!(refused["message"].as_str().unwrap().contains("does not want it"), "{refused}");
+    platform.answers(Manner::Takes);
+    assert_eq!(client.refused("send", wish).await["message"], refused["message"], "the same again is the same");
+    let other = json!({ "to": "ann", "message": "hello", "idempotencyKey": "s2", "channel": "loopback" });
+    let sent = client.call("send", other).await;
+    assert_eq!((&sent["channel"], &sent["chatId"]), (&json!("loopback"), &json!("ann")), "{sent}");
+    assert_eq!(platform.sent_to("ann"), ["hello"]);
+}

@@ -51,8 +51,8 @@ impl Seen {
     fn state(&self, now: i64) -> There {
         match now - self.at {
             _ if self.typing_until > now => There::Typing,
-            ..=ACTIVE_MS => There::Online,
-            ..=IDLE_MS => There::Idle,
+            quiet if quiet <= ACTIVE_MS => There::Online,
+            quiet if quiet <= IDLE_MS => There::Idle,
             _ => There::Offline,
         }
     }
