@@ -21,6 +21,7 @@ pub mod health;
 pub mod kill_points;
 pub mod log_ring;
 pub mod methods;
+pub mod nodes;
 pub mod origin;
 pub mod outbox;
 pub mod pairing;

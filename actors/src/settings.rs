@@ -16,7 +16,9 @@ mod session;
 mod skills;
 mod tools;
 
-pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use access::{
+    ControlUiSettings, NodeCommandSettings, NodePairingSettings, NodesSettings, RateLimitSettings,
+};
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};

@@ -1,0 +1,5 @@
+//! Nodes.
+pub mod invoke;
+pub mod policy;
+pub mod surface;
+pub mod work;
