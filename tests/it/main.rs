@@ -25,6 +25,7 @@ mod liveness;
 mod mcp;
 mod methods;
 mod mock_model;
+mod nodes;
 mod owner;
 mod pages;
 mod plain_http;

@@ -134,6 +134,11 @@ impl<A> Calls<A> {
         }
     }
 
+    /// The id of the call of whoever this is.
+    pub fn find(&self, is: impl Fn(&A) -> bool) -> Option<String> {
+        self.open.iter().find(|(_, open)| is(&open.call.asker)).map(|(id, _)| id.clone())
+    }
+
     /// Ends a call: its time is up, or nobody waits for it. With the connection that works on it.
     pub fn close(&mut self, id: &str) -> Option<(ConnId, Call<A>)> {
         self.open.remove(id).map(|open| (open.conn, open.call))

@@ -62,7 +62,8 @@ pub(super) fn use_approval(
     Err(StoreError::Conflict { what: "the approval has been used".into() })
 }
 
-const QUERY: &str = "SELECT d.device_id, d.created_at, d.approved_at, n.display_name,
+const QUERY: &str = "SELECT d.device_id, d.created_at, d.approved_at,
+        coalesce(d.approved_via, '') = 'silent', n.display_name,
         coalesce(n.described, json_object('displayName', d.display_name, 'platform', d.platform, 'deviceFamily',
             d.device_family, 'clientId', d.client_id, 'clientMode', d.client_mode)),
         n.approved, n.request, n.host_stats, n.created_at, n.approved_at, n.last_connected_at,
@@ -79,16 +80,17 @@ fn read(row: &Row<'_>) -> rusqlite::Result<NodeRow> {
         node_id: row.get(0)?,
         paired_at: row.get(1)?,
         device_approved_at: row.get(2)?,
-        display_name: row.get(3)?,
-        described: transcript::json(row, 4)?,
-        approved: optional(5)?,
-        request: optional(6)?,
-        host_stats: optional(7)?,
-        created_at: row.get(8)?,
-        approved_at: row.get(9)?,
-        last_connected_at: row.get(10)?,
-        last_seen_at: row.get(11)?,
-        last_seen_reason: row.get(12)?,
+        device_silent: row.get(3)?,
+        display_name: row.get(4)?,
+        described: transcript::json(row, 5)?,
+        approved: optional(6)?,
+        request: optional(7)?,
+        host_stats: optional(8)?,
+        created_at: row.get(9)?,
+        approved_at: row.get(10)?,
+        last_connected_at: row.get(11)?,
+        last_seen_at: row.get(12)?,
+        last_seen_reason: row.get(13)?,
     })
 }
 
@@ -124,6 +126,7 @@ mod tests {
             roles: roles.iter().map(|role| (*role).into()).collect(),
             created_at,
             approved_at: created_at + 1,
+            approved_via: Some("silent".into()),
             ..DeviceRow::default()
         })
     }
@@ -133,6 +136,7 @@ mod tests {
             node_id: "d".into(),
             paired_at,
             device_approved_at: paired_at + 1,
+            device_silent: true,
             described: json!({ "platform": "linux", "version": "1" }),
             approved: Some(json!({ "caps": ["system"], "commands": ["system.run"] })),
             created_at: Some(5),

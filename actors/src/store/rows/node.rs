@@ -13,6 +13,8 @@ pub struct NodeRow {
     pub paired_at: i64,
     /// When its device was approved, ms; the device's, so not stored.
     pub device_approved_at: i64,
+    /// Whether its device was paired without asking anybody; the device's, so not stored.
+    pub device_silent: bool,
     /// What people call it, if they gave it a name.
     pub display_name: Option<String>,
     /// Who it said it is.
