@@ -12,14 +12,14 @@ const EMPTY: [(&str, &str); 4] = [
         "operator.read",
         "artifacts.list audit.activity.list board.get channels.status controlUi.sessionPullRequests.subscribe \
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
-         environments.list hooks.status memory.search mentions.list node.list \
+         hooks.status memory.search mentions.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
          sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list \
          tts.status users.list users.prefs.get worktrees.list",
     ),
     ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),
     ("operator.approvals", "openclaw.approval.list"),
-    ("operator.pairing", "channels.pairing.list node.pair.list"),
+    ("operator.pairing", "channels.pairing.list"),
 ];
 
 fn table() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -1,5 +1,7 @@
 // The stock headless node host: it pairs, is approved with the stock CLI, carries out commands, and comes back by itself.
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import { check, expect, until } from "./checks.mjs";
 import { Cli, START_S } from "./cli.mjs";
 import { Gateway, cleanEnv } from "./gateway.mjs";
@@ -15,7 +17,7 @@ export async function checkNodes(env) {
   const one = (name, body) => check(`nodes: ${name}`, body, () => `${gateway.log()}\n${host.output}`);
   await pairing(cli, host, one);
   await commands(cli, host, one);
-  await agreed(cli, host, one);
+  await agreed(env, gateway, cli, host, one);
   await one("the gateway is killed, and the node comes back approved", async () => {
     await gateway.kill();
     await gateway.start();
@@ -118,29 +120,52 @@ async function commands(cli, host, one) {
   });
 }
 
+/** A stock client that keeps its connection: only who asked for an approval may use it. */
+async function connected({ stock }, gateway) {
+  const require = createRequire(`${stock}/gc/package.json`);
+  const { GatewayClient } = await import(pathToFileURL(require.resolve("@openclaw/gateway-client")));
+  return new Promise((done, fail) => {
+    const client = new GatewayClient({
+      url: gateway.url,
+      token: gateway.token,
+      clientName: "gateway-client",
+      mode: "backend",
+      clientVersion: "stock",
+      platform: "linux",
+      role: "operator",
+      scopes: ["operator.write", "operator.approvals"],
+      onHelloOk: () => done(client),
+      onConnectError: fail,
+    });
+    client.start();
+  });
+}
+
 /** A command that people agreed to once, as an agent's gateway asks for it. */
-async function agreed(cli, host, one) {
+async function agreed(env, gateway, cli, host, one) {
   await one("a command that a person approved once runs exactly once", async () => {
     const { nodeId } = await node(cli);
-    const invoke = (command, params) => cli.run("gateway", "call", "node.invoke", "--json", "--timeout", "40000", "--params", JSON.stringify({ nodeId, command, params, idempotencyKey: `${command}-1` }));
+    const client = await connected(env, gateway);
+    const invoke = (command, params) => client.request("node.invoke", { nodeId, command, params, idempotencyKey: `${command}-1` });
+    const refused = (command, params) => invoke(command, params).then(() => "it ran", (error) => error.message);
     const rules = await cli.call("exec.approvals.node.get", { nodeId });
     const file = { version: 1, defaults: { security: "allowlist", ask: "on-miss" }, agents: {} };
     await cli.call("exec.approvals.node.set", { nodeId, baseHash: rules.hash, file });
-    const wish = ["/bin/sh", "-c", `echo ran >> ${host.home}/ran`];
-    const bare = await invoke("system.run", { command: wish });
-    expect(bare.code !== 0 && /SYSTEM_RUN_DENIED/.test(bare.err + bare.out), "the node denies it", bare.err + bare.out);
-    const prepared = JSON.parse((await invoke("system.run.prepare", { command: ["/usr/bin/touch", `${host.home}/once`], rawCommand: `/usr/bin/touch ${host.home}/once` })).out);
-    const { plan } = prepared.payload;
+    const command = ["/usr/bin/touch", `${host.home}/once`];
+    const bare = await refused("system.run", { command });
+    expect(/SYSTEM_RUN_DENIED/.test(bare), "the node denies it", bare);
+    const { payload: { plan } } = await invoke("system.run.prepare", { command, rawCommand: command.join(" ") });
     const asked = { id: "node-1", command: plan.commandText, commandArgv: plan.argv, systemRunPlan: plan, nodeId, host: "node", cwd: plan.cwd, twoPhase: true, timeoutMs: 120_000, requireDeliveryRoute: false };
-    await cli.call("exec.approval.request", asked);
+    await client.request("exec.approval.request", asked);
     const run = { command: plan.argv, rawCommand: plan.commandText, cwd: plan.cwd, systemRunPlan: plan, runId: "node-1", approved: true, approvalDecision: "allow-once" };
-    const early = await invoke("system.run", run);
-    expect(early.code !== 0 && /approval required/.test(early.err + early.out), "nobody agreed yet", early.err + early.out);
+    const early = await refused("system.run", run);
+    expect(/approval required/.test(early), "nobody agreed yet", early);
     await cli.ok("approvals", "resolve", "node-1", "allow-once");
     const done = await invoke("system.run", run);
-    expect(done.code === 0 && JSON.parse(done.out).payload.success, "it runs", done.err + done.out);
-    const again = await invoke("system.run", run);
-    expect(again.code !== 0 && /approval required/.test(again.err + again.out), "not again", again.err + again.out);
+    expect(done.payload.success, "it runs", done);
+    const again = await refused("system.run", run);
+    expect(/approval required/.test(again), "not again", again);
+    client.stop();
     readFileSync(`${host.home}/once`);
   });
 }

@@ -247,6 +247,7 @@ async fn a_command_that_is_denied_later_is_denied() {
     node.serve(&mut operator, "camera.list", json!({ "ok": true })).await;
     let config = json!({ "gateway": { "nodes": { "commands": { "deny": ["camera.list"] } } } });
     std::fs::write(gateway.state.path().join("openclaw.json"), config.to_string()).unwrap();
+    gateway.gateway.reload();
     operator.event(|e| e["event"] == "config.changed").await;
     let refused = refused_by(&mut operator, &node, "camera.list").await;
     assert_eq!(
