@@ -216,10 +216,7 @@ pub(super) fn policy_get(call: Call<'_>) {
 
 pub(super) fn policy_set(call: Call<'_>) {
     let Some((params, call)) = call.parse::<NodePolicySetParams>() else { return };
-    let mut forwarded = json!({});
-    if let Some(file) = &params.file {
-        forwarded["file"] = json!(file);
-    }
+    let mut forwarded = json!({ "file": params.file });
     if let Some(hash) = &params.base_hash {
         forwarded["baseHash"] = json!(hash);
     }

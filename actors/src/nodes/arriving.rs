@@ -3,22 +3,30 @@
 use super::surface::Change;
 use super::{Kept, Nodes, NodesMsg, Then, greet, telling};
 use crate::conns::Conn;
-use crate::store;
+use crate::store::{self, StoreError};
 use crate::tree::*;
 use crabtree_protocol::ConnId;
+use std::time::Duration;
+
+/// Pause before a node's row is read again that could not be.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 impl Nodes {
     /// Its row is read again: its device may have been removed and paired anew since.
     pub(super) fn arrived(&mut self, ctx: &mut Ctx<NodesMsg>, id: ConnId) {
-        let Some(link) = self.estate.nodes.of(&id) else { return };
+        let link = self.estate.nodes.of(&id).filter(|_| !self.arriving.contains_key(&id));
+        let Some(link) = link else { return };
         greet(&link, &self.triggers);
-        let node_id = link.node_id.clone();
-        if self.arriving.insert(id, (node_id.clone(), Vec::new())).is_some_and(|(_, heard)| !heard.is_empty())
-        {
-            tracing::warn!(target: "crabtree::nodes", node = %node_id, "a node arrived twice");
-        }
+        self.arriving.insert(id, (link.node_id.clone(), Vec::new()));
+        self.read(ctx, id, link.node_id.clone(), Duration::ZERO);
+    }
+
+    fn read(&self, ctx: &mut Ctx<NodesMsg>, id: ConnId, node_id: String, wait: Duration) {
         let reader = self.args.store.clone();
-        let read = async move { reader.read(move |c| store::node(c, &node_id)).await };
+        let read = async move {
+            tokio::time::sleep(wait).await;
+            reader.read(move |c| store::node(c, &node_id)).await
+        };
         ctx.task(read, move |row| NodesMsg::Known(id, row));
     }
 
@@ -26,8 +34,18 @@ impl Nodes {
         &mut self,
         ctx: &mut Ctx<NodesMsg>,
         id: ConnId,
-        row: Option<store::NodeRow>,
+        row: Result<Option<store::NodeRow>, StoreError>,
     ) -> Result<(), Fault> {
+        let row = match (row, self.arriving.get(&id)) {
+            (Ok(row), _) => row,
+            (Err(_), None) => return Ok(()),
+            (Err(e), Some((node_id, _))) => {
+                // Until it is known what of it is approved, it waits.
+                tracing::warn!(target: "crabtree::nodes", node = %node_id, "a node's row was not read: {e}");
+                self.read(ctx, id, node_id.clone(), READ_AGAIN);
+                return Ok(());
+            }
+        };
         let Some((node_id, waiting)) = self.arriving.remove(&id) else { return Ok(()) };
         self.settle_identity(&node_id, row);
         let latest = self.estate.nodes.to(&node_id).filter(|link| *link.conn.id() == id);
@@ -85,7 +103,9 @@ impl Nodes {
         ctx.task(read, move |row| NodesMsg::Checked(node_id, row));
     }
 
-    pub(super) fn checked(&mut self, node_id: &str, row: Option<&store::NodeRow>) {
+    pub(super) fn checked(&mut self, node_id: &str, row: Result<Option<store::NodeRow>, StoreError>) {
+        // If it cannot be read now, it is read when the node comes back.
+        let Ok(row) = row else { return };
         let paired_at = self.nodes.get(node_id).map(|kept| kept.node.paired_at);
         if paired_at.is_some() && row.map(|row| row.paired_at) != paired_at {
             self.forget(node_id);

@@ -271,7 +271,7 @@ pub struct NodePolicySetParams {
     /// The node.
     pub node_id: Text,
     /// What may run there without asking.
-    pub file: Option<PolicyFile>,
+    pub file: PolicyFile,
     /// The hash of what it is now.
     pub base_hash: Option<Text>,
 }
