@@ -72,7 +72,7 @@ async fn a_command_that_people_agreed_to_once_runs_once() {
     assert_eq!((&sent["approved"], &sent["approvalDecision"]), (&json!(true), &json!("allow-once")));
     assert_eq!((&sent["command"], &sent["runId"]), (&plan()["argv"], &json!("plan-1")));
     node.answer(&asked["id"], json!({ "ok": true, "payload": { "exitCode": 0 } })).await;
-    let mut answers = vec![operator.response(&both[0]).await, operator.response(&both[1]).await];
+    let mut answers = [operator.response(&both[0]).await, operator.response(&both[1]).await];
     answers.sort_by_key(|answer| answer["ok"].as_bool());
     assert_eq!((&answers[0]["error"], &answers[1]["ok"]), (&required, &json!(true)));
     assert_eq!(operator.refused("node.invoke", agreed(&node)).await, required);
