@@ -10,6 +10,7 @@ use crate::devices::{Admission, DevicesMsg, Request, Verdict};
 use crate::gateway::Wiring;
 use crate::handshake::{self, Rules, Shared};
 use crate::methods::{self, Call};
+use crate::nodes::NodesMsg;
 use crate::pairing::is_trusted_local;
 use crate::presence::{PresenceMsg, is_tracked};
 use crate::responder::Responder;
@@ -136,6 +137,9 @@ impl Drop for Connection {
         self.wiring.store.estate.conns.forget(self.conn.id());
         if let Some(grant) = self.conn.grant() {
             let _ = self.wiring.broadcast.send(BroadcastMsg::Left);
+            if self.wiring.store.estate.nodes.leave(self.conn.id()).is_some() {
+                let _ = self.wiring.nodes.send(NodesMsg::Left(self.conn.clone()));
+            }
             if is_tracked(grant) {
                 let _ = self.wiring.presence.send(PresenceMsg::Left(*self.conn.id()));
             }
@@ -269,6 +273,9 @@ impl Connection {
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);
         if self.conn.grant().is_some_and(is_tracked) {
             let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
+        }
+        if self.wiring.store.estate.nodes.join(&self.conn, ctx.now_ms()) {
+            let _ = self.wiring.nodes.send(NodesMsg::Arrived(*self.conn.id()));
         }
         for (frame, permit) in connecting.waiting {
             self.request(ctx, &frame, permit);

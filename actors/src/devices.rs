@@ -12,6 +12,7 @@ use crate::auth_limiter::{Culprit, SecretKind};
 use crate::estate::{Estate, Part};
 use crate::event::{Audience, Event};
 use crate::handshake::{self, Claim, Shared};
+use crate::nodes::Dismissal;
 use crate::origin::is_browser;
 use crate::pairing::{Pending, Ruling, described, rule, with};
 use crate::settings::AuthSecret;
@@ -62,6 +63,17 @@ pub enum DevicesMsg {
     Loaded(Result<(Vec<DeviceRow>, Vec<TokenRow>), StoreError>),
     /// May this device come in?
     Admit(Arc<Request>, Reply<Verdict>),
+    /// A device loses a role, and is forgotten if it had no other.
+    Dismiss {
+        /// Which device.
+        device_id: String,
+        /// Which role.
+        role: Role,
+        /// Whether an administrator says so.
+        admin: bool,
+        /// Answered when it is stored.
+        reply: Reply<Dismissal>,
+    },
 }
 
 /// See the module.
@@ -74,7 +86,7 @@ pub struct Devices {
     /// Names the shared secret in force; tokens of browsers die with it.
     generation: String,
     loaded: bool,
-    early: Vec<(Arc<Request>, Reply<Verdict>)>,
+    early: Vec<DevicesMsg>,
 }
 
 impl Behavior for Devices {
@@ -101,9 +113,12 @@ impl Behavior for Devices {
 
     fn handle(&mut self, ctx: &mut Ctx<DevicesMsg>, msg: DevicesMsg) -> Result<(), Fault> {
         match msg {
-            DevicesMsg::Loaded(rows) => self.loaded(ctx, rows.map_err(Fault::new)?),
-            DevicesMsg::Admit(request, reply) if self.loaded => self.admit(ctx, &request, reply),
-            DevicesMsg::Admit(request, reply) => self.early.push((request, reply)),
+            DevicesMsg::Loaded(rows) => self.loaded(ctx, rows.map_err(Fault::new)?)?,
+            early if !self.loaded => self.early.push(early),
+            DevicesMsg::Admit(request, reply) => self.admit(ctx, &request, reply),
+            DevicesMsg::Dismiss { device_id, role, admin, reply } => {
+                self.dismiss(ctx, &device_id, role, admin, reply);
+            }
         }
         ctx.publish_info(json!({ "paired": self.devices.len(), "pending": self.pending.count() }));
         Ok(())
@@ -111,7 +126,11 @@ impl Behavior for Devices {
 }
 
 impl Devices {
-    fn loaded(&mut self, ctx: &mut Ctx<DevicesMsg>, (devices, tokens): (Vec<DeviceRow>, Vec<TokenRow>)) {
+    fn loaded(
+        &mut self,
+        ctx: &mut Ctx<DevicesMsg>,
+        (devices, tokens): (Vec<DeviceRow>, Vec<TokenRow>),
+    ) -> Result<(), Fault> {
         self.devices = devices.into_iter().map(|d| (d.device_id.clone(), d)).collect();
         self.tokens = tokens
             .into_iter()
@@ -119,9 +138,10 @@ impl Devices {
             .collect();
         self.loaded = true;
         self.estate.ready.done(Part::Devices);
-        for (request, reply) in std::mem::take(&mut self.early) {
-            self.admit(ctx, &request, reply);
+        for msg in std::mem::take(&mut self.early) {
+            self.handle(ctx, msg)?;
         }
+        Ok(())
     }
 
     fn admit(&mut self, ctx: &mut Ctx<DevicesMsg>, request: &Request, reply: Reply<Verdict>) {
@@ -350,6 +370,43 @@ impl Devices {
             approved_roles: known.map_or(&[], |d| d.roles.as_slice()),
             approved_scopes: known.map_or(&[], |d| d.scopes.as_slice()),
         })
+    }
+
+    /// Of a device that is an operator too, only administrators take a role away.
+    fn dismiss(
+        &mut self,
+        ctx: &mut Ctx<DevicesMsg>,
+        device_id: &str,
+        role: Role,
+        admin: bool,
+        reply: Reply<Dismissal>,
+    ) {
+        let Some(device) = self.devices.get_mut(device_id) else { return reply.send(Dismissal::Unknown) };
+        if !device.roles.iter().any(|known| known == role.name()) {
+            return reply.send(Dismissal::Unknown);
+        }
+        if device.roles.len() > 1 && !admin {
+            return reply.send(Dismissal::NeedsAdmin);
+        }
+        device.roles.retain(|known| known != role.name());
+        let mut ops = vec![WriteOp::RemoveNode { node_id: device_id.to_owned() }];
+        let token = self.tokens.remove(&(device_id.to_owned(), role));
+        if device.roles.is_empty() {
+            self.devices.remove(device_id);
+            ops = vec![WriteOp::RemoveDevice { device_id: device_id.to_owned() }];
+        } else {
+            ops.push(WriteOp::PutDevice(device.clone()));
+            if let Some(token) = token {
+                let revoked = TokenRow { revoked_at: Some(ctx.now_ms()), ..token };
+                ops.push(WriteOp::PutToken(revoked.clone()));
+                self.tokens.insert((device_id.to_owned(), role), revoked);
+            }
+        }
+        let store = self.store.clone();
+        ctx.detached(async move {
+            let stored = store.write(WriteOp::All(ops)).await;
+            reply.send(if stored.is_ok() { Dismissal::Done } else { Dismissal::Failed });
+        });
     }
 
     fn tell_resolved(&self, request_id: &str, device_id: &str, decision: &str, now: i64) {

@@ -14,6 +14,7 @@ use crate::health::HealthSnapshot;
 use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::media::Inbox;
+use crate::nodes;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::process::Guard;
@@ -116,6 +117,8 @@ pub struct Estate {
     pub boot: Boot,
     /// The live connections.
     pub conns: Conns,
+    /// Those of them that are nodes'.
+    pub nodes: nodes::Links,
     /// Sockets that have not authenticated.
     pub preauth: PreAuth,
     /// Failures to authenticate.
@@ -233,6 +236,7 @@ impl Estate {
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
+            nodes: nodes::Links::default(),
             preauth: PreAuth::default(),
             auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),

@@ -3,7 +3,7 @@
 use crate::approvals::{Kind, Requester, hears, may_see};
 use crate::conns::Conn;
 use crabtree_protocol::frame::{EventBody, StateVersion, event_head};
-use crabtree_protocol::{ConnId, Scope, SessionKey};
+use crabtree_protocol::{ConnId, Role, Scope, SessionKey};
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub enum Audience {
     /// Operators with this scope.
     Scope(Scope),
     /// `chat` and `agent`: operators who may read; those who asked for scoped events only if they
-    /// subscribed to the session's messages.
+    /// subscribed to the session's messages. A node hears what it subscribed to.
     Turn(SessionKey),
     /// `agent` of the stream `tool`: these connections, whose run it is, as far as they want to hear of tools.
     OwnTools(Arc<[ConnId]>),
@@ -50,6 +50,7 @@ impl Audience {
         match self {
             Self::Everyone => true,
             Self::Scope(scope) => grant.may(*scope),
+            Self::Turn(key) if grant.role == Role::Node => conn.hears_messages_of(key),
             Self::Turn(key) => reads() && (!grant.scoped_events || conn.hears_messages_of(key)),
             Self::OwnTools(ids) => reads() && grant.tool_events && ids.contains(conn.id()),
             Self::OthersTools(key, ids) => {

@@ -13,6 +13,7 @@ use crate::devices::{Devices, DevicesMsg};
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::health::{Health, HealthMsg};
+use crate::nodes::{Nodes, NodesArgs, NodesMsg};
 use crate::presence::{Presence, PresenceMsg};
 use crate::scheduler::{Scheduler, SchedulerArgs, SchedulerMsg};
 use crate::sessions::{Sessions, SessionsArgs, SessionsMsg};
@@ -41,6 +42,8 @@ pub struct Wiring {
     pub presence: Slot<PresenceMsg>,
     /// Paired devices.
     pub devices: Slot<DevicesMsg>,
+    /// Nodes, and what they are asked to do.
+    pub nodes: Slot<NodesMsg>,
     /// What people are asked.
     pub approvals: Slot<ApprovalsMsg>,
     /// Agents and models.
@@ -72,6 +75,7 @@ impl Wiring {
             broadcast: Slot::default(),
             presence: Slot::default(),
             devices: Slot::default(),
+            nodes: Slot::default(),
             approvals: Slot::default(),
             agents: Slot::default(),
             sessions: Slot::default(),
@@ -113,7 +117,15 @@ fn table(args: &RootArgs) -> Vec<Row> {
         estate: estate.clone(),
         sessions: w.sessions.clone(),
         approvals: w.approvals.clone(),
+        nodes: w.nodes.clone(),
         slot: w.agents.clone(),
+    };
+    let nodes = NodesArgs {
+        store: w.store.clone(),
+        devices: w.devices.clone(),
+        broadcast: w.broadcast.clone(),
+        scheduler: w.scheduler.clone(),
+        speak: crate::methods::speaker(w.clone()),
     };
     let compact = crate::methods::compactor(w.clone());
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone(), compact };
@@ -131,6 +143,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Broadcast>("broadcast", Permanent, estate.clone(), &w.broadcast), &[]),
         (ChildSpec::new::<Presence>("presence", Permanent, estate.clone(), &w.presence), &[]),
         (ChildSpec::new::<Devices>("devices", Permanent, w.store.clone(), &w.devices), &[]),
+        (ChildSpec::new::<Nodes>("nodes", Permanent, nodes, &w.nodes), &[]),
         (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents).shutdown(secs(7)),

@@ -23,6 +23,7 @@ pub mod kill_points;
 pub mod log_ring;
 pub mod media;
 pub mod methods;
+pub mod nodes;
 pub mod origin;
 pub mod outbox;
 pub mod pairing;

@@ -232,11 +232,10 @@ fn entry_of(id: &str, conn: &Conn, grant: &Grant, now: i64) -> Entry {
         mode,
         roles: vec![if node { "node" } else { "operator" }.into()],
         scopes: grant.scopes.as_list().to_vec(),
-        instance_id: client
-            .instance_id
-            .as_ref()
-            .map(ToString::to_string)
-            .or_else(|| device.clone().filter(|_| node)),
+        instance_id: match &device {
+            Some(device) if node => Some(device.clone()),
+            _ => client.instance_id.as_ref().map(ToString::to_string),
+        },
         device_id: device,
         online_since: Some(now),
         reason: "connect".into(),

@@ -18,7 +18,9 @@ mod skills;
 mod thinking;
 mod tools;
 
-pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use access::{
+    ControlUiSettings, NodeCommandSettings, NodePairingSettings, NodesSettings, RateLimitSettings,
+};
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};

@@ -5,7 +5,7 @@
 //! Strings that begin with `@` are filled in by whoever answers, see [`Empty::answer`].
 
 use crate::Scope;
-use Scope::{Admin, Approvals, Pairing, Read};
+use Scope::{Admin, Approvals, Read};
 use serde_json::{Map, Value};
 
 /// A method that is answered with its empty state.
@@ -40,17 +40,9 @@ const TABLE: &[(&str, Scope, &str)] = &[
         Read,
         r#"{"agentId":"@agentId","provider":"none","embedding":{"ok":false,"checked":false,"error":"this gateway has no memory search"}}"#,
     ),
-    (
-        "environments.list",
-        Read,
-        r#"{"environments":[{"id":"gateway","type":"local","label":"Gateway local","status":"available","platform":"@platform",
-            "sessionHost":true,"trust":"persistent","capabilities":["agent.run","sessions"]}]}"#,
-    ),
     ("hooks.status", Read, r#"{"workspaceDir":"@workspace","managedHooksDir":"@hooks","hooks":[]}"#),
     ("memory.search", Read, r#"{"agentId":"@agentId","provider":"none","searchMode":"none","results":[]}"#),
     ("mentions.list", Read, r#"{"gatewayInstanceId":"@bootId","revision":0,"items":[]}"#),
-    ("node.list", Read, r#"{"ts":"@now","nodes":[]}"#),
-    ("node.pair.list", Pairing, r#"{"pending":[],"paired":[]}"#),
     ("openclaw.approval.list", Approvals, "[]"),
     ("openclaw.chat.history", Admin, r#"{"turns":[]}"#),
     ("plugins.controlUi.list", Read, r#"{"revision":"empty","plugins":[],"diagnostics":[]}"#),

@@ -116,6 +116,24 @@ events! {
     DevicePairRequested "device.pair.requested" Pairing;
     /// A device's request was decided.
     DevicePairResolved "device.pair.resolved" Pairing;
+    /// A node asks to be allowed what it offers.
+    NodePairRequested "node.pair.requested" Pairing;
+    /// That was decided, or the node is one no more; the node hears it too.
+    NodePairResolved "node.pair.resolved" Pairing;
+    /// The person at a node was active.
+    NodePresence "node.presence" Read;
+    /// How a node's machine is.
+    NodeHostStats "node.hostStats" Read;
+    /// What a node can run was told anew.
+    NodeRunnerInventoryChanged "node.runnerInventory.changed" Read;
+    /// A node is asked to do something.
+    NodeInvokeRequest "node.invoke.request" Direct;
+    /// It need not do it any more.
+    NodeInvokeCancel "node.invoke.cancel" Direct;
+    /// The words that wake changed; nodes hear it too.
+    VoicewakeChanged "voicewake.changed" Read;
+    /// Where what follows them goes; told to nodes when they come.
+    VoicewakeRoutingChanged "voicewake.routing.changed" Read;
     /// Somebody is asked whether a command may run.
     ExecApprovalRequested "exec.approval.requested" Approvals;
     /// It was decided.

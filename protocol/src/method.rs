@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
 use crate::params::agents::{providers, roster};
-use crate::params::{approvals, questions};
+use crate::params::{approvals, nodes, questions};
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
@@ -342,6 +342,60 @@ methods! {
     QuestionResolve "question.resolve" Operator One(Questions), Listed, questions::ResolveParams => questions::Answered;
     /// Waits for an answer.
     QuestionWaitAnswer "question.waitAnswer" Operator One(Questions), Listed, questions::WaitParams => questions::Answered;
+    /// The nodes.
+    NodeList "node.list" Operator One(Read), Listed, params::core::Empty => nodes::Nodes;
+    /// One of them.
+    NodeDescribe "node.describe" Operator One(Read), Listed, nodes::NodeParams => nodes::Described;
+    /// Gives a node a name.
+    NodeRename "node.rename" Operator One(Pairing), Listed, nodes::RenameParams => nodes::Renamed;
+    /// Has a node do something, and waits for what comes of it.
+    NodeInvoke "node.invoke" Operator Dynamic(Write), Listed, nodes::InvokeParams => nodes::Invoked;
+    /// What came of it, from the node.
+    NodeInvokeResult "node.invoke.result" Node NoScope, Listed, nodes::ResultParams => nodes::Taken;
+    /// How it goes, from the node.
+    NodeInvokeProgress "node.invoke.progress" Node NoScope, Listed, nodes::ProgressParams => nodes::Taken;
+    /// Something happened at a node.
+    NodeEvent "node.event" Node NoScope, Listed, nodes::EventParams => nodes::EventTaken;
+    /// What nodes ask for, and who is approved.
+    NodePairList "node.pair.list" Operator One(Pairing), Listed, params::core::Empty => nodes::Pairings;
+    /// Lets a node do what it asks for.
+    NodePairApprove "node.pair.approve" Operator One(Pairing), Listed, nodes::RequestParams => nodes::Approved;
+    /// Does not.
+    NodePairReject "node.pair.reject" Operator One(Pairing), Listed, nodes::RequestParams => nodes::Rejected;
+    /// Takes a device its role as a node.
+    NodePairRemove "node.pair.remove" Operator One(Pairing), Listed, nodes::NodeParams => nodes::Named;
+    /// Leaves a node something to do for when it next looks.
+    NodePendingEnqueue "node.pending.enqueue" Operator One(Write), Listed, nodes::EnqueueParams => Value;
+    /// A node looks.
+    NodePendingDrain "node.pending.drain" Node NoScope, Listed, nodes::DrainParams => Value;
+    /// What a node could not do in the background; nothing is kept for that here.
+    NodePendingPull "node.pending.pull" Node NoScope, Listed, params::core::Empty => Value;
+    /// It is done.
+    NodePendingAck "node.pending.ack" Node NoScope, Listed, nodes::AckParams => Value;
+    /// The address of a page for a node; there are none, so it is refused as recorded.
+    NodePluginSurfaceRefresh "node.pluginSurface.refresh" Node NoScope, Hidden, nodes::SurfaceRefreshParams => Value;
+    /// The same for an operator.
+    PluginSurfaceRefresh "plugin.surface.refresh" Operator One(Read), Hidden, nodes::SurfaceRefreshParams => Value;
+    /// The tools a node offers.
+    NodePluginToolsUpdate "node.pluginTools.update" Node NoScope, Listed, nodes::ToolsUpdateParams => nodes::ToolsUpdated;
+    /// The skills a node offers.
+    NodeSkillsUpdate "node.skills.update" Node NoScope, Listed, nodes::SkillsUpdateParams => nodes::SkillsUpdated;
+    /// What a node can run; says itself what it takes.
+    NodeRunnerInventoryUpdate "node.runnerInventory.update" Node NoScope, Listed, Value => nodes::Named;
+    /// Which commands may run at a node without asking.
+    ExecApprovalsNodeGet "exec.approvals.node.get" Operator One(Admin), Listed, nodes::NodeParams => Value;
+    /// Changes that.
+    ExecApprovalsNodeSet "exec.approvals.node.set" Operator One(Admin), Listed, nodes::NodePolicySetParams => Value;
+    /// Where things can run.
+    EnvironmentsList "environments.list" Operator Dynamic(Read), Listed, nodes::EnvironmentsListParams => nodes::Environments;
+    /// One of these places.
+    EnvironmentsStatus "environments.status" Operator One(Read), Listed, nodes::EnvironmentsStatusParams => nodes::Environment;
+    /// The words that wake.
+    VoicewakeGet "voicewake.get" Operator One(Read), Listed, params::core::NoParams => nodes::Triggers;
+    /// Changes them, for everybody.
+    VoicewakeSet "voicewake.set" Operator One(Write), Listed, nodes::VoicewakeSetParams => nodes::Triggers;
+    /// Where what follows them goes: to the session in front of the person.
+    VoicewakeRoutingGet "voicewake.routing.get" Operator One(Read), Listed, params::core::NoParams => Value;
     /// The paired devices; nothing that can be done about them yet, so not advertised.
     DevicePairList "device.pair.list" Operator One(Pairing), Hidden, params::core::NoParams => Value;
     /// Tokens and costs by day; of all agents together yet, so not advertised.

@@ -12,6 +12,7 @@ pub mod core;
 pub mod events;
 pub mod history;
 pub mod messages;
+pub mod nodes;
 pub mod questions;
 pub mod runs;
 pub mod session_changes;

@@ -12,6 +12,7 @@ use crate::value::string_enum;
 
 mod approvals;
 mod connect;
+mod nodes;
 mod sessions;
 
 pub use connect::{ConnectRefusal, Credential, Hint, PairingReason, PairingRequired};

@@ -204,7 +204,11 @@ async fn what_the_platform_does_not_take_is_failed_and_tried_no_more() {
     let refused = client.refused("send", wish.clone()).await;
     assert!(refused["message"].as_str().unwrap().contains("does not want it"), "{refused}");
     platform.answers(Manner::Takes);
-    assert_eq!(client.refused("send", wish).await["message"], refused["message"], "the same again is the same");
+    assert_eq!(
+        client.refused("send", wish).await["message"],
+        refused["message"],
+        "the same again is the same"
+    );
     let other = json!({ "to": "ann", "message": "hello", "idempotencyKey": "s2", "channel": "loopback" });
     let sent = client.call("send", other).await;
     assert_eq!((&sent["channel"], &sent["chatId"]), (&json!("loopback"), &json!("ann")), "{sent}");

@@ -28,6 +28,7 @@ mod mcp;
 mod media;
 mod methods;
 mod mock_model;
+mod nodes;
 mod owner;
 mod pages;
 mod plain_http;

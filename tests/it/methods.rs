@@ -36,6 +36,7 @@ async fn the_tree_is_shown_as_deep_and_wide_as_asked() {
         "broadcast",
         "presence",
         "devices",
+        "nodes",
         "approvals",
         "agents",
         "sessions",

@@ -7,19 +7,18 @@ use crabtree_protocol::{Empty, Method};
 use serde_json::{Value, json};
 
 /// The methods that are answered with their empty state, by the scope they ask for.
-const EMPTY: [(&str, &str); 4] = [
+const EMPTY: [(&str, &str); 3] = [
     (
         "operator.read",
         "artifacts.list audit.activity.list board.get controlUi.sessionPullRequests.subscribe \
          cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
-         environments.list hooks.status memory.search mentions.list node.list \
+         hooks.status memory.search mentions.list \
          plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
          sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list \
          tts.status users.list users.prefs.get worktrees.list",
     ),
     ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),
     ("operator.approvals", "openclaw.approval.list"),
-    ("operator.pairing", "node.pair.list"),
 ];
 
 fn table() -> impl Iterator<Item = (&'static str, &'static str)> {

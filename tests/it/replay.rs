@@ -37,7 +37,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("hello_controlui_nobuild close", BUILD),
     ("hello_controlui_nobuild connect", BUILD),
     ("post_missing_scope talk.config", METHOD),
-    ("post_node_calls_operator_method node.event", METHOD),
 ];
 const BUILD: &str = "no page comes with this gateway that another build could be stale against";
 const METHOD: &str = "the method does not exist yet";

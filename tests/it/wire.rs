@@ -3,6 +3,7 @@
 use crate::client::{Client, Intro, connect_params};
 use crate::gateway::Embedded;
 use crabtree_protocol::frame::MAX_PAYLOAD;
+use crabtree_protocol::{Method, Role};
 use serde_json::{Value, json};
 
 fn refusal(message: &str) -> Value {
@@ -174,7 +175,9 @@ async fn a_node_may_ask_for_health_and_what_is_for_nodes_and_nothing_else() {
     assert_eq!((&node.hello["auth"]["role"], &node.hello["auth"]["scopes"]), (&json!("node"), &json!([])));
     assert_eq!(node.call("health", json!({})).await["ok"], true);
     let methods = node.hello["features"]["methods"].as_array().unwrap().clone();
-    let others = methods.iter().filter_map(Value::as_str).filter(|m| !["health", "skills.bins"].contains(m));
+    let is_for_nodes =
+        |name: &str| Method::from_name(name).is_some_and(|method| method.role().admits(Role::Node));
+    let others = methods.iter().filter_map(Value::as_str).filter(|name| !is_for_nodes(name));
     for method in others.chain(["config.apply", "no.such.method"]) {
         let error = node.refused(method, json!({})).await;
         assert_eq!(error, refusal("unauthorized role: node"), "{method}");

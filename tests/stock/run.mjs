@@ -5,6 +5,7 @@ import { checkAcp } from "./acp.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkMcp } from "./mcp.mjs";
+import { checkNodes } from "./nodes.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
 import { checkTools } from "./tools.mjs";
@@ -27,6 +28,7 @@ const suites = {
   tools: checkTools,
   mcp: checkMcp,
   acp: checkAcp,
+  nodes: checkNodes,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

@@ -29,6 +29,7 @@ pub use usage::{Cost, Usage};
 use crate::approvals::ApprovalsMsg;
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
+use crate::nodes::NodesMsg;
 use crate::sessions::SessionsMsg;
 use crate::tools::{self, Makings, Registry};
 use crate::tree::*;
@@ -50,6 +51,8 @@ pub struct AgentsArgs {
     pub sessions: Slot<SessionsMsg>,
     /// Who asks people what tools may do.
     pub approvals: Slot<ApprovalsMsg>,
+    /// Who has nodes do something.
+    pub nodes: Slot<NodesMsg>,
     /// Its own address, for the MCP servers.
     pub slot: Slot<AgentsMsg>,
 }
@@ -84,7 +87,7 @@ impl Behavior for Agents {
     const KIND: &'static str = "agents";
 
     fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
-        let AgentsArgs { estate, sessions, approvals, slot } = args;
+        let AgentsArgs { estate, sessions, approvals, nodes, slot } = args;
         let config = estate.config.load_full();
         let settings = &config.settings;
         let mut models = estate.acp.models(&settings.acp, &acp::people(approvals.clone()));
@@ -95,6 +98,7 @@ impl Behavior for Agents {
             guard: &estate.guard,
             sessions: &sessions,
             approvals: &approvals,
+            nodes: &nodes,
         });
         own.extend(Registry::new(estate.brought.tools.iter().cloned()));
         if catalog.model(&catalog.primary).is_none() {

@@ -264,6 +264,19 @@ pub fn waker(wiring: Arc<Wiring>) -> Arc<dyn Fn(String, i64) + Send + Sync> {
     })
 }
 
+/// How what people say at a node reaches a session, the main one if none is named.
+pub fn speaker(wiring: Arc<Wiring>) -> crate::nodes::Speak {
+    Arc::new(move |named, text| {
+        let estate = &wiring.store.estate;
+        let catalog = estate.catalog.load();
+        let named = named.unwrap_or(&catalog.main_key);
+        let Ok(key) = SessionKey::canonical(named, &catalog.default_agent().id) else { return };
+        let said = Said::message(Uuid::new_v4().to_string(), text);
+        let submission = said.submission(&key, json!({}), estate.clock.now_ms(), None);
+        let _ = wiring.sessions.send(SessionsMsg::To(key, SessionMsg::Submit(Box::new(submission))));
+    })
+}
+
 pub(super) fn wait(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<AgentWaitParams>() else { return };
     let run_id = RunId::from(params.run_id.as_str());

@@ -31,7 +31,6 @@ fn value(name: &str, params: &Map<String, Value>, estate: &Estate) -> Value {
             Some(Value::String(id)) => json!(id),
             _ => json!(estate.catalog.load().default_agent().id),
         },
-        "platform" => json!(std::env::consts::OS),
         "bootId" => json!(estate.boot.boot_id),
         "workspace" | "hooks" => path(name),
         _ => Value::Null,

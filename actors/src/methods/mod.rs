@@ -10,12 +10,13 @@ mod commands;
 mod core;
 mod empty;
 mod hello;
+mod nodes;
 mod pages;
 mod sessions;
 mod skills;
 mod tools;
 
-pub use chat::waker;
+pub use chat::{speaker, waker};
 
 use crate::approvals::Kind;
 use crate::connection::ConnectionMsg;
@@ -179,6 +180,32 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::QuestionList => approvals::question_list(ctx, call),
         Method::QuestionResolve => approvals::question_resolve(call),
         Method::QuestionWaitAnswer => approvals::question_wait(call),
+        Method::NodeList => nodes::list(call),
+        Method::NodeDescribe => nodes::describe(call),
+        Method::NodeRename => nodes::rename(call),
+        Method::NodeInvoke => nodes::invoke(call),
+        Method::NodeInvokeResult => nodes::result(call),
+        Method::NodeInvokeProgress => nodes::progress(call),
+        Method::NodeEvent => nodes::event(call),
+        Method::NodePairList => nodes::pairings(call),
+        Method::NodePairApprove => nodes::approve(call),
+        Method::NodePairReject => nodes::reject(call),
+        Method::NodePairRemove => nodes::remove(call),
+        Method::NodePendingEnqueue => nodes::enqueue(call),
+        Method::NodePendingDrain => nodes::drain(call),
+        Method::NodePendingPull => nodes::pull(call),
+        Method::NodePendingAck => nodes::ack(call),
+        Method::NodePluginSurfaceRefresh | Method::PluginSurfaceRefresh => nodes::surface(call),
+        Method::NodePluginToolsUpdate => nodes::tools(call),
+        Method::NodeSkillsUpdate => nodes::skills(call),
+        Method::NodeRunnerInventoryUpdate => nodes::inventory(call),
+        Method::ExecApprovalsNodeGet => nodes::policy_get(call),
+        Method::ExecApprovalsNodeSet => nodes::policy_set(call),
+        Method::EnvironmentsList => nodes::environments(call),
+        Method::EnvironmentsStatus => nodes::environment(call),
+        Method::VoicewakeGet => nodes::triggers(call),
+        Method::VoicewakeSet => nodes::set_triggers(call),
+        Method::VoicewakeRoutingGet => nodes::trigger_routing(call),
         Method::ConfigGet => core::config_get(call),
         Method::LogsTail => core::logs_tail(call),
         Method::DevicePairList => pages::devices(ctx, call),
@@ -207,7 +234,7 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 }
 
 /// A question the store could not answer.
-fn store_refusal(error: &StoreError) -> Refusal {
+pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     let refusal = Refusal::failed(format!("the store could not be read: {error}"));
     if error.is_retryable() { refusal.with_retry(1000) } else { refusal }
 }

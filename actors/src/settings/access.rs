@@ -36,6 +36,18 @@ pub struct ControlUiSettings {
 pub struct NodesSettings {
     /// Who is paired without being asked about.
     pub pairing: NodePairingSettings,
+    /// Which commands nodes may be asked to carry out.
+    pub commands: NodeCommandSettings,
+}
+
+/// `gateway.nodes.commands`: exact names of commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeCommandSettings {
+    /// Allowed beside what a node's platform is there for.
+    pub allow: Vec<String>,
+    /// Never allowed, whatever else says so.
+    pub deny: Vec<String>,
 }
 
 /// `gateway.nodes.pairing`.

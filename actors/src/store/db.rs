@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rows::{WriteOp, WriteReply};
 use super::schema::private_file;
-use super::{approvals, channels, check, devices, inputs, schema, sessions, transcript};
+use super::{approvals, channels, check, devices, inputs, nodes, schema, sessions, transcript};
 use crate::kill_points::KillPoint;
 
 /// Connections that only read. Two: a long read (search) leaves one for the short ones.
@@ -338,6 +338,9 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         WriteOp::SeeDevice { device_id, at, reason } => devices::see(conn, device_id, *at, reason.as_deref()),
         WriteOp::PutToken(row) => devices::put_token(conn, row),
         WriteOp::RemoveDevice { device_id } => devices::remove(conn, device_id),
+        WriteOp::PutNode(row) => nodes::put(conn, row),
+        WriteOp::RemoveNode { node_id } => nodes::remove(conn, node_id),
+        WriteOp::UseApproval { kind, id, by } => nodes::use_approval(conn, kind, id, by),
         WriteOp::OpenApproval(row) => approvals::open(conn, row),
         WriteOp::CloseApproval { kind, id, outcome, at } => approvals::close(conn, kind, id, outcome, *at),
         WriteOp::Deliver(rows) => channels::queue(conn, rows),

@@ -12,6 +12,7 @@ mod check;
 mod db;
 mod devices;
 mod inputs;
+mod nodes;
 mod rows;
 mod schema;
 mod sessions;
@@ -29,6 +30,7 @@ pub use inputs::{
     Counts, Receipt, backlog, begun_calls, counts, first_input_at, input_by_id, input_by_run,
     input_by_source, inputs_of_turn, keys_with_backlog, receipts,
 };
+pub use nodes::{node, nodes};
 pub use rows::*;
 pub use rusqlite::Connection;
 pub use sessions::{

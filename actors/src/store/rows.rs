@@ -4,11 +4,13 @@
 mod approval;
 mod channel;
 mod device;
+mod node;
 mod session;
 
 pub use approval::ApprovalRow;
 pub use channel::{ContactRow, DeliveryRow, DeliveryState, OverheardRow};
 pub use device::{DeviceRow, TokenRow};
+pub use node::NodeRow;
 pub use session::{SessionRecord, SessionUpdate};
 
 use serde::{Deserialize, Serialize};
@@ -307,6 +309,23 @@ pub enum WriteOp {
     RemoveDevice {
         /// Which.
         device_id: String,
+    },
+    /// Store or replace a node → [`WriteReply::Done`]; `NotFound` unless its device is paired, and by the same pairing.
+    PutNode(NodeRow),
+    /// Forget what is known of a node; its device stays → [`WriteReply::Done`].
+    RemoveNode {
+        /// Which.
+        node_id: String,
+    },
+    /// Use an approval that is good for one time → [`WriteReply::Done`]; `NotFound` for an unknown one, `Conflict` if
+    /// it was used by another.
+    UseApproval {
+        /// [`ApprovalRow::kind`].
+        kind: String,
+        /// [`ApprovalRow::id`].
+        id: String,
+        /// Who uses it; the same one may say so again.
+        by: String,
     },
     /// Make a request durable that people decide on, unless there is or was one → [`WriteReply::Approval`].
     OpenApproval(ApprovalRow),

@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -307,6 +307,24 @@ CREATE TABLE overheard (
     UNIQUE (source, source_id, session_key)
 ) STRICT;
 CREATE INDEX overheard_by_session ON overheard (session_key, seq);
+";
+
+/// Nodes; and an approval that is good for one time is used by one.
+const V8: &str = "
+CREATE TABLE nodes (
+    node_id TEXT PRIMARY KEY REFERENCES devices (device_id) ON DELETE CASCADE,
+    display_name TEXT,
+    described TEXT NOT NULL,
+    approved TEXT,
+    request TEXT,
+    host_stats TEXT,
+    created_at INTEGER,
+    approved_at INTEGER,
+    last_connected_at INTEGER,
+    last_seen_at INTEGER,
+    last_seen_reason TEXT
+) STRICT, WITHOUT ROWID;
+ALTER TABLE approvals ADD COLUMN used_by TEXT;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

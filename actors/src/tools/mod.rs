@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 mod html;
 pub mod invoke;
+mod nodes;
 mod plain;
 mod policy;
 mod registry;
@@ -23,6 +24,7 @@ pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
 use crate::approvals::ApprovalsMsg;
+use crate::nodes::NodesMsg;
 use crate::process::Guard;
 use crate::sessions::SessionsMsg;
 use crate::settings::Settings;
@@ -47,6 +49,8 @@ pub struct Makings<'a> {
     pub sessions: &'a Slot<SessionsMsg>,
     /// Who asks people.
     pub approvals: &'a Slot<ApprovalsMsg>,
+    /// Who has nodes do something.
+    pub nodes: &'a Slot<NodesMsg>,
 }
 
 /// The tools that every gateway has.
@@ -58,7 +62,8 @@ pub fn built_in(makings: &Makings<'_>) -> Registry {
     let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
     let web = web_fetch::tool(&makings.settings.tools.web.fetch);
     let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
-    Registry::new(all.chain([skills]).chain(exec).chain(web))
+    let nodes = nodes::tool(makings.nodes.clone());
+    Registry::new(all.chain([skills, nodes]).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.

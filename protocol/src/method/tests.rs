@@ -30,7 +30,7 @@ fn authorization_precedes_existence() {
         Err("missing scope: operator.approvals".into())
     );
     assert_eq!(verdict("node.event", operator, &[Scope::Admin]), Err("unauthorized role: operator".into()));
-    assert_eq!(verdict("node.event", Role::Node, &[]), Err("unknown method: node.event".into()));
+    assert_eq!(verdict("node.event", Role::Node, &[]), Ok(Method::NodeEvent));
     assert_eq!(verdict("sessions.list", operator, &[]), Err("missing scope: operator.read".into()));
     assert_eq!(verdict("chat.history", operator, &[Scope::Write]), Ok(Method::ChatHistory));
     assert_eq!(verdict("agent", operator, &[Scope::Write]), Ok(Method::Agent));
@@ -53,7 +53,8 @@ fn connect_is_refused_after_the_handshake() {
 }
 
 /// Methods that are answered, or will be, without being named.
-const HIDDEN: &str = "connect sessions.steer device.pair.list users.self";
+const HIDDEN: &str =
+    "connect sessions.steer node.pluginSurface.refresh plugin.surface.refresh device.pair.list users.self";
 
 #[test]
 fn only_real_methods_are_advertised() {

@@ -29,6 +29,30 @@ fn recorded_parameters_are_accepted() {
         ),
         (Method::AgentWait, json!({ "runId": "r", "timeoutMs": 100 })),
         (
+            Method::NodeInvoke,
+            json!({ "nodeId": "n", "command": "system.which", "params": { "bins": ["ls"] }, "timeoutMs": 0, "idempotencyKey": "i", "sessionKey": "k", "turnSourceThreadId": 7 }),
+        ),
+        (
+            Method::NodeInvokeResult,
+            json!({ "id": "i", "nodeId": "n", "ok": false, "error": { "code": "X", "message": "y" } }),
+        ),
+        (Method::NodeInvokeResult, json!({ "id": "i", "nodeId": "n", "ok": true, "payload": null })),
+        (Method::NodeInvokeProgress, json!({ "invokeId": "i", "nodeId": "n", "seq": 0, "chunk": "" })),
+        (Method::NodeEvent, json!({ "event": "node.host.stats", "payloadJSON": "{}" })),
+        (
+            Method::NodeRunnerInventoryUpdate,
+            json!({ "protocolFeatures": ["node-worker-supervisor-v6"], "workerHost": { "enabled": false } }),
+        ),
+        (
+            Method::NodePendingEnqueue,
+            json!({ "nodeId": "n", "type": "status.request", "priority": "high", "expiresInMs": 60000, "wake": true }),
+        ),
+        (
+            Method::NodePluginToolsUpdate,
+            json!({ "tools": [{ "pluginId": "p", "name": "t", "description": "d", "mcp": { "server": "s", "tool": "t" } }] }),
+        ),
+        (Method::EnvironmentsList, json!({ "includeDesktopSetup": true })),
+        (
             Method::ChatStartup,
             json!({ "sessionKey": "k", "limit": 80, "maxBytes": 262144, "inputRunIds": ["r"], "cursor": "c" }),
         ),

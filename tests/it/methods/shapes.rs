@@ -4,6 +4,7 @@ use crate::client::{Client, Intro};
 use crate::fakes::platform::Platform;
 use crate::gateway::Embedded;
 use crabtree_protocol::Method;
+use crabtree_protocol::method::MethodRole;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -130,6 +131,13 @@ fn examples(asked: &str, answered: &str, skill: &Path, plugin: &str) -> Vec<(&'s
         ("question.waitAnswer", json!({ "id": "q", "timeoutMs": 1 })),
         ("question.resolve", json!({ "id": "q", "answers": { "answers": { "q1": ["A"] } } })),
         ("question.get", json!({ "id": "q" })),
+        ("node.list", json!({})),
+        ("node.pair.list", json!({})),
+        ("environments.list", json!({ "includeDesktopSetup": true })),
+        ("environments.status", json!({ "environmentId": "gateway" })),
+        ("voicewake.set", json!({ "triggers": [" hey crab "] })),
+        ("voicewake.get", json!({})),
+        ("voicewake.routing.get", json!({})),
         ("device.pair.list", json!({})),
         ("usage.cost", json!({ "days": 7 })),
         ("config.get", json!({})),
@@ -235,8 +243,21 @@ async fn every_answer_has_the_declared_shape() {
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    // One opens a connection, one is always refused, and one is for nodes.
-    let other = |name: &&str| !["connect", "users.self", "skills.bins"].contains(name);
+    // One opens a connection, some are always refused, and some need a node: `nodes` beside this.
+    let refused = ["connect", "users.self", "plugin.surface.refresh"];
+    let of_nodes = [
+        "node.describe",
+        "node.rename",
+        "node.invoke",
+        "node.pair.approve",
+        "node.pair.reject",
+        "node.pair.remove",
+        "node.pending.enqueue",
+        "exec.approvals.node.get",
+        "exec.approvals.node.set",
+    ];
+    let for_nodes = |name: &str| Method::from_name(name).is_some_and(|m| m.role() == MethodRole::Node);
+    let other = |name: &&str| !refused.contains(name) && !of_nodes.contains(name) && !for_nodes(name);
     let table: BTreeSet<&str> = Method::ALL.iter().map(|m| m.name()).filter(other).collect();
     assert_eq!(seen, table, "a method has no example above");
 }
