@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod context;
 mod crash;
+mod driver;
 mod durability;
 mod fakes;
 mod faults;
