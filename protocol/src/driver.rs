@@ -15,9 +15,11 @@ mod to;
 pub use both::{Ack, Block, BlockType, Chat, ChatKind, Nothing, Presence, Unit};
 pub use from::{
     ChannelStatus, Connect, Failure, FailureCode, MessageIn, Offers, Person, PresenceIn, Quote, ReactionIn,
+    Seal,
 };
 pub use to::{
-    Button, Connected, PresenceOut, ReactionOut, Refused, RefusedCode, StreamEnd, ToolState, ToolStatus,
+    Button, Connected, PresenceOut, ReactionOut, Refused, RefusedCode, Sealed, StreamEnd, ToolState,
+    ToolStatus,
 };
 
 use crate::frame::Close;
@@ -126,6 +128,11 @@ impl FromDriver {
                 optional("account", connect.account.as_ref())?;
                 optional("token", connect.token.as_ref())
             }
+            Self::Seal(seal) => {
+                required("channel", &seal.channel)?;
+                optional("account", seal.account.as_ref())?;
+                required("key", &seal.key)
+            }
             Self::MessageIn(message) => {
                 message.channel.check()?;
                 message.sender.check()?;
@@ -190,6 +197,8 @@ fn optional(what: &str, text: Option<&String>) -> Result<(), String> {
 pub enum FromDriver {
     /// The first frame.
     Connect(Connect),
+    /// The first frame where the link is to be sealed; then everything is a sealed binary message.
+    Seal(Seal),
     /// A message. The frame's id is the platform's id of it: the same message again has the same.
     MessageIn(Box<MessageIn>),
     /// A part of the message that follows under the same id: a file, or a piece of one.
@@ -214,6 +223,8 @@ pub enum FromDriver {
 pub enum ToDriver {
     /// The answer to `connect`.
     Connected(Connected),
+    /// The answer to `seal`.
+    Seal(Sealed),
     /// A message of the driver is durable, or none for us: its platform may be told that it was received.
     MessageAck(Ack),
     /// A part of the message that the `stream_end` of the same id sends.

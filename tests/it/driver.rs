@@ -6,7 +6,7 @@ use crate::fakes::desk::{Desk, direct, group};
 use crabtree_actors::channels::contract::{
     Attachment, Button, Channel, Heard, Order, Outgoing, SendError, Trouble,
 };
-use crabtree_actors::channels::driver::Driver;
+use crabtree_actors::channels::driver::{Doors, Driver};
 use crabtree_actors::process::Guard;
 use script::{ANSWER, HANDS_IN, script};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 fn driver(settings: &Value) -> Arc<dyn Channel> {
-    Arc::new(Driver::new("test", settings, guard()).unwrap())
+    Arc::new(Driver::new("test", settings, guard(), Doors::default()).unwrap())
 }
 
 pub fn guard() -> Guard {
@@ -196,7 +196,7 @@ async fn a_driver_that_does_not_come_up_says_why() {
 async fn a_driver_that_cannot_do_what_is_configured_is_not_tried_again() {
     let mut settings = script("list(frames())");
     settings["driver"]["capabilities"] = json!({ "reactions": true, "textLimit": 100_000 });
-    let channel = Driver::new("test", &settings, guard());
+    let channel = Driver::new("test", &settings, guard(), Doors::default());
     assert!(channel.err().unwrap().contains("textLimit is not within 1 and 65536"));
     settings["driver"]["capabilities"]["textLimit"] = json!(9000);
     let Trouble::Fatal(why) = open(settings).ended().await else { panic!() };

@@ -1,16 +1,23 @@
 //! A channel whose platform another program speaks: a *driver*, in any language, over `crabtree_protocol::driver`.
 //!
-//! The driver is a child process under the guard. What it sends is handed in and acknowledged when it is durable; what
-//! it is told to send it answers within a minute, or nobody knows. When it ends, breaks off or falls silent, the
-//! account has ended, and whoever supervises that starts it anew.
+//! The driver is a child process under the guard, or comes in over a WebSocket (`Doors`). What it sends is handed in and acknowledged when it is durable; what
+//! it is told to send it answers within a minute, or nobody knows. When a child ends, breaks off or falls silent, the
+//! account has ended, and whoever supervises that starts it anew; one that comes in is waited for again.
 
 mod child;
+mod doors;
 mod gathered;
+mod guest;
 mod outgoing;
+mod sealed;
 mod session;
 mod settings;
 mod talk;
 mod waiting;
+
+pub use doors::Doors;
+pub use guest::Packet;
+pub use sealed::LinkKey;
 
 use crate::channels::contract::{Account, Capabilities, Channel, Link, Orders, Trouble};
 use crate::process::Guard;
@@ -18,9 +25,10 @@ use crate::settings::AuthSecret;
 use child::Complaint;
 use chrono::Utc;
 use futures_util::future::BoxFuture;
+use guest::Terms;
 use serde_json::Value;
 use session::Session;
-use settings::{DriverSettings, client_id};
+use settings::{DriverSettings, Speaker, client_id};
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,24 +39,43 @@ pub struct Driver {
     name: String,
     capabilities: Capabilities,
     guard: Guard,
+    doors: Doors,
 }
 
 impl Driver {
-    /// The channel called `name` with its settings (`channels.<name>`).
+    /// The channel called `name` with its settings (`channels.<name>`). A driver that is not a child comes in at
+    /// `doors`.
     ///
     /// # Errors
     /// What to change in them.
-    pub fn new(name: &str, channel: &Value, guard: Guard) -> Result<Self, String> {
+    pub fn new(name: &str, channel: &Value, guard: Guard, doors: Doors) -> Result<Self, String> {
         let settings = DriverSettings::read(name, channel)?;
-        Ok(Self { name: name.to_owned(), capabilities: settings.capabilities.capabilities(), guard })
+        Ok(Self { name: name.to_owned(), capabilities: settings.capabilities.capabilities(), guard, doors })
+    }
+
+    async fn live(&self, account: &Account, link: &Link, orders: &mut Orders) -> Result<Infallible, Trouble> {
+        let settings = DriverSettings::read(&self.name, &account.settings).map_err(Trouble::Fatal)?;
+        let client_id = client_id(&self.name, &account.id);
+        match settings.speaker(&self.name).map_err(Trouble::Fatal)? {
+            Speaker::Program(program) => self.start(&settings, &program, client_id, link, orders).await,
+            Speaker::Guest(secret, pinned) => {
+                let terms = Terms { client_id, secret, pinned, claims: self.capabilities };
+                let door = self.doors.open(terms).map_err(Trouble::Fatal)?;
+                door.serve(link, orders).await
+            }
+        }
     }
 
     /// Starts the driver and serves it until one of both ends.
-    async fn live(&self, account: &Account, link: &Link, orders: &mut Orders) -> Result<Infallible, Trouble> {
-        let settings = DriverSettings::read(&self.name, &account.settings).map_err(Trouble::Fatal)?;
-        let program = settings.program(&self.name).map_err(Trouble::Fatal)?;
-        let who = client_id(&self.name, account);
-        let mut child = child::start(&settings, program, &self.guard).await.map_err(Trouble::Retry)?;
+    async fn start(
+        &self,
+        settings: &DriverSettings,
+        program: &str,
+        who: String,
+        link: &Link,
+        orders: &mut Orders,
+    ) -> Result<Infallible, Trouble> {
+        let mut child = child::start(settings, program, &self.guard).await.map_err(Trouble::Retry)?;
         let no_pipes = || Trouble::Retry("the driver has no pipes".into());
         let (wire, stderr) = child::wire(&mut child).ok_or_else(no_pipes)?;
         let complaint = Complaint::default();
@@ -101,7 +128,7 @@ impl Channel for Driver {
 
     fn check(&self, account: &Account) -> Result<(), String> {
         let settings = DriverSettings::read(&self.name, &account.settings)?;
-        settings.program(&self.name).map(drop)
+        settings.speaker(&self.name).map(drop)
     }
 
     fn run(self: Arc<Self>, account: Account, link: Link, mut orders: Orders) -> BoxFuture<'static, Trouble> {

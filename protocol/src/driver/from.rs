@@ -23,6 +23,20 @@ pub struct Connect {
     pub token: Option<String>,
 }
 
+/// Payload of a driver's `seal`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// The version it speaks: [`super::PROTOCOL`].
+    pub protocol: u32,
+    /// Which channel of the configuration it is for.
+    pub channel: String,
+    /// Which account of that; `default` when absent.
+    pub account: Option<String>,
+    /// A public X25519 key made for this connection, in base64.
+    pub key: String,
+}
+
 /// What a driver's platform can do. What is absent, it cannot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -45,6 +45,7 @@ fn everything_a_driver_may_say_is_understood() {
     let who = json!({ "id": "u" });
     for (kind, payload) in [
         ("connect", json!({ "protocol": 1, "driver": "x/1", "capabilities": { "edits_every_ms": 900 } })),
+        ("seal", json!({ "protocol": 1, "channel": "signal", "key": "k" })),
         ("message_in", json!({ "channel": chat, "sender": who, "content": "", "quote": { "id": "q" } })),
         ("stream_block", json!({ "id": "m", "block_id": "1", "block_type": "file", "content": "" })),
         ("message_ack", json!({ "id": "o", "platform_id": "p" })),

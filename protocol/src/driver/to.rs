@@ -4,6 +4,13 @@ use super::{Chat, Presence};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+/// Payload of the gateway's `seal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Sealed {
+    /// A public X25519 key made for this connection, in base64.
+    pub key: String,
+}
+
 /// Payload of `connected`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Connected {

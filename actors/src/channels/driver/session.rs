@@ -77,6 +77,7 @@ pub(super) struct Session {
     secret: AuthSecret,
     claims: Capabilities,
     voice: Voice,
+    known: bool,
     connected: bool,
     gathered: Gathered,
 }
@@ -85,11 +86,28 @@ impl Session {
     /// One for the account called `client_id`, for who knows the secret and can do what is claimed of its platform.
     pub fn new(client_id: String, secret: AuthSecret, claims: Capabilities, now: fn() -> i64) -> Self {
         let voice = Voice { session: Uuid::new_v4().to_string().into(), now };
-        Self { client_id, secret, claims, voice, connected: false, gathered: Gathered::default() }
+        Self {
+            client_id,
+            secret,
+            claims,
+            voice,
+            known: false,
+            connected: false,
+            gathered: Gathered::default(),
+        }
+    }
+
+    pub fn client_id(&self) -> &str {
+        &self.client_id
     }
 
     pub fn voice(&self) -> Voice {
         self.voice.clone()
+    }
+
+    /// Whether the secret was told.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// What this frame leads to.
@@ -106,7 +124,7 @@ impl Session {
         }
         match (self.connected, frame.body) {
             (false, FromDriver::Connect(connect)) => self.connect(&frame.id, &connect),
-            (true, FromDriver::Connect(_)) => refused("it is connected already"),
+            (true, FromDriver::Connect(_) | FromDriver::Seal(_)) => refused("it is connected already"),
             (false, _) => refused("connect comes first"),
             (true, body) => self.understand(frame.id, frame.timestamp, body),
         }
@@ -119,6 +137,7 @@ impl Session {
         if !self.secret.admits(connect.token.as_deref().unwrap_or_default()) {
             return end(RefusedCode::Unauthorized, "the token is not that of the configuration".into());
         }
+        self.known = true;
         if connect.protocol != PROTOCOL {
             let theirs = connect.protocol;
             return end(
@@ -170,7 +189,8 @@ impl Session {
             }
             FromDriver::ChannelStatus(status) => Step::Status(status),
             // Nobody asks for reactions yet.
-            FromDriver::Reaction(_) | FromDriver::Heartbeat(_) | FromDriver::Connect(_) => Step::None,
+            FromDriver::Reaction(_) | FromDriver::Heartbeat(_) => Step::None,
+            FromDriver::Connect(_) | FromDriver::Seal(_) => Step::None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! `channels.<name>.driver`: which program speaks for the channel, or how one that calls proves who it is.
 
-use crate::channels::contract::{Account, Capabilities, EditLimit, Unit};
-use crate::settings::expanded;
+use super::sealed::public_key;
+use crate::channels::contract::{Capabilities, EditLimit, Unit};
+use crate::settings::{AuthSecret, Secret, expanded};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use x25519_dalek::PublicKey;
 
 /// The longest text of a message that may be configured: in JSON it fits a frame, whatever is in it.
 const MAX_TEXT: usize = 65_536;
@@ -22,6 +24,23 @@ pub(super) struct DriverSettings {
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
     pub capabilities: Claims,
+    token: Option<String>,
+    sealed: Option<Sealed>,
+}
+
+/// `channels.<name>.driver.sealed`: a link that is sealed.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sealed {
+    public_key: String,
+}
+
+/// Who speaks for a channel.
+pub(super) enum Speaker {
+    /// A program of ours.
+    Program(String),
+    /// Who comes in at the door and knows this.
+    Guest(AuthSecret, Option<PublicKey>),
 }
 
 /// `channels.<name>.driver.capabilities`: what the platform can do, as the driver says of itself too.
@@ -92,10 +111,29 @@ impl DriverSettings {
         }
     }
 
-    /// The program, or what to change.
-    pub fn program(&self, name: &str) -> Result<&str, String> {
-        let command = self.command.as_deref().filter(|command| !command.trim().is_empty());
-        command.ok_or_else(|| format!("channels.{name}.driver.command is missing; name the driver's program"))
+    /// Who speaks for the channel, or what to change.
+    pub fn speaker(&self, name: &str) -> Result<Speaker, String> {
+        let key = |key: &str| format!("channels.{name}.driver.{key}");
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let pinned = match &self.sealed {
+            None => None,
+            Some(sealed) => Some(public_key(&sealed.public_key).ok_or_else(|| {
+                format!("{} is not an X25519 public key of 32 bytes in base64", key("sealed.publicKey"))
+            })?),
+        };
+        match (filled(&self.command), filled(&self.token), pinned) {
+            (Some(command), None, None) => Ok(Speaker::Program(command)),
+            (Some(_), ..) => Err(format!(
+                "{} is of no use to a driver that the gateway starts; leave out {0} and sealed, or command",
+                key("token")
+            )),
+            (None, Some(token), pinned) => Ok(Speaker::Guest(AuthSecret::Token(Secret::new(token)), pinned)),
+            (None, None, Some(pinned)) => Ok(Speaker::Guest(AuthSecret::None, Some(pinned))),
+            (None, None, None) => Err(format!(
+                "{} is missing; name the driver's program, or the token of one that connects at /driver",
+                key("command")
+            )),
+        }
     }
 
     /// Where the program runs.
@@ -105,6 +143,6 @@ impl DriverSettings {
 }
 
 /// An account's name for drivers and the log.
-pub(super) fn client_id(channel: &str, account: &Account) -> String {
-    format!("{channel}/{}", account.id)
+pub(super) fn client_id(channel: &str, account: &str) -> String {
+    format!("{channel}/{account}")
 }

@@ -27,7 +27,7 @@ const INBOX: usize = 2;
 const OUTBOX: usize = 16;
 /// How often it is looked whether an answer is late.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long a driver that does not listen any more is still heard.
+/// How long a driver that does not listen any more is still heard, and one that is not heard any more still told.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Something of what carries the frames.
@@ -138,7 +138,7 @@ impl From<String> for Said {
     }
 }
 
-fn stopped() -> Trouble {
+pub(super) fn stopped() -> Trouble {
     Trouble::Retry("the account was stopped".into())
 }
 
@@ -156,10 +156,11 @@ struct Ear<'a> {
 impl Ear<'_> {
     async fn listen(mut self, mut incoming: BoxStream<'static, Line>) -> Trouble {
         loop {
-            let line = next(&mut incoming, SILENCE).await;
-            self.link.alive();
-            let step = match line {
-                Ok(Line::Frame(frame)) => self.session.hear(&frame),
+            let step = match next(&mut incoming, SILENCE).await {
+                Ok(Line::Frame(frame)) => {
+                    self.link.alive();
+                    self.session.hear(&frame)
+                }
                 Ok(Line::Skipped(why)) => {
                     Step::Say(self.session.voice().refuse(None, RefusedCode::Invalid, why))
                 }
@@ -187,6 +188,8 @@ impl Ear<'_> {
             }
             Step::End(frame, trouble) => {
                 self.say(frame).await?;
+                // So that it is told.
+                sleep(LAST_WORDS).await;
                 Err(trouble)
             }
         }
