@@ -40,6 +40,9 @@ pub const MAX_PIECE: usize = 512 << 10;
 pub const MAX_FILE_COUNT: usize = 16;
 /// Messages whose files may be under way at once. A driver that begins more is not heard any further.
 pub const MAX_GATHERED: usize = 8;
+/// Messages that a driver may have handed in without having heard of them. One that has more, or 32 MiB of them, is
+/// not heard until there is room: its answers wait, too.
+pub const MAX_UNACKNOWLEDGED: usize = 64;
 /// Bytes of an id, a name or an emoji. What is longer is refused.
 pub const MAX_NAME: usize = 1024;
 /// How often each side says something, if only a heartbeat; silence of two of these is the end.

@@ -1,6 +1,7 @@
 //! Drivers that are child processes, alone: a desk stands for the gateway.
 
 mod script;
+mod whatsapp;
 
 use crate::fakes::desk::{Desk, direct, group};
 use crabtree_actors::channels::contract::{

@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connect {
-    /// The version it speaks: [`PROTOCOL`].
+    /// The version it speaks: [`super::PROTOCOL`].
     pub protocol: u32,
     /// The driver's name and version, for people.
     pub driver: String,

@@ -18,12 +18,14 @@ pub struct Connected {
     pub protocol: u32,
     /// The channel and account this is, as `CHANNEL/ACCOUNT`.
     pub client_id: String,
-    /// [`HEARTBEAT_MS`].
+    /// [`super::HEARTBEAT_MS`].
     pub heartbeat_ms: u64,
-    /// [`MAX_FRAME`].
+    /// [`super::MAX_FRAME`].
     pub max_frame: usize,
-    /// [`MAX_FILES`].
+    /// [`super::MAX_FILES`].
     pub max_files: usize,
+    /// [`super::MAX_UNACKNOWLEDGED`].
+    pub max_unacknowledged: usize,
 }
 
 /// Payload of the gateway's `error`.

@@ -8,7 +8,8 @@ use crate::channels::contract::{
 use crate::settings::AuthSecret;
 use crabtree_protocol::driver::{
     Ack, ChannelStatus, Chat, ChatKind, Connect, Connected, Failure, FailureCode, Frame, FromDriver,
-    HEARTBEAT_MS, MAX_FILES, MAX_FRAME, MessageIn, Offers, PROTOCOL, Person, Refused, RefusedCode, ToDriver,
+    HEARTBEAT_MS, MAX_FILES, MAX_FRAME, MAX_UNACKNOWLEDGED, MessageIn, Offers, PROTOCOL, Person, Refused,
+    RefusedCode, ToDriver,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +160,7 @@ impl Session {
             heartbeat_ms: HEARTBEAT_MS,
             max_frame: MAX_FRAME,
             max_files: MAX_FILES,
+            max_unacknowledged: MAX_UNACKNOWLEDGED,
         })))
     }
 

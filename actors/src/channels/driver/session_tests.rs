@@ -53,7 +53,7 @@ fn who_connects_is_told_which_connection_and_account_it_is() {
         welcome["payload"],
         json!({
             "protocol": 1, "client_id": "signal/default", "heartbeat_ms": 30_000,
-            "max_frame": 1_048_576, "max_files": 16_777_216,
+            "max_frame": 1_048_576, "max_files": 16_777_216, "max_unacknowledged": 64,
         })
     );
     let of = |session: &str| json!({ "type": "heartbeat", "id": "1", "timestamp": 1, "payload": {}, "session_id": session });

@@ -4,13 +4,16 @@ use super::outgoing;
 use super::session::{Session, Step, Voice, sender, short};
 use super::waiting::{Asker, Waiting};
 use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, Trouble};
-use crabtree_protocol::driver::{ChannelStatus, HEARTBEAT_MS, Nothing, RefusedCode, ToDriver};
+use crabtree_protocol::driver::{
+    ChannelStatus, HEARTBEAT_MS, MAX_UNACKNOWLEDGED, Nothing, RefusedCode, ToDriver,
+};
 use futures_util::stream::BoxStream;
 use futures_util::{Sink, SinkExt, StreamExt};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
@@ -20,9 +23,8 @@ pub(super) const HEARTBEAT: Duration = Duration::from_millis(HEARTBEAT_MS);
 const SILENCE: Duration = Duration::from_millis(2 * HEARTBEAT_MS);
 /// How long a driver may take from its start to `connect`: some are slow programs on slow disks.
 const START: Duration = Duration::from_secs(60);
-/// Messages of a driver that wait for those before them; then it is not heard until there is room. Few, since each
-/// may have 16 MiB of files.
-const INBOX: usize = 2;
+/// Kilobytes of messages of a driver that wait for those before them; then it is not heard until there is room.
+const INBOX_KB: usize = 32 << 10;
 /// Frames for a driver that wait for it to read. Each may have a piece of a file in it.
 const OUTBOX: usize = 16;
 /// How often it is looked whether an answer is late.
@@ -90,7 +92,7 @@ impl Wire {
     pub async fn talk(self, session: Session, link: &Link, orders: &mut Orders) -> Trouble {
         let Self { incoming, mut outgoing } = self;
         let voice = session.voice();
-        let (to_inbox, mut inbox) = mpsc::channel(INBOX);
+        let (to_inbox, mut inbox) = mpsc::channel(MAX_UNACKNOWLEDGED);
         let (to_outbox, mut outbox) = mpsc::channel(OUTBOX);
         let waiting = Waiting::default();
         let ear = Ear {
@@ -98,6 +100,7 @@ impl Wire {
             link,
             waiting: &waiting,
             inbox: to_inbox,
+            room: Arc::new(Semaphore::new(INBOX_KB)),
             outbox: to_outbox.clone(),
             login: false,
         };
@@ -147,7 +150,8 @@ struct Ear<'a> {
     session: Session,
     link: &'a Link,
     waiting: &'a Waiting,
-    inbox: mpsc::Sender<Box<Envelope>>,
+    inbox: mpsc::Sender<Unacknowledged>,
+    room: Arc<Semaphore>,
     outbox: mpsc::Sender<Said>,
     /// Whether a QR code is shown.
     login: bool,
@@ -177,7 +181,11 @@ impl Ear<'_> {
         match step {
             Step::None => Ok(()),
             Step::Say(frame) | Step::Welcome(frame) => self.say(frame).await,
-            Step::Receive(envelope) => self.inbox.send(envelope).await.map_err(|_| stopped()),
+            Step::Receive(envelope) => {
+                let room = self.room.clone().acquire_many_owned(weight(&envelope)).await;
+                let _room = room.map_err(|_| stopped())?;
+                self.inbox.send(Unacknowledged { envelope, _room }).await.map_err(|_| stopped())
+            }
             Step::Typing(from, at) => self.tell(Heard::Typing { from, at }).await,
             Step::Status(status) => self.stand(status).await,
             Step::Settled(id, answer) => {
@@ -221,14 +229,26 @@ impl Ear<'_> {
     }
 }
 
+/// A message that waits to be handed in, and the room that it takes.
+struct Unacknowledged {
+    envelope: Box<Envelope>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What a message takes of the room, kilobytes. A single one always has room.
+fn weight(envelope: &Envelope) -> u32 {
+    let files: usize = envelope.attachments.iter().map(|file| file.bytes.len()).sum();
+    u32::try_from((files + envelope.text.len()).div_ceil(1024).clamp(1, INBOX_KB)).unwrap_or(u32::MAX)
+}
+
 /// Hands messages in, one after the other, and acknowledges what is durable.
 async fn hand_in(
     voice: &Voice,
     link: &Link,
-    inbox: &mut mpsc::Receiver<Box<Envelope>>,
+    inbox: &mut mpsc::Receiver<Unacknowledged>,
     outbox: &mpsc::Sender<Said>,
 ) -> Trouble {
-    while let Some(envelope) = inbox.recv().await {
+    while let Some(Unacknowledged { envelope, _room }) = inbox.recv().await {
         let id = envelope.id.clone();
         let handed_in = link.receive(*envelope).await.is_ok();
         if !handed_in || outbox.send(voice.ack(&id).into()).await.is_err() {

@@ -109,21 +109,47 @@ async fn a_message_is_acknowledged_when_it_is_durable_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_gateway_is_busy_a_driver_is_not_heard_and_not_called_silent() {
+async fn while_the_gateway_is_busy_a_driver_is_heard_as_long_as_there_is_room_and_never_called_silent() {
     let mut rig = Rig::new(8).await;
-    for n in 0..8 {
+    for n in 0..MAX_UNACKNOWLEDGED {
         rig.message(&n.to_string()).await;
     }
-    let Some(Heard::Message(_, durable)) = rig.heard.recv().await else { panic!() };
+    let sent = rig.order("o1").await;
+    rig.hear().await;
+    rig.hear().await;
+    rig.say("message_ack", "a", json!({ "id": "o1" })).await;
+    assert!(sent.await.unwrap().is_ok(), "an answer passes what waits");
+    for n in MAX_UNACKNOWLEDGED..MAX_UNACKNOWLEDGED + 8 {
+        rig.message(&n.to_string()).await;
+    }
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(!rig.running.is_finished());
     assert!(rig.to_gateway.capacity() < 64, "the rest waits where the driver has put it");
-    durable.send(()).unwrap();
-    for n in 1..8 {
+    tokio::spawn(async move { while rig.from_gateway.recv().await.is_some() {} });
+    for n in 0..MAX_UNACKNOWLEDGED + 8 {
         let Some(Heard::Message(envelope, durable)) = rig.heard.recv().await else { panic!() };
         assert_eq!(envelope.id, n.to_string(), "they come in order");
         durable.send(()).unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_messages_take_more_of_the_room() {
+    let rig = Rig::new(8).await;
+    let file = "A".repeat(1 << 20);
+    for n in 0..60 {
+        for piece in 0..12 {
+            let block =
+                json!({ "id": n.to_string(), "block_id": "1", "block_type": "file", "content": file });
+            let sent = tokio::time::timeout(Duration::from_secs(1), rig.say("stream_block", "b", block));
+            if sent.await.is_err() {
+                assert!((3..8).contains(&n), "9 MiB each fill 32 MiB, and 64 lines: {n} and {piece}");
+                return;
+            }
+        }
+        rig.message(&n.to_string()).await;
+    }
+    panic!("it is heard on and on");
 }
 
 /// accepts: B19
