@@ -133,12 +133,12 @@ async fn what_was_not_durable_is_handed_in_again_by_the_next_bridge() {
     assert_eq!(second.id, "group");
     desk.kill();
     let mut desk = open_again(state.path()).await;
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(desk.message().await.id);
+    // What was durable may come again too, if the bridge was killed before it heard of that.
+    let mut missing = vec!["group", "image", "video"];
+    while !missing.is_empty() {
+        let message = desk.message().await;
+        missing.retain(|id| *id != message.id);
     }
-    ids.sort();
-    assert_eq!(ids, ["group", "image", "video"]);
 }
 
 /// The next bridge, when the one before has let go of the directory.

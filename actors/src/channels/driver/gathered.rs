@@ -7,8 +7,11 @@ use std::collections::HashMap;
 /// See the module. What is wrong with a file is told when its message comes: that is what can be answered.
 #[derive(Default)]
 pub(super) struct Gathered {
-    messages: HashMap<String, Result<Vec<(String, Attachment)>, &'static str>>,
+    messages: HashMap<String, Result<Files, &'static str>>,
 }
+
+/// Files by the block they came in.
+type Files = Vec<(String, Attachment)>;
 
 /// More messages are begun than may be; none of them is forgotten for another.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Gathered {
     }
 }
 
-fn grow(files: &mut Vec<(String, Attachment)>, block: Block, held: usize) -> Result<(), &'static str> {
+fn grow(files: &mut Files, block: Block, held: usize) -> Result<(), &'static str> {
     if block.block_type == BlockType::Text {
         return Err("text belongs into content of message_in, not into a block");
     }
