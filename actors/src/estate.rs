@@ -8,6 +8,7 @@ use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
 use crate::channels::contract::Channel;
+use crate::channels::driver::{Doors, LinkKey};
 use crate::channels::{self, People, Roster as ChannelRoster};
 use crate::conns::Conns;
 use crate::health::HealthSnapshot;
@@ -224,7 +225,14 @@ impl Estate {
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
-            channels: ChannelRoster::new(channels::table(&args.brought.channels)),
+            channels: ChannelRoster::new(
+                channels::table(&args.brought.channels),
+                channels::Makings {
+                    guard: args.guard.clone(),
+                    state_dir: args.loaded.state_dir.clone(),
+                    doors: Doors::new(link_key(&args.device_key)),
+                },
+            ),
             people: People::default(),
             brought: args.brought,
             acp: acp::Peers::new(args.guard.clone()),
@@ -285,4 +293,9 @@ impl Estate {
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
+}
+
+/// The key of sealed links of drivers: one secret to keep is enough.
+fn link_key(device_key: &[u8; 32]) -> LinkKey {
+    LinkKey::new(blake3::derive_key("crabtree 2026-11 driver links", device_key))
 }

@@ -6,10 +6,12 @@
 //! no runtime, no I/O, no clock; whoever needs the time or a random number passes it in.
 //!
 //! Reading order: [`frame`], [`refusal`], [`scope`], [`method`], [`event`], [`connect`],
-//! [`hello`], [`proof`], then [`params`].
+//! [`hello`], [`proof`], then [`params`]. Drivers of channels speak [`driver`], a protocol of
+//! their own.
 
 pub mod client;
 pub mod connect;
+pub mod driver;
 pub mod empty;
 pub mod event;
 pub mod frame;

@@ -19,6 +19,7 @@ mod bindings;
 mod chunks;
 pub mod contract;
 mod delivery;
+pub mod driver;
 mod ingress;
 mod loopback;
 mod outgoing;
@@ -28,13 +29,14 @@ mod sending;
 pub mod telegram;
 #[cfg(test)]
 mod testing;
+pub mod whatsapp;
 mod worker;
 
 pub use account::AccountMsg;
 pub use loopback::Loopback;
 pub use outgoing::{Answer, answers};
 pub use people::{People, Person, There};
-pub use roster::{AccountName, MAX_ABANDONED, Roster, Status, Wanted};
+pub use roster::{AccountName, MAX_ABANDONED, Makings, Roster, Status, Wanted};
 pub use sending::{Fate, Wish, send};
 
 use crate::estate::Estate;
@@ -57,7 +59,7 @@ const BACKOFF: Duration = Duration::from_secs(1);
 /// How often is looked whether somebody is not there any more.
 const LOOK_AT_PEOPLE: Duration = Duration::from_secs(30);
 
-/// All channels: those of this version and those that the embedding program brings.
+/// All channels that need no settings to be one: those of this version and those that the embedding program brings.
 pub fn table(brought: &[Arc<dyn Channel>]) -> Vec<Arc<dyn Channel>> {
     CHANNELS.iter().map(|make| make()).chain(brought.iter().cloned()).collect()
 }

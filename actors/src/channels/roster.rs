@@ -1,13 +1,19 @@
 //! The channels there are, and how their accounts are. Part of the Estate: no actor's crash touches it.
+//!
+//! Some channels are what their settings say: those that another program speaks.
 
 use super::account::AccountMsg;
 use super::contract::{Account, Capabilities, Channel, Sender};
+use super::driver::{Doors, Driver};
+use super::whatsapp::WhatsApp;
+use crate::process::Guard;
 use crate::settings::{ChannelSettings, ChannelsSettings, with_secrets};
 use crate::tree::Slot;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 /// Threads of an account that do not end, beside the one that works: the next would be one too many.
@@ -76,26 +82,72 @@ struct Entry {
     threads: Vec<Weak<()>>,
 }
 
+/// What channels that another program speaks are made with.
+pub struct Makings {
+    /// Who watches over the programs.
+    pub guard: Guard,
+    /// Where the gateway keeps its files.
+    pub state_dir: PathBuf,
+    /// Where programs come in that are elsewhere.
+    pub doors: Doors,
+}
+
 /// See the module.
 pub struct Roster {
     channels: Vec<Arc<dyn Channel>>,
+    makings: Makings,
+    /// Channels that are what their settings say, as they were last.
+    made: Mutex<BTreeMap<String, Arc<dyn Channel>>>,
     accounts: Mutex<BTreeMap<AccountName, Entry>>,
 }
 
 impl Roster {
     /// A roster of these channels; of two with one name the last counts.
-    pub fn new(channels: impl IntoIterator<Item = Arc<dyn Channel>>) -> Self {
-        Self { channels: channels.into_iter().collect(), accounts: Mutex::default() }
+    pub fn new(channels: impl IntoIterator<Item = Arc<dyn Channel>>, makings: Makings) -> Self {
+        Self {
+            channels: channels.into_iter().collect(),
+            makings,
+            made: Mutex::default(),
+            accounts: Mutex::default(),
+        }
     }
 
-    /// The channels.
-    pub fn channels(&self) -> &[Arc<dyn Channel>] {
-        &self.channels
+    /// Where drivers come in that are elsewhere.
+    pub fn doors(&self) -> &Doors {
+        &self.makings.doors
     }
 
     /// A channel by name.
-    pub fn channel(&self, name: &str) -> Option<&Arc<dyn Channel>> {
-        self.channels.iter().rfind(|channel| channel.name() == name)
+    pub fn channel(&self, name: &str) -> Option<Arc<dyn Channel>> {
+        let known = self.channels.iter().rfind(|channel| channel.name() == name).cloned();
+        known.or_else(|| self.made.lock().get(name).cloned())
+    }
+
+    /// The channel of a section of the configuration.
+    fn of_section(
+        &self,
+        name: &str,
+        section: &Value,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Arc<dyn Channel>, String> {
+        if let Some(known) = self.channels.iter().rfind(|channel| channel.name() == name) {
+            return Ok(known.clone());
+        }
+        let key = format!("channels.{name}");
+        let settings = with_secrets(section, &key, env).map_err(|e| e.to_string())?;
+        let Makings { guard, state_dir, doors } = &self.makings;
+        let has = |name: &str| settings.get(name).is_some();
+        let made: Arc<dyn Channel> = if name == "whatsapp" && (has("bridge") || !has("driver")) {
+            Arc::new(WhatsApp::new(&settings, guard.clone(), state_dir.join("whatsapp"))?)
+        } else if has("driver") {
+            Arc::new(Driver::new(name, &settings, guard.clone(), doors.clone())?)
+        } else {
+            return Err(format!(
+                "{key}: there is no channel of this name in this version; with {key}.driver another program speaks it"
+            ));
+        };
+        self.made.lock().insert(name.to_owned(), made.clone());
+        Ok(made)
     }
 
     /// What a channel can do; of an unknown one, short texts.
@@ -109,26 +161,28 @@ impl Roster {
         settings: &ChannelsSettings,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<(AccountName, Result<Wanted, String>)> {
-        let of = |name: &String| {
-            let accounts = settings.accounts(name).into_iter();
-            accounts
-                .map(|(account, own)| (AccountName { channel: name.clone(), account }, own))
-                .collect::<Vec<_>>()
+        let of = |(name, section): (&String, &Value)| {
+            let accounts = settings.accounts(name);
+            let channel =
+                if accounts.is_empty() { Err(String::new()) } else { self.of_section(name, section, env) };
+            let one = |(account, own): (String, Value)| {
+                let name = AccountName { channel: name.clone(), account };
+                let wanted = channel.clone().and_then(|channel| self.ready(name.clone(), channel, &own, env));
+                (name, wanted)
+            };
+            accounts.into_iter().map(one).collect::<Vec<_>>()
         };
-        let all = settings.0.keys().filter(|name| *name != "defaults").flat_map(of);
-        all.map(|(name, own)| (name.clone(), self.ready(name, &own, env))).collect()
+        settings.0.iter().filter(|(name, _)| *name != "defaults").flat_map(of).collect()
     }
 
     fn ready(
         &self,
         name: AccountName,
+        channel: Arc<dyn Channel>,
         own: &Value,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Wanted, String> {
         let key = format!("channels.{}", name.channel);
-        let channel = self.channel(&name.channel).cloned();
-        let channel =
-            channel.ok_or_else(|| format!("{key}: there is no channel of this name in this version"))?;
         let common = ChannelSettings::deserialize(own).map_err(|e| format!("{key}: {e}"))?;
         let settings = with_secrets(own, &key, env).map_err(|e| e.to_string())?;
         let account = Account { id: name.account.clone(), settings };

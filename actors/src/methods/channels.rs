@@ -71,7 +71,9 @@ async fn status_of(wiring: &Wiring, channel: Option<&str>) -> Result<Value, stor
         }
         accounts.entry(name.channel.clone()).or_default().push(row);
     }
-    let label = |name: &str| estate.channels.channel(name).map_or(name, |channel| channel.label()).to_owned();
+    let label = |name: &str| {
+        estate.channels.channel(name).map_or_else(|| name.to_owned(), |channel| channel.label().to_owned())
+    };
     let labels: BTreeMap<&String, String> = accounts.keys().map(|name| (name, label(name))).collect();
     let summary = |rows: &Vec<Value>| {
         let any = |what: &str| rows.iter().any(|row| row[what] == true);
@@ -188,8 +190,7 @@ pub(super) fn pairing_list(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
                 .estate
                 .channels
                 .channel(&name.channel)
-                .map_or(&*name.channel, |c| c.label())
-                .to_owned()
+                .map_or_else(|| name.channel.clone(), |c| c.label().to_owned())
         };
         let account = |name: &AccountName| PairingAccount {
             channel: name.channel.clone(),
