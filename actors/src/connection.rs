@@ -73,7 +73,7 @@ struct Connecting {
     id: String,
     nonce: String,
     params: ConnectParams,
-    token: Option<(String, i64)>,
+    admission: Option<Admission>,
     /// It is let in, and joins the roster.
     granted: bool,
     waiting: Vec<(Bytes, OwnedSemaphorePermit)>,
@@ -115,7 +115,7 @@ impl Behavior for Connection {
             ConnectionMsg::Gone => ctx.stop(),
             ConnectionMsg::TimedOut => self.timed_out(),
             ConnectionMsg::Ready(ready) => self.ready(ctx, ready),
-            ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, &admission),
+            ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, admission),
             ConnectionMsg::Verdict(Err(refusal)) => self.refuse(ctx, refusal),
             ConnectionMsg::Due(refusal) => self.due(*refusal),
             ConnectionMsg::Joined => self.joined(ctx),
@@ -145,6 +145,10 @@ impl Drop for Connection {
 
 impl Connection {
     fn frame(&mut self, ctx: &mut Ctx<ConnectionMsg>, frame: Bytes, permit: OwnedSemaphorePermit) {
+        if self.conn.outbox.is_closing() {
+            // Whatever it asks for now, it has lost the right to.
+            return;
+        }
         match &mut self.phase {
             Phase::Open => self.request(ctx, &frame, permit),
             Phase::Challenged { .. } => self.connect(ctx, &frame),
@@ -180,8 +184,8 @@ impl Connection {
             Err(refusal) => self.answer_refusal(&id, refusal),
             Ok(params) if params.is_worker() => self.answer_refusal(&id, ConnectRefusal::worker()),
             Ok(params) => {
-                let (token, granted, waiting) = (None, false, Vec::new());
-                let connecting = Connecting { id, nonce, params, token, granted, waiting };
+                let (admission, granted, waiting) = (None, false, Vec::new());
+                let connecting = Connecting { id, nonce, params, admission, granted, waiting };
                 self.phase = Phase::Connecting(Box::new(connecting));
                 let estate = self.wiring.store.estate.clone();
                 if estate.ready.is_complete() {
@@ -223,6 +227,8 @@ impl Connection {
             },
             Ok(claim) => {
                 let request = Arc::new(Request {
+                    conn: self.conn.clone(),
+                    vouched: false,
                     local: is_trusted_local(params, peer) && gateway.nodes.pairing.auto_approve_local,
                     params: params.clone(),
                     claim,
@@ -236,10 +242,11 @@ impl Connection {
         }
     }
 
-    fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: &Admission) {
+    fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: Admission) {
         let Phase::Connecting(connecting) = &mut self.phase else { return };
-        connecting.token = admission.token.clone();
-        self.grant(ctx, admission.method, admission.scopes.clone());
+        let (method, scopes) = (admission.method, admission.scopes.clone());
+        connecting.admission = Some(admission);
+        self.grant(ctx, method, scopes);
     }
 
     fn grant(&mut self, ctx: &mut Ctx<ConnectionMsg>, method: &'static str, scopes: Scopes) {
@@ -263,9 +270,8 @@ impl Connection {
     fn joined(&mut self, ctx: &mut Ctx<ConnectionMsg>) {
         let Phase::Connecting(connecting) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self._timeout = None;
-        let token = connecting.token.as_ref().map(|(token, at)| (token.as_str(), *at));
         let version = self.wiring.store.estate.state_version();
-        let hello = self.wiring.hello(&self.conn, token);
+        let hello = self.wiring.hello(&self.conn, connecting.admission.as_ref());
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);
         if self.conn.grant().is_some_and(is_tracked) {
             let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));

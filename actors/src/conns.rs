@@ -81,6 +81,7 @@ pub struct Conn {
     /// Permits of requests in flight.
     pub permits: Arc<Semaphore>,
     grant: OnceLock<Grant>,
+    proven: OnceLock<(DeviceId, Role)>,
     all_sessions: AtomicBool,
     messages: ArcSwap<HashSet<SessionKey>>,
     looks_at: ArcSwap<HashSet<SessionKey>>,
@@ -103,6 +104,16 @@ impl Conn {
         if let Some(place) = &self.peer.place {
             place.leave();
         }
+    }
+
+    /// The device that will be granted something, or was. Known before the grant, so that whoever takes a device's
+    /// rights back misses no connection that is just coming in.
+    pub fn proven(&self) -> Option<&(DeviceId, Role)> {
+        self.proven.get()
+    }
+
+    pub(crate) fn prove(&self, device: DeviceId, role: Role) {
+        let _ = self.proven.set((device, role));
     }
 
     /// Whether it subscribed to all sessions.
@@ -165,6 +176,7 @@ impl Conns {
             outbox,
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             grant: OnceLock::new(),
+            proven: OnceLock::new(),
             all_sessions: AtomicBool::new(false),
             messages: ArcSwap::default(),
             looks_at: ArcSwap::default(),

@@ -16,7 +16,7 @@ mod session;
 mod skills;
 mod tools;
 
-pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings};
+pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings, RemoteSettings};
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
@@ -25,7 +25,9 @@ pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilte
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
-pub use plugins::{Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings};
+pub use plugins::{
+    DevicePairConfig, DevicePairEntry, Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
+};
 pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -106,6 +108,8 @@ pub struct GatewaySettings {
     pub control_ui: ControlUiSettings,
     /// Nodes and their pairing.
     pub nodes: NodesSettings,
+    /// Where others reach this gateway, as far as it says.
+    pub remote: RemoteSettings,
     /// What `tools.invoke` may call.
     pub tools: InvokeSettings,
 }
@@ -124,6 +128,7 @@ impl Default for GatewaySettings {
             max_preauth_connections_per_ip: 32,
             control_ui: ControlUiSettings::default(),
             nodes: NodesSettings::default(),
+            remote: RemoteSettings::default(),
             tools: InvokeSettings::default(),
         }
     }

@@ -116,6 +116,10 @@ events! {
     DevicePairRequested "device.pair.requested" Pairing;
     /// A device's request was decided.
     DevicePairResolved "device.pair.resolved" Pairing;
+    /// Something about a paired device is different.
+    DevicePairChanged "device.pair.changed" Pairing;
+    /// A setup code was used.
+    DevicePairSetupCompleted "device.pair.setup.completed" Admin;
     /// Somebody is asked whether a command may run.
     ExecApprovalRequested "exec.approval.requested" Approvals;
     /// It was decided.

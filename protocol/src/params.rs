@@ -8,6 +8,7 @@ pub mod agents;
 pub mod approvals;
 pub mod chat;
 pub mod core;
+pub mod devices;
 pub mod events;
 pub mod history;
 pub mod messages;

@@ -1,6 +1,7 @@
 //! hello-ok: what a client learns when it is let in.
 
 use crate::conns::{Conn, Grant};
+use crate::devices::Admission;
 use crate::gateway::Wiring;
 use crate::handshake::generation;
 use crate::settings::AuthSecret;
@@ -14,10 +15,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 impl Wiring {
-    /// The payload of hello-ok for an admitted connection; `token` is its device token and when it was
-    /// issued (ms).
-    pub fn hello(&self, conn: &Conn, token: Option<(&str, i64)>) -> Vec<u8> {
+    /// The payload of hello-ok for a connection that was let in; `admission` is what its device was granted.
+    pub fn hello(&self, conn: &Conn, admission: Option<&Admission>) -> Vec<u8> {
         let estate = &self.store.estate;
+        let token = admission.and_then(|admission| admission.token.as_ref());
         let grant = conn.grant().expect("a hello follows a grant");
         let (catalog, config) = (estate.catalog.load(), estate.config.load());
         let (presence, health) = (estate.presence.load(), estate.health.load());
@@ -62,12 +63,14 @@ impl Wiring {
             role: grant.role,
             scopes: grant.scopes.clone(),
             recovery_scope: (grant.role == Role::Operator)
-                .then(|| recovery_scope(grant, token.map(|(t, _)| t), &estate.auth, &estate.device_key))
+                .then(|| {
+                    recovery_scope(grant, token.map(|t| &*t.device_token), &estate.auth, &estate.device_key)
+                })
                 .flatten(),
             recovery_migration_allowed: token.filter(|_| grant.role == Role::Operator).map(|_| true),
-            device_token: token.map(|(t, _)| t.to_owned()),
-            issued_at_ms: token.map(|(_, at)| at.max(0) as u64),
-            device_tokens: Vec::new(),
+            device_token: token.map(|token| token.device_token.clone()),
+            issued_at_ms: token.map(|token| token.issued_at_ms),
+            device_tokens: admission.map_or_else(Vec::new, |admission| admission.others.clone()),
         };
         HelloOk::new(server, &self.features, snapshot, auth).encode()
     }

@@ -51,3 +51,11 @@ impl Default for NodePairingSettings {
         Self { auto_approve_local: true }
     }
 }
+
+/// `gateway.remote`, as far as a gateway reads what is meant for its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteSettings {
+    /// Where others reach it.
+    pub url: Option<String>,
+}

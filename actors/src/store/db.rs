@@ -324,9 +324,13 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
             sessions::upsert(conn, key, update, None).map(WriteReply::Session)
         }
         WriteOp::PutDevice(row) => devices::put_device(conn, row),
-        WriteOp::SeeDevice { device_id, at, reason } => devices::see(conn, device_id, *at, reason.as_deref()),
+        WriteOp::SeeDevice { device_id, role, at, reason } => {
+            devices::see(conn, device_id, role, *at, reason.as_deref())
+        }
         WriteOp::PutToken(row) => devices::put_token(conn, row),
         WriteOp::RemoveDevice { device_id } => devices::remove(conn, device_id),
+        WriteOp::PutSetup(row) => devices::put_setup(conn, row),
+        WriteOp::RemoveSetup { setup_id } => devices::remove_setup(conn, setup_id),
         WriteOp::OpenApproval(row) => approvals::open(conn, row),
         WriteOp::CloseApproval { kind, id, outcome, at } => approvals::close(conn, kind, id, outcome, *at),
         WriteOp::PutMeta { key, value } => devices::put_meta(conn, key, value),

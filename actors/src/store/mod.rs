@@ -19,7 +19,7 @@ mod usage;
 
 pub use approvals::{approval, approval_history, approvals_resolved_since, pending_approvals};
 pub use db::{Db, StoreError, Sync};
-pub use devices::{devices, meta, tokens};
+pub use devices::{devices, meta, setups, tokens};
 pub use inputs::{
     Counts, Receipt, backlog, begun_calls, counts, input_by_id, input_by_run, input_by_source,
     inputs_of_turn, keys_with_backlog, receipts,

@@ -6,7 +6,7 @@ mod device;
 mod session;
 
 pub use approval::ApprovalRow;
-pub use device::{DeviceRow, TokenRow};
+pub use device::{DeviceRow, SetupRow, TokenRow};
 pub use session::{SessionRecord, SessionUpdate};
 
 use serde::{Deserialize, Serialize};
@@ -292,6 +292,8 @@ pub enum WriteOp {
     SeeDevice {
         /// Which.
         device_id: String,
+        /// In which role: the token was used.
+        role: String,
         /// ms.
         at: i64,
         /// E.g. `connect`.
@@ -303,6 +305,13 @@ pub enum WriteOp {
     RemoveDevice {
         /// Which.
         device_id: String,
+    },
+    /// Store or replace a setup code → [`WriteReply::Done`].
+    PutSetup(SetupRow),
+    /// Forget a setup code → [`WriteReply::Done`].
+    RemoveSetup {
+        /// [`SetupRow::setup_id`].
+        setup_id: String,
     },
     /// Make a request durable that people decide on, unless there is or was one → [`WriteReply::Approval`].
     OpenApproval(ApprovalRow),

@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -256,6 +256,22 @@ CREATE INDEX inputs_usage ON inputs (
     settled_at, session_key, started_at, outcome ->> '$.provider', outcome ->> '$.model', outcome ->> '$.status',
     outcome -> '$.usage'
 ) WHERE settled_at IS NOT NULL;
+";
+
+/// People name devices, and setup codes pair them.
+const V7: &str = "
+ALTER TABLE devices ADD COLUMN label TEXT;
+
+CREATE TABLE setups (
+    setup_id TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,
+    access TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    device_id TEXT,
+    device_name TEXT,
+    completed_at INTEGER
+) STRICT;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.
