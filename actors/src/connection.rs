@@ -13,6 +13,7 @@ use crate::methods::{self, Call};
 use crate::pairing::is_trusted_local;
 use crate::presence::{PresenceMsg, is_tracked};
 use crate::responder::Responder;
+use crate::settings::AuthSecret;
 use crate::tree::*;
 use bytes::Bytes;
 use crabtree_protocol::connect::{CAP_SESSION_SCOPED_EVENTS, CAP_TOOL_EVENTS, Challenge};
@@ -74,6 +75,8 @@ struct Connecting {
     nonce: String,
     params: ConnectParams,
     admission: Option<Admission>,
+    /// The shared secret that was in force when it was looked at.
+    secret: Option<Arc<AuthSecret>>,
     /// It is let in, and joins the roster.
     granted: bool,
     waiting: Vec<(Bytes, OwnedSemaphorePermit)>,
@@ -184,8 +187,8 @@ impl Connection {
             Err(refusal) => self.answer_refusal(&id, refusal),
             Ok(params) if params.is_worker() => self.answer_refusal(&id, ConnectRefusal::worker()),
             Ok(params) => {
-                let (admission, granted, waiting) = (None, false, Vec::new());
-                let connecting = Connecting { id, nonce, params, admission, granted, waiting };
+                let (admission, secret, granted, waiting) = (None, None, false, Vec::new());
+                let connecting = Connecting { id, nonce, params, admission, secret, granted, waiting };
                 self.phase = Phase::Connecting(Box::new(connecting));
                 let estate = self.wiring.store.estate.clone();
                 if estate.ready.is_complete() {
@@ -209,16 +212,24 @@ impl Connection {
         let (config, culprit) = (estate.config.load(), Culprit::of(peer));
         let gateway = &config.settings.gateway;
         let limits = &gateway.auth.rate_limit;
+        let secret = estate.auth();
         let rules = Rules {
-            auth: &estate.auth,
+            auth: &secret,
             allowed_origins: &gateway.control_ui.allowed_origins,
             locked: estate.auth_limiter.locked(&culprit, SecretKind::Shared, estate.clock.uptime(), limits),
         };
         let params = &connecting.params;
         let judged = handshake::judge(params, peer, rules, &connecting.nonce, ctx.now_ms());
-        if let Ok(Shared::Granted(_)) = judged.as_ref().map(|claim| claim.shared) {
+        if judged.as_ref().is_ok_and(|claim| matches!(claim.shared, Shared::Granted(_))) {
             estate.auth_limiter.passed(&culprit, SecretKind::Shared);
         }
+        let vouched = !peer.is_loopback()
+            && !peer.via.is_some_and(|proxy| proxy.to_canonical().is_loopback())
+            && peer.origin.is_none()
+            && gateway.nodes.pairing.auto_approve_cidrs.cover(peer.ip);
+        let Phase::Connecting(connecting) = &mut self.phase else { return };
+        connecting.secret = Some(secret);
+        let params = &connecting.params;
         match judged {
             Err(refusal) => self.refuse(ctx, refusal),
             Ok(claim) if claim.device.is_none() => match claim.shared {
@@ -228,7 +239,7 @@ impl Connection {
             Ok(claim) => {
                 let request = Arc::new(Request {
                     conn: self.conn.clone(),
-                    vouched: false,
+                    vouched,
                     local: is_trusted_local(params, peer) && gateway.nodes.pairing.auto_approve_local,
                     params: params.clone(),
                     claim,
@@ -270,6 +281,11 @@ impl Connection {
     fn joined(&mut self, ctx: &mut Ctx<ConnectionMsg>) {
         let Phase::Connecting(connecting) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self._timeout = None;
+        let secret = self.wiring.store.estate.auth();
+        let is_same = connecting.secret.is_some_and(|then| Arc::ptr_eq(&then, &secret));
+        if !is_same && self.conn.grant().is_some_and(Grant::rests_on_secret) {
+            return self.close(Close::auth_changed());
+        }
         let version = self.wiring.store.estate.state_version();
         let hello = self.wiring.hello(&self.conn, connecting.admission.as_ref());
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);

@@ -20,6 +20,7 @@ use crate::estate::{Estate, Part};
 use crate::event::Event;
 use crate::handshake::{self, Claim};
 use crate::responder::Responder;
+use crate::settings::AuthSecret;
 use crate::store::{self, DeviceRow, SetupRow, Store, StoreError, TokenRow, WriteOp};
 use crate::tree::*;
 use book::{Book, Change};
@@ -146,6 +147,8 @@ pub struct Devices {
     estate: Arc<Estate>,
     store: Store,
     book: Book,
+    /// The shared secret as it was when the book heard of it last.
+    secret: Arc<AuthSecret>,
     upgrades: Upgrades,
     loaded: bool,
     early: Vec<DevicesMsg>,
@@ -162,8 +165,10 @@ impl Behavior for Devices {
 
     fn start(ctx: &mut Ctx<DevicesMsg>, store: Store) -> Result<Self, Fault> {
         let estate = store.estate.clone();
+        let secret = estate.auth();
         let this = Self {
-            book: Book::new(estate.device_key, handshake::generation(&estate.auth, &estate.device_key)),
+            book: Book::new(estate.device_key, handshake::generation(&secret, &estate.device_key)),
+            secret,
             estate,
             store,
             upgrades: Upgrades::default(),
@@ -178,6 +183,7 @@ impl Behavior for Devices {
     }
 
     fn handle(&mut self, ctx: &mut Ctx<DevicesMsg>, msg: DevicesMsg) -> Result<(), Fault> {
+        self.hear_of_secret();
         match msg {
             DevicesMsg::Loaded(rows) => self.loaded(ctx, rows.map_err(Fault::new)?)?,
             DevicesMsg::Written(written) => self.written(ctx, &written),
@@ -196,6 +202,14 @@ impl Behavior for Devices {
 }
 
 impl Devices {
+    fn hear_of_secret(&mut self) {
+        let now = self.estate.auth();
+        if !Arc::ptr_eq(&now, &self.secret) {
+            self.book.generation = handshake::generation(&now, &self.estate.device_key);
+            self.secret = now;
+        }
+    }
+
     fn load(&self, ctx: &mut Ctx<DevicesMsg>) {
         let store = self.store.clone();
         let read = |c: &store::Connection| Ok((store::devices(c)?, store::tokens(c)?, store::setups(c)?));

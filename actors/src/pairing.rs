@@ -107,7 +107,7 @@ fn is_native_node(params: &ConnectParams) -> bool {
 }
 
 /// Apps that update with their operating system.
-fn is_native(params: &ConnectParams) -> bool {
+pub(crate) fn is_native(params: &ConnectParams) -> bool {
     let app = matches!(
         params.client.id,
         ClientId::Macos | ClientId::Linux | ClientId::Ios | ClientId::Android | ClientId::Watchos

@@ -16,7 +16,10 @@ mod session;
 mod skills;
 mod tools;
 
-pub use access::{ControlUiSettings, NodePairingSettings, NodesSettings, RateLimitSettings, RemoteSettings};
+pub use access::{
+    Addresses, ControlUiSettings, DeviceAutoApprove, NodePairingSettings, NodesSettings, RateLimitSettings,
+    RemoteSettings, TrustedProxySettings,
+};
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
@@ -108,6 +111,10 @@ pub struct GatewaySettings {
     pub control_ui: ControlUiSettings,
     /// Nodes and their pairing.
     pub nodes: NodesSettings,
+    /// Proxies that are believed when they say whom a request is from.
+    pub trusted_proxies: Addresses,
+    /// Whether they may say so in `X-Real-IP`, if there is no `X-Forwarded-For`.
+    pub allow_real_ip_fallback: bool,
     /// Where others reach this gateway, as far as it says.
     pub remote: RemoteSettings,
     /// What `tools.invoke` may call.
@@ -128,6 +135,8 @@ impl Default for GatewaySettings {
             max_preauth_connections_per_ip: 32,
             control_ui: ControlUiSettings::default(),
             nodes: NodesSettings::default(),
+            trusted_proxies: Addresses::default(),
+            allow_real_ip_fallback: false,
             remote: RemoteSettings::default(),
             tools: InvokeSettings::default(),
         }
@@ -159,6 +168,11 @@ pub struct AuthSettings {
     pub token: Option<SecretInput>,
     /// The password.
     pub password: Option<SecretInput>,
+    /// Who authenticates people, when the mode is `trusted-proxy`.
+    pub trusted_proxy: TrustedProxySettings,
+    /// Whether people are believed to be who Tailscale says, when `tailscale serve` on this machine forwards them. Any
+    /// program here can pass for it, though not for somebody who is not on the tailnet.
+    pub allow_tailscale: bool,
     /// What follows failures.
     pub rate_limit: RateLimitSettings,
 }
@@ -171,6 +185,9 @@ pub enum AuthMode {
     Token,
     /// A password.
     Password,
+    /// What a proxy says of them.
+    #[serde(rename = "trusted-proxy")]
+    TrustedProxy,
     /// Nothing.
     None,
 }

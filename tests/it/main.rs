@@ -27,6 +27,7 @@ mod methods;
 mod mock_model;
 mod owner;
 mod pages;
+mod pairing;
 mod plain_http;
 mod processes;
 mod providers;

@@ -6,6 +6,7 @@ use super::{Admission, Request};
 use crate::auth_limiter::SecretKind;
 use crate::estate::Estate;
 use crate::handshake::{self, Shared};
+use crate::origin::is_browser;
 use crate::pairing::{self, Ask, PendingRequest, Ruling, Trust, described, rule};
 use crate::settings::AuthSecret;
 use crate::store::{DeviceRow, TokenRow};
@@ -13,7 +14,8 @@ use crabtree_protocol::hello::IssuedToken;
 use crabtree_protocol::params::devices::SetupProfile;
 use crabtree_protocol::proof::VerifiedDevice;
 use crabtree_protocol::refusal::{PairingReason, PairingRequired};
-use crabtree_protocol::{ClientId, ConnectRefusal, Event as Name, Role, Scopes};
+use crabtree_protocol::{ClientId, ConnectRefusal, Event as Name, Role, Scope, Scopes};
+use std::collections::BTreeSet;
 use subtle::ConstantTimeEq;
 
 /// What a device is believed for.
@@ -34,6 +36,44 @@ impl Proof {
             Self::Setup(..) => "bootstrap-token",
         }
     }
+
+    /// How a device is approved in silence.
+    fn approved_via(&self) -> &'static str {
+        match self {
+            Self::Shared("trusted-proxy") => "trusted-proxy",
+            _ => "silent",
+        }
+    }
+}
+
+/// The scopes of a person's browser that is paired since a trusted proxy says whose it is, if that is wanted.
+fn by_proxy(estate: &Estate, request: &Request, proof: &Proof, reason: PairingReason) -> Option<Scopes> {
+    let config = estate.config.load();
+    let policy = &config.settings.gateway.auth.trusted_proxy.device_auto_approve;
+    let (params, claim) = (&request.params, &request.claim);
+    let page = is_browser(params.client.id, params.client.mode) || pairing::is_native(params);
+    let fresh = matches!(reason, PairingReason::NotPaired | PairingReason::ScopeUpgrade);
+    let meant = policy.enabled && page && fresh && claim.role == Role::Operator;
+    if !meant || !matches!(proof, Proof::Shared("trusted-proxy")) {
+        return None;
+    }
+    let given = match &policy.scopes {
+        Some(scopes) => Scopes::parse(scopes),
+        None => Scopes::of(&[Scope::Approvals, Scope::Questions, Scope::Read, Scope::Write]),
+    };
+    if params.scopes.is_none() {
+        return Some(
+            request.conn.peer.scope_cap.as_ref().map_or_else(|| given.clone(), |cap| given.capped(cap)),
+        );
+    }
+    let mut asked: BTreeSet<&str> = claim.scopes.as_list().iter().map(String::as_str).collect();
+    if policy.scopes.is_none() {
+        asked.insert(Scope::Questions.name());
+    }
+    // Word by word: what a wider scope brings along is not what was asked for.
+    let both = asked.into_iter().filter(|scope| given.as_list().iter().any(|name| name == scope));
+    let both = Scopes::parse(&both.map(str::to_owned).collect::<Vec<_>>());
+    Some(request.conn.peer.scope_cap.as_ref().map_or_else(|| both.clone(), |cap| both.capped(cap)))
 }
 
 type Refused = Box<ConnectRefusal>;
@@ -63,14 +103,20 @@ impl Book {
         let by_secret = matches!(proof, Proof::Shared("none" | "token" | "password"));
         let active = self.active(id, claim.role).is_some();
         let trust = Trust { local: request.local, vouched: request.vouched, by_secret };
-        let ruling = rule(&request.params, claim, trust, known, active);
+        let mut ruling = rule(&request.params, claim, trust, known, active);
+        let mut scopes = claim.scopes.clone();
         if let Ruling::Ask(reason) = ruling {
-            return Err(self.ask_to_pair(request, id, reason, now));
+            let Some(given) = by_proxy(estate, request, &proof, reason) else {
+                return Err(self.ask_to_pair(request, id, reason, now));
+            };
+            (scopes, ruling) = (given, Ruling::Approve);
         }
-        let token = self.welcome(request, id, ruling, now);
-        let mut admission = Admission::new(proof.method(), claim.scopes.clone());
+        let token = self.welcome(request, &scopes, ruling, proof.approved_via(), now);
+        let mut admission = Admission::new(proof.method(), scopes);
+        // A page gets none where none would be asked for, and a person who is known needs none.
         let page = request.params.client.id == ClientId::ControlUi;
-        if !(page && matches!(estate.auth, AuthSecret::None)) {
+        let open = matches!(*estate.auth(), AuthSecret::None);
+        if !(page && open || request.conn.peer.user().is_some()) {
             admission.token = Some(self.issued(&token));
         }
         if let Proof::Setup(setup_id, _) = &proof {
@@ -80,9 +126,19 @@ impl Book {
     }
 
     /// Takes over what is new of a device that is let in; its token.
-    fn welcome(&mut self, request: &Request, id: &str, ruling: Ruling, now: i64) -> TokenRow {
+    fn welcome(
+        &mut self,
+        request: &Request,
+        scopes: &Scopes,
+        ruling: Ruling,
+        via: &str,
+        now: i64,
+    ) -> TokenRow {
         let claim = &request.claim;
-        let covers = |token: &&TokenRow| claim.scopes.is_subset_of(&Scopes::parse(&token.scopes));
+        let ask = Ask { scopes: scopes.as_list().to_vec(), ..self.asked(request, true) };
+        let (device_id, name) = (ask.device.device_id.clone(), ask.device.display_name.clone());
+        let id = &*device_id;
+        let covers = |token: &&TokenRow| scopes.is_subset_of(&Scopes::parse(&token.scopes));
         let kept = self.active(id, claim.role).filter(|_| ruling != Ruling::Approve).filter(covers).cloned();
         if ruling == Ruling::Refresh
             && let Some(device) = self.devices.get_mut(id)
@@ -90,22 +146,26 @@ impl Book {
             let said = described(&request.params, id);
             device.platform = said.platform.or(device.platform.take());
             device.device_family = said.device_family.or(device.device_family.take());
-            device.display_name = said.display_name.or(device.display_name.take());
             self.touch(id);
         }
         let token = kept.unwrap_or_else(|| {
             let last = self.active(id, claim.role).map_or_else(Vec::new, |token| token.scopes.clone());
             if ruling == Ruling::Approve {
-                let asked = self.ask_silently(self.asked(request, true), now);
-                self.pair(&asked, "silent", now);
+                let asked = self.ask_silently(ask, now);
+                self.pair(&asked, via, now);
                 self.change.tell_resolved(&asked.request_id, id, true, now);
             }
-            let scopes = claim.scopes.as_list().iter().fold(last, pairing::with);
+            let scopes = scopes.as_list().iter().fold(last, pairing::with);
             self.renew(id, claim.role, &scopes, now)
         });
         if let Some(device) = self.devices.get_mut(id) {
             device.last_seen_at = Some(now);
             device.last_seen_reason = Some("connect".into());
+            // Recorded: a device that leaves its name out has none any more.
+            if device.display_name != name {
+                device.display_name = name;
+                self.touch(id);
+            }
         }
         if let Some(token) = self.tokens.get_mut(&(id.to_owned(), claim.role)) {
             token.last_used_at = Some(now);

@@ -128,8 +128,7 @@ impl Book {
     pub fn pair(&mut self, request: &PendingRequest, via: &str, now: i64) {
         let said = request.ask.device.clone();
         let known = self.devices.remove(&said.device_id).unwrap_or_default();
-        let kept =
-            known.approved_via.filter(|old| via == "silent" && matches!(&**old, "owner" | "bootstrap"));
+        let kept = known.approved_via.filter(|old| via != "owner" && matches!(&**old, "owner" | "bootstrap"));
         let row = DeviceRow {
             roles: request.roles.iter().map(|role| role.name()).fold(known.roles, with),
             scopes: request.scopes.iter().fold(known.scopes, with),

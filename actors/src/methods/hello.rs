@@ -33,11 +33,7 @@ impl Wiring {
         };
         let admin = grant.scopes.contains(Scope::Admin);
         let (path, state_dir) = (config.path.to_string_lossy(), config.state_dir.to_string_lossy());
-        let mode = match estate.auth {
-            AuthSecret::Token(_) => "token",
-            AuthSecret::Password(_) => "password",
-            AuthSecret::None => "none",
-        };
+        let secret = estate.auth();
         let server = ServerInfo {
             version: estate.boot.version,
             build_id: Some(&estate.boot.build_id),
@@ -56,7 +52,7 @@ impl Wiring {
             session_defaults: &defaults,
             config_path: admin.then_some(path.as_ref()),
             state_dir: admin.then_some(state_dir.as_ref()),
-            auth_mode: admin.then_some(mode),
+            auth_mode: admin.then_some(secret.mode()),
         };
         let auth = HelloAuth {
             method: grant.method,
@@ -64,7 +60,8 @@ impl Wiring {
             scopes: grant.scopes.clone(),
             recovery_scope: (grant.role == Role::Operator)
                 .then(|| {
-                    recovery_scope(grant, token.map(|t| &*t.device_token), &estate.auth, &estate.device_key)
+                    let (user, token) = (conn.peer.user(), token.map(|token| &*token.device_token));
+                    recovery_scope(grant, user, token, &secret, &estate.device_key)
                 })
                 .flatten(),
             recovery_migration_allowed: token.filter(|_| grant.role == Role::Operator).map(|_| true),
@@ -78,9 +75,16 @@ impl Wiring {
 
 /// `auth.recoveryScope`, as recorded: the SHA-256 of a JSON array that tells what the connection authenticated
 /// with. A client that shows nothing has none.
-fn recovery_scope(grant: &Grant, token: Option<&str>, auth: &AuthSecret, key: &[u8; 32]) -> Option<String> {
+fn recovery_scope(
+    grant: &Grant,
+    user: Option<&str>,
+    token: Option<&str>,
+    auth: &AuthSecret,
+    key: &[u8; 32],
+) -> Option<String> {
     let device = grant.device.as_ref().map(ToString::to_string);
     let named = match (token, auth, device) {
+        (_, _, device) if user.is_some() => json!(["principal", user, device.unwrap_or_default()]),
         (Some(token), ..) => json!(["device-token", token]),
         (None, AuthSecret::None, None) => return None,
         (None, AuthSecret::None, Some(device)) => json!(["device", device]),

@@ -1,7 +1,7 @@
 //! Devices: who is paired, who asks to be, their tokens, and setup codes.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::questions::True;
 use super::record;
@@ -100,41 +100,46 @@ pub struct SetupStatusParams {
     pub setup_id: Text<128>,
 }
 
-record! {
-    /// A request to pair that waits; also the event `device.pair.requested`.
-    pub struct PendingDevice {
-        /// The request.
-        request_id: String,
-        /// The device.
-        device_id: String,
-        /// Its public key, base64url.
-        public_key: String,
-        /// The role it asked for last.
-        role: Role,
-        /// All roles it asks for.
-        roles: Vec<Role>,
-        /// All scopes it asks for.
-        scopes: Vec<String>,
-        /// Whether a device on this machine would have been approved without being asked about.
-        silent: bool,
-        /// Whether the device is paired already.
-        is_repair: bool,
-        /// When it asked, ms.
-        ts: i64,
-        ; optional
-        /// Its name.
-        display_name: String,
-        /// Its platform.
-        platform: String,
-        /// Its kind of device.
-        device_family: String,
-        /// Its program.
-        client_id: String,
-        /// What its program is.
-        client_mode: String,
-        /// Where it is, if elsewhere.
-        remote_ip: String,
-    }
+/// A request to pair that waits; also the event `device.pair.requested`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingDevice {
+    /// The request.
+    pub request_id: String,
+    /// The device.
+    pub device_id: String,
+    /// Its public key, base64url.
+    pub public_key: String,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Its platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Its kind of device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_family: Option<String>,
+    /// Its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What its program is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_mode: Option<String>,
+    /// The role it asked for last.
+    pub role: Role,
+    /// All roles it asks for.
+    pub roles: Vec<Role>,
+    /// All scopes it asks for.
+    pub scopes: Vec<String>,
+    /// Where it is, if elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_ip: Option<String>,
+    /// Whether a device on this machine would have been approved without being asked about.
+    pub silent: bool,
+    /// Whether the device is paired already.
+    pub is_repair: bool,
+    /// When it asked, ms.
+    pub ts: i64,
 }
 
 record! {

@@ -42,11 +42,10 @@ struct Place {
 pub(in crate::methods) fn code(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((params, call)) = call.parse::<SetupCodeParams>() else { return };
     let estate = call.estate();
-    let auth = match estate.auth {
-        AuthSecret::Token(_) => "token",
-        AuthSecret::Password(_) => "password",
-        AuthSecret::None => return call.responder.refuse(Refusal::invalid_request(NO_SECRET)),
-    };
+    let secret = estate.auth();
+    if *secret == AuthSecret::None {
+        return call.responder.refuse(Refusal::invalid_request(NO_SECRET));
+    }
     if params.join_url.is_some() {
         return call.responder.refuse(Refusal::invalid_request(NO_LINKS));
     }
@@ -69,7 +68,7 @@ pub(in crate::methods) fn code(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
             expires_at_ms: setup.expires_at,
             setup_code,
             gateway_url: place.url,
-            auth: auth.into(),
+            auth: secret.mode().into(),
             url_source: place.source.into(),
             access,
             qr_data_url: picture,
