@@ -206,7 +206,7 @@ mod tests {
         let mut reborn = Setups::new([1; 32]);
         reborn.load(vec![stored]);
         assert!(node(&mut reborn, &token, "a", 1));
-        assert_eq!(reborn.revoke("a"), [row.setup_id.clone()]);
+        assert_eq!(reborn.revoke("a"), std::slice::from_ref(&row.setup_id));
         assert!(matches!(reborn.row(&row.setup_id), WriteOp::RemoveSetup { .. }));
         assert!(!node(&mut reborn, &token, "a", 2));
     }
