@@ -43,7 +43,7 @@ pub async fn judge(headers: &HeaderMap, peer: &Peer, estate: &Estate) -> Bearer 
     if sent.trim().is_empty() {
         return Bearer::Absent;
     }
-    if estate.auth.admits(sent.trim()) {
+    if estate.auth().admits(sent.trim()) {
         return Bearer::Right;
     }
     tokio::time::sleep(estate.auth_limiter.failed(&culprit, SecretKind::Shared, now, &limits)).await;

@@ -1,5 +1,6 @@
 //! The one port: WebSocket upgrades on any path; plain HTTP goes to `routes`.
 
+use crate::ingress::{self, Source};
 use crate::routes::routes;
 use crate::{socket, upgrade};
 use bytes::Bytes;
@@ -26,19 +27,29 @@ const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves one accepted connection until it ends or becomes a WebSocket.
 pub async fn serve(stream: TcpStream, peer: SocketAddr, wiring: Arc<Wiring>, sockets: TaskTracker) {
-    let routes = warp::service(routes(peer, wiring.clone()));
+    let direct = warp::service(routes(peer, wiring.clone()));
     let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let (mut routes, wiring, sockets) = (routes.clone(), wiring.clone(), sockets.clone());
+        let (mut direct, wiring, sockets) = (direct.clone(), wiring.clone(), sockets.clone());
         async move {
             match accept_key(request.headers()) {
                 Some(key) => {
                     let response = upgrade(&mut request, &key, peer, wiring, &sockets).await;
                     Ok::<_, Infallible>(response.map(Either::Left))
                 }
-                None if upgrade::is_forwarded(request.headers()) => {
-                    Ok(upgrade::unattributed(false).map(Either::Left))
+                None => {
+                    let config = wiring.store.estate.config.load_full();
+                    let from = ingress::source(request.headers(), peer.ip(), &config.settings.gateway);
+                    let response = match from {
+                        None => return Ok(upgrade::unattributed(false).map(Either::Left)),
+                        Some(Source { via: None, .. }) => direct.call(request).await,
+                        // Of one connection of a proxy each request may be somebody else's.
+                        Some(Source { ip, .. }) => {
+                            let client = SocketAddr::new(ip, peer.port());
+                            warp::service(routes(client, wiring)).call(request).await
+                        }
+                    };
+                    response.map(|response| response.map(Either::Right))
                 }
-                None => routes.call(request).await.map(|response| response.map(Either::Right)),
             }
         }
     });

@@ -44,7 +44,7 @@ pub async fn answer<B: Buf>(
     }
     let estate = &wiring.store.estate;
     // Without a secret any page could have its visitor's browser call tools; browsers say where such a call is from.
-    if estate.auth == AuthSecret::None && headers.contains_key(header::ORIGIN) {
+    if *estate.auth() == AuthSecret::None && headers.contains_key(header::ORIGIN) {
         return error(StatusCode::FORBIDDEN, "Pages may not call tools without a secret", "forbidden");
     }
     if let Some(refusal) = refusal(&headers, addr, estate).await {

@@ -5,6 +5,7 @@
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
 //! | `routes`, `metrics`, `invoke`, `media` | the plain HTTP answers |
+//! | `ingress` | whom a request is from: a client, or whom a trusted proxy speaks for |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
 //! | `frame_gate` | the size limit of frames before authentication |
@@ -18,6 +19,7 @@ pub mod config;
 mod frame_gate;
 pub mod guard;
 mod http;
+mod ingress;
 mod invoke;
 mod listener;
 pub mod logging;

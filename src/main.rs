@@ -119,6 +119,7 @@ fn announce(address: SocketAddr, secret: &AuthSecret) {
     let needs = match secret {
         AuthSecret::Token(_) => "the token that `crabtree token` prints",
         AuthSecret::Password(_) => "the configured password",
+        AuthSecret::TrustedProxy(_) => "what the trusted proxy says of them",
         AuthSecret::None => "no token",
     };
     info!(

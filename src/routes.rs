@@ -115,7 +115,7 @@ impl Asked {
 pub async fn refusal(headers: &HeaderMap, addr: SocketAddr, estate: &Estate) -> Option<Response> {
     match bearer::judge(headers, &upgrade::peer(headers, addr.ip()), estate).await {
         Bearer::Right => None,
-        Bearer::Absent if estate.auth == AuthSecret::None => None,
+        Bearer::Absent if *estate.auth() == AuthSecret::None => None,
         Bearer::Absent | Bearer::Wrong => {
             Some(error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"))
         }

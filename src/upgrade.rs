@@ -1,6 +1,7 @@
 //! Who may open a WebSocket: what is checked on the head of its request, before anything is said on it.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
+use crate::ingress::{self, Source};
 use crate::routes::secure;
 use bytes::Bytes;
 use crabtree_actors::conns::Peer;
@@ -15,16 +16,8 @@ use std::time::Duration;
 
 /// The most scopes a connection may be granted, set by whoever stands before the client.
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
-
-/// Whether a request says whom it is forwarded for. Nobody is trusted to say that yet, and a client that is
-/// behind a proxy must not pass for one on this machine.
-pub fn is_forwarded(headers: &HeaderMap) -> bool {
-    headers.keys().map(HeaderName::as_str).any(|name| {
-        matches!(name, "forwarded" | "x-real-ip")
-            || name.starts_with("x-forwarded-")
-            || name.starts_with("tailscale-")
-    })
-}
+/// The name a proxy was asked for.
+const FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// The answer to a forwarded request; `upgrade` closes the connection and needs no page's headers.
 pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
@@ -49,14 +42,21 @@ pub async fn admit(
     if estate.is_draining() {
         return Err(text("Gateway websocket admission closed"));
     }
-    if is_forwarded(headers) {
+    let config = estate.config.load_full();
+    let gateway = &config.settings.gateway;
+    let Some(source) = ingress::source(headers, ip, gateway) else {
         return Err(Box::new(unattributed(true)));
-    }
-    let limit = estate.config.load().settings.gateway.max_preauth_connections_per_ip;
-    let Some(place) = estate.preauth.take(ip, limit) else {
+    };
+    let Some(place) = estate.preauth.take(source.ip, gateway.max_preauth_connections_per_ip) else {
         return Err(text("Too many unauthenticated sockets"));
     };
-    let peer = Peer { place: Some(place), ..peer(headers, ip) };
+    let voucher = ingress::voucher(headers, &source, estate).await;
+    let Source { ip, via, .. } = source;
+    // A proxy may be asked for by another name than it passes on.
+    let asked = headers.get(FORWARDED_HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let peer = peer(headers, ip);
+    let host = asked.filter(|_| via.is_some()).or(peer.host);
+    let peer = Peer { via, voucher, host, place: Some(place), ..peer };
     bearer(headers, &peer, estate).await?;
     Ok(peer)
 }
@@ -117,15 +117,6 @@ mod tests {
         list.iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect()
-    }
-
-    #[test]
-    fn whatever_a_proxy_adds_is_noticed() {
-        for name in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "tailscale-user-login"]
-        {
-            assert!(is_forwarded(&headers(&[("host", "h"), (name, "")])), "{name}");
-        }
-        assert!(!is_forwarded(&headers(&[("host", "h"), ("origin", "o"), ("x-openclaw-scopes", "")])));
     }
 
     #[test]

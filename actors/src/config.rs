@@ -192,7 +192,11 @@ impl Config {
         }
         let news = json!({ "path": next.path, "hash": next.hash, "ts": ctx.now_ms() });
         let differs = next.hash != last.hash || !changed.is_empty();
+        let auth = next.auth.clone();
         self.args.estate.config.store(Arc::new(next));
+        if let Some(auth) = auth {
+            self.args.estate.change_auth(auth);
+        }
         if differs {
             tracing::info!(target: "crabtree::config", ?changed, "configuration reloaded");
             let audience = Audience::Scope(Scope::Read);

@@ -14,6 +14,7 @@ use crate::nodes::NodesMsg;
 use crate::pairing::is_trusted_local;
 use crate::presence::{PresenceMsg, is_tracked};
 use crate::responder::Responder;
+use crate::settings::AuthSecret;
 use crate::tree::*;
 use bytes::Bytes;
 use crabtree_protocol::connect::{CAP_SESSION_SCOPED_EVENTS, CAP_TOOL_EVENTS, Challenge};
@@ -74,7 +75,9 @@ struct Connecting {
     id: String,
     nonce: String,
     params: ConnectParams,
-    token: Option<(String, i64)>,
+    admission: Option<Admission>,
+    /// The shared secret that was in force when it was looked at.
+    secret: Option<Arc<AuthSecret>>,
     /// It is let in, and joins the roster.
     granted: bool,
     waiting: Vec<(Bytes, OwnedSemaphorePermit)>,
@@ -116,7 +119,7 @@ impl Behavior for Connection {
             ConnectionMsg::Gone => ctx.stop(),
             ConnectionMsg::TimedOut => self.timed_out(),
             ConnectionMsg::Ready(ready) => self.ready(ctx, ready),
-            ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, &admission),
+            ConnectionMsg::Verdict(Ok(admission)) => self.admitted(ctx, admission),
             ConnectionMsg::Verdict(Err(refusal)) => self.refuse(ctx, refusal),
             ConnectionMsg::Due(refusal) => self.due(*refusal),
             ConnectionMsg::Joined => self.joined(ctx),
@@ -149,6 +152,10 @@ impl Drop for Connection {
 
 impl Connection {
     fn frame(&mut self, ctx: &mut Ctx<ConnectionMsg>, frame: Bytes, permit: OwnedSemaphorePermit) {
+        if self.conn.outbox.is_closing() {
+            // Whatever it asks for now, it has lost the right to.
+            return;
+        }
         match &mut self.phase {
             Phase::Open => self.request(ctx, &frame, permit),
             Phase::Challenged { .. } => self.connect(ctx, &frame),
@@ -184,8 +191,8 @@ impl Connection {
             Err(refusal) => self.answer_refusal(&id, refusal),
             Ok(params) if params.is_worker() => self.answer_refusal(&id, ConnectRefusal::worker()),
             Ok(params) => {
-                let (token, granted, waiting) = (None, false, Vec::new());
-                let connecting = Connecting { id, nonce, params, token, granted, waiting };
+                let (admission, secret, granted, waiting) = (None, None, false, Vec::new());
+                let connecting = Connecting { id, nonce, params, admission, secret, granted, waiting };
                 self.phase = Phase::Connecting(Box::new(connecting));
                 let estate = self.wiring.store.estate.clone();
                 if estate.ready.is_complete() {
@@ -209,16 +216,24 @@ impl Connection {
         let (config, culprit) = (estate.config.load(), Culprit::of(peer));
         let gateway = &config.settings.gateway;
         let limits = &gateway.auth.rate_limit;
+        let secret = estate.auth();
         let rules = Rules {
-            auth: &estate.auth,
+            auth: &secret,
             allowed_origins: &gateway.control_ui.allowed_origins,
             locked: estate.auth_limiter.locked(&culprit, SecretKind::Shared, estate.clock.uptime(), limits),
         };
         let params = &connecting.params;
         let judged = handshake::judge(params, peer, rules, &connecting.nonce, ctx.now_ms());
-        if let Ok(Shared::Granted(_)) = judged.as_ref().map(|claim| claim.shared) {
+        if judged.as_ref().is_ok_and(|claim| matches!(claim.shared, Shared::Granted(_))) {
             estate.auth_limiter.passed(&culprit, SecretKind::Shared);
         }
+        let vouched = !peer.is_loopback()
+            && !peer.via.is_some_and(|proxy| proxy.to_canonical().is_loopback())
+            && peer.origin.is_none()
+            && gateway.nodes.pairing.auto_approve_cidrs.cover(peer.ip);
+        let Phase::Connecting(connecting) = &mut self.phase else { return };
+        connecting.secret = Some(secret);
+        let params = &connecting.params;
         match judged {
             Err(refusal) => self.refuse(ctx, refusal),
             Ok(claim) if claim.device.is_none() => match claim.shared {
@@ -227,6 +242,8 @@ impl Connection {
             },
             Ok(claim) => {
                 let request = Arc::new(Request {
+                    conn: self.conn.clone(),
+                    vouched,
                     local: is_trusted_local(params, peer) && gateway.nodes.pairing.auto_approve_local,
                     params: params.clone(),
                     claim,
@@ -240,10 +257,11 @@ impl Connection {
         }
     }
 
-    fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: &Admission) {
+    fn admitted(&mut self, ctx: &mut Ctx<ConnectionMsg>, admission: Admission) {
         let Phase::Connecting(connecting) = &mut self.phase else { return };
-        connecting.token = admission.token.clone();
-        self.grant(ctx, admission.method, admission.scopes.clone());
+        let (method, scopes) = (admission.method, admission.scopes.clone());
+        connecting.admission = Some(admission);
+        self.grant(ctx, method, scopes);
     }
 
     fn grant(&mut self, ctx: &mut Ctx<ConnectionMsg>, method: &'static str, scopes: Scopes) {
@@ -267,9 +285,13 @@ impl Connection {
     fn joined(&mut self, ctx: &mut Ctx<ConnectionMsg>) {
         let Phase::Connecting(connecting) = std::mem::replace(&mut self.phase, Phase::Open) else { return };
         self._timeout = None;
-        let token = connecting.token.as_ref().map(|(token, at)| (token.as_str(), *at));
+        let secret = self.wiring.store.estate.auth();
+        let is_same = connecting.secret.is_some_and(|then| Arc::ptr_eq(&then, &secret));
+        if !is_same && self.conn.grant().is_some_and(Grant::rests_on_secret) {
+            return self.close(Close::auth_changed());
+        }
         let version = self.wiring.store.estate.state_version();
-        let hello = self.wiring.hello(&self.conn, token);
+        let hello = self.wiring.hello(&self.conn, connecting.admission.as_ref());
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);
         if self.conn.grant().is_some_and(is_tracked) {
             let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));

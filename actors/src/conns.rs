@@ -1,6 +1,7 @@
 //! The table of live connections. It is part of the Estate: no actor's crash touches it.
 
 use crate::event::Event;
+use crate::origin::is_browser;
 use crate::outbox::{Item, Outbox};
 use crate::preauth::Place;
 use arc_swap::ArcSwap;
@@ -20,8 +21,12 @@ pub const MAX_MESSAGE_SUBSCRIPTIONS: usize = 1_000;
 /// Where a connection comes from.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The address of the socket's other end.
+    /// Its address: that of the socket's other end, or what the proxy there says.
     pub ip: IpAddr,
+    /// The trusted proxy it comes through.
+    pub via: Option<IpAddr>,
+    /// Who somebody else says it is.
+    pub voucher: Option<Voucher>,
     /// The `Origin` header, if a browser sent one.
     pub origin: Option<String>,
     /// The `Host` header.
@@ -35,13 +40,30 @@ pub struct Peer {
 impl Peer {
     /// A client that is no browser, and claims nothing.
     pub fn new(ip: IpAddr) -> Self {
-        Self { ip, origin: None, host: None, scope_cap: None, place: None }
+        Self { ip, via: None, voucher: None, origin: None, host: None, scope_cap: None, place: None }
     }
 
-    /// Whether it is on this machine.
+    /// Whether it is on this machine, and nobody stands between.
     pub fn is_loopback(&self) -> bool {
-        self.ip.to_canonical().is_loopback()
+        self.via.is_none() && self.ip.to_canonical().is_loopback()
     }
+
+    /// The person it is, if somebody who is believed says so.
+    pub fn user(&self) -> Option<&str> {
+        match self.voucher.as_ref()? {
+            Voucher::Proxy(user) => user.as_deref().ok(),
+            Voucher::Tailscale(login) => Some(login),
+        }
+    }
+}
+
+/// Who says who a client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Voucher {
+    /// A trusted proxy: the person, or why that is not believed (`authReason`).
+    Proxy(Result<String, String>),
+    /// Tailscale: the login of whom the address belongs to.
+    Tailscale(String),
 }
 
 /// What a connection was granted at its hello.
@@ -64,6 +86,16 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether it was let in for the shared secret, or for a token that dies with it.
+    pub fn rests_on_secret(&self) -> bool {
+        let client = &self.params.client;
+        match self.method {
+            "device-token" => self.role == Role::Operator && is_browser(client.id, client.mode),
+            "bootstrap-token" | "tailscale" => false,
+            _ => true,
+        }
+    }
+
     /// Whether an operator's scopes allow this.
     pub fn may(&self, scope: Scope) -> bool {
         self.role == Role::Operator && self.scopes.allows(scope)
@@ -81,6 +113,7 @@ pub struct Conn {
     /// Permits of requests in flight.
     pub permits: Arc<Semaphore>,
     grant: OnceLock<Grant>,
+    proven: OnceLock<(DeviceId, Role)>,
     all_sessions: AtomicBool,
     messages: ArcSwap<HashSet<SessionKey>>,
     looks_at: ArcSwap<HashSet<SessionKey>>,
@@ -103,6 +136,16 @@ impl Conn {
         if let Some(place) = &self.peer.place {
             place.leave();
         }
+    }
+
+    /// The device that will be granted something, or was. Known before the grant, so that whoever takes a device's
+    /// rights back misses no connection that is just coming in.
+    pub fn proven(&self) -> Option<&(DeviceId, Role)> {
+        self.proven.get()
+    }
+
+    pub(crate) fn prove(&self, device: DeviceId, role: Role) {
+        let _ = self.proven.set((device, role));
     }
 
     /// Whether it subscribed to all sessions.
@@ -176,6 +219,7 @@ impl Conns {
             outbox,
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             grant: OnceLock::new(),
+            proven: OnceLock::new(),
             all_sessions: AtomicBool::new(false),
             messages: ArcSwap::default(),
             looks_at: ArcSwap::default(),

@@ -10,7 +10,7 @@ use crate::auth_limiter::AuthLimiter;
 use crate::channels::contract::Channel;
 use crate::channels::driver::{Doors, LinkKey};
 use crate::channels::{self, People, Roster as ChannelRoster};
-use crate::conns::Conns;
+use crate::conns::{Conn, Conns, Grant};
 use crate::health::HealthSnapshot;
 use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
@@ -23,12 +23,13 @@ use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
 use crate::skills::Skills;
 use crate::store::Db;
+use crate::tailscale::{Program, Whois};
 use crate::tools::invoke::Invocations;
 use crate::tools::{Registry, Tool};
 use crate::tree::{Clock, Node, Slot};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crabtree_protocol::SessionKey;
-use crabtree_protocol::frame::StateVersion;
+use crabtree_protocol::frame::{Close, StateVersion};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -134,6 +135,8 @@ pub struct Estate {
     pub catalog: ArcSwap<Catalog>,
     /// What the embedding program has brought.
     pub brought: Brought,
+    /// Who knows whose a Tailscale address is.
+    pub whois: Arc<dyn Whois>,
     /// Who watches over child processes.
     pub guard: Guard,
     /// The processes of other agents that think for ours.
@@ -175,8 +178,7 @@ pub struct Estate {
     pub log_ring: Arc<LogRing>,
     /// Armed by fault injection.
     pub kill_points: KillPoints,
-    /// What clients must present.
-    pub auth: AuthSecret,
+    auth: ArcSwap<AuthSecret>,
     /// Key from which device tokens are derived.
     pub device_key: [u8; 32],
     /// Restarts of actors in the life of the process.
@@ -196,6 +198,8 @@ pub struct Brought {
     pub tools: Vec<Arc<dyn Tool>>,
     /// Channels, to be configured as `channels.<name>`.
     pub channels: Vec<Arc<dyn Channel>>,
+    /// Who knows whose a Tailscale address is; by default the `tailscale` program of this machine.
+    pub whois: Option<Arc<dyn Whois>>,
 }
 
 /// What the Estate is made from.
@@ -234,6 +238,7 @@ impl Estate {
                 },
             ),
             people: People::default(),
+            whois: (args.brought.whois.clone()).unwrap_or_else(|| Arc::new(Program::new(args.guard.clone()))),
             brought: args.brought,
             acp: acp::Peers::new(args.guard.clone()),
             guard: args.guard,
@@ -261,12 +266,27 @@ impl Estate {
             lanes: Arc::new(Semaphore::new(MAX_PARALLEL_RUNS)),
             log_ring: args.log_ring,
             kill_points: KillPoints::default(),
-            auth: args.auth,
+            auth: ArcSwap::from_pointee(args.auth),
             device_key: args.device_key,
             restarts: AtomicU64::new(0),
             root: OnceLock::new(),
             draining: watch::Sender::new(false),
         })
+    }
+
+    /// What clients must present. The same until it is changed, so that one can see whether it was.
+    pub fn auth(&self) -> Arc<AuthSecret> {
+        self.auth.load_full()
+    }
+
+    /// From now on clients must present this. Who came in with what they presented before has to come again.
+    pub fn change_auth(&self, auth: AuthSecret) {
+        if *self.auth() == auth {
+            return;
+        }
+        self.auth.store(Arc::new(auth));
+        let rests = |conn: &&Arc<Conn>| conn.grant().is_some_and(Grant::rests_on_secret);
+        self.conns.all().iter().filter(rests).for_each(|conn| conn.outbox.close(Close::auth_changed()));
     }
 
     /// The address of a session, whether it lives at the moment or not.

@@ -2,7 +2,7 @@
 //! recorded one (handshake.md, section 2): worker, protocol, role, copilot, origin, shared secret, missing device,
 //! device proof, and last the verdict on what was shown, which the devices actor gives.
 
-use crate::conns::Peer;
+use crate::conns::{Peer, Voucher};
 use crate::origin;
 use crate::settings::AuthSecret;
 use base64::Engine;
@@ -13,7 +13,7 @@ use crabtree_protocol::{ClientId, ClientMode, ConnectParams, ConnectRefusal, Rol
 use std::time::Duration;
 
 /// What the shared secret of a `connect` is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shared {
     /// It is right, or none is asked for: `auth.method`.
     Granted(&'static str),
@@ -23,6 +23,8 @@ pub enum Shared {
     Mismatch,
     /// It was not looked at: the client is locked out for so long.
     Locked(Duration),
+    /// None is asked for, but somebody who says who the client is, and that is not believed: `authReason`.
+    Unnamed(String),
 }
 
 /// What a `connect` is measured against.
@@ -66,12 +68,14 @@ pub fn judge(
         return Err(ConnectRefusal::copilot_capabilities());
     }
     origin::check(params, peer, rules.allowed_origins)?;
-    let credential =
-        if matches!(rules.auth, AuthSecret::Password(_)) { Credential::Password } else { Credential::Token };
+    let credential = match rules.auth {
+        AuthSecret::Password(_) | AuthSecret::TrustedProxy(_) => Credential::Password,
+        AuthSecret::Token(_) | AuthSecret::None => Credential::Token,
+    };
     let mut claim = Claim {
         role,
         scopes: params.requested_scopes(),
-        shared: shared(rules, params),
+        shared: shared(rules, params, peer),
         device: None,
         credential,
         hint: Hint::of(params.client.id, params.client.mode, peer.is_loopback()),
@@ -91,9 +95,14 @@ pub fn shared_attempts(params: &ConnectParams) -> impl Iterator<Item = &String> 
     params.auth.iter().flat_map(|a| [&a.token, &a.password]).flatten().filter(|s| !s.is_empty())
 }
 
-fn shared(rules: Rules<'_>, params: &ConnectParams) -> Shared {
+fn shared(rules: Rules<'_>, params: &ConnectParams, peer: &Peer) -> Shared {
+    let attempted = shared_attempts(params).next().is_some();
+    if matches!(peer.voucher, Some(Voucher::Tailscale(_))) && !attempted {
+        return Shared::Granted("tailscale");
+    }
     let method = match rules.auth {
         AuthSecret::None => return Shared::Granted("none"),
+        AuthSecret::TrustedProxy(_) => return named(rules, params, peer),
         AuthSecret::Token(_) => "token",
         AuthSecret::Password(_) => "password",
     };
@@ -110,6 +119,21 @@ fn shared(rules: Rules<'_>, params: &ConnectParams) -> Shared {
     verdict
 }
 
+/// What a proxy's word is worth. Who connects directly on this machine may show the password instead.
+fn named(rules: Rules<'_>, params: &ConnectParams, peer: &Peer) -> Shared {
+    let password = params.auth.as_ref().and_then(|auth| auth.password.as_ref()).filter(|it| !it.is_empty());
+    match (&peer.voucher, password) {
+        (Some(Voucher::Proxy(Ok(_))), _) => Shared::Granted("trusted-proxy"),
+        (Some(Voucher::Proxy(Err(reason))), _) => Shared::Unnamed(reason.clone()),
+        (_, Some(password)) if peer.is_loopback() => match rules.locked {
+            Some(left) => Shared::Locked(left),
+            None if rules.auth.admits(password) => Shared::Granted("password"),
+            None => Shared::Mismatch,
+        },
+        _ => Shared::Unnamed("trusted_proxy_untrusted_source".into()),
+    }
+}
+
 /// Names the shared secret in force without telling it: changes when it does.
 pub fn generation(auth: &AuthSecret, key: &[u8; 32]) -> String {
     let mut hasher = blake3::Hasher::new_keyed(key);
@@ -117,6 +141,9 @@ pub fn generation(auth: &AuthSecret, key: &[u8; 32]) -> String {
         AuthSecret::None => hasher.update(b"none"),
         AuthSecret::Token(secret) => hasher.update(b"token:").update(secret.expose().as_bytes()),
         AuthSecret::Password(secret) => hasher.update(b"password:").update(secret.expose().as_bytes()),
+        AuthSecret::TrustedProxy(secret) => hasher
+            .update(b"trusted-proxy:")
+            .update(secret.as_ref().map_or("", |secret| secret.expose()).as_bytes()),
     };
     BASE64_URL_SAFE_NO_PAD.encode(&hasher.finalize().as_bytes()[..16])
 }
@@ -124,7 +151,8 @@ pub fn generation(auth: &AuthSecret, key: &[u8; 32]) -> String {
 /// The refusal of a shared secret that was not right. `retry_device`: the client may try again with its device's
 /// token, which it did not send.
 pub fn refuse_shared(claim: &Claim, retry_device: bool) -> ConnectRefusal {
-    match claim.shared {
+    match &claim.shared {
+        Shared::Unnamed(reason) => ConnectRefusal::trusted_proxy(reason),
         Shared::Locked(left) => ConnectRefusal::rate_limited(left.as_millis().max(1) as u64),
         Shared::Mismatch => ConnectRefusal::credential_mismatch(claim.credential, claim.hint, retry_device),
         Shared::Granted(_) | Shared::Missing => {
@@ -135,15 +163,18 @@ pub fn refuse_shared(claim: &Claim, retry_device: bool) -> ConnectRefusal {
 
 /// Who may connect without a device, and with which scopes (the recorded table).
 fn without_device(params: &ConnectParams, peer: &Peer, claim: &mut Claim) -> Result<(), ConnectRefusal> {
-    if params.is_operator_ui() {
+    if params.is_operator_ui() && claim.shared != Shared::Granted("trusted-proxy") {
         return Err(ConnectRefusal::ui_device_required());
     }
     let backend = is_backend(params);
     let may = match claim.shared {
         // Without any secret only the gateway's own helpers are believed.
         Shared::Granted("none") => backend,
+        // That tells who the person is, not which device.
+        Shared::Granted("tailscale") => false,
         Shared::Granted(_) => true,
         Shared::Missing => false,
+        Shared::Unnamed(_) => return Err(refuse_shared(claim, false)),
         Shared::Mismatch | Shared::Locked(_) if shared_attempts(params).next().is_some() => {
             return Err(refuse_shared(claim, false));
         }

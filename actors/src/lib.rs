@@ -38,6 +38,7 @@ pub mod sessions;
 pub mod settings;
 pub mod skills;
 pub mod store;
+pub mod tailscale;
 mod tls;
 pub mod tools;
 pub mod tree;

@@ -33,7 +33,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// A name nobody on the internet can make a victim's browser believe to be this gateway.
-fn is_private(host: &str) -> bool {
+pub(crate) fn is_private(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => {
             let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;

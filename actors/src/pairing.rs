@@ -1,20 +1,17 @@
-//! Pairing, pure: what becomes of a device that proved itself, and the requests that wait for an operator.
-//! The rules are recorded (handshake.md, section 4).
+//! Pairing, pure: what becomes of a device that proved itself. The rules are recorded (handshake.md, section 4).
+
+mod pending;
+
+pub use pending::{Ask, Asked, PENDING_TTL_MS, Pending, PendingRequest};
 
 use crate::conns::Peer;
 use crate::handshake::Claim;
 use crate::origin::is_browser;
 use crate::store::DeviceRow;
+use crabtree_protocol::params::devices::SetupProfile;
 use crabtree_protocol::proof::{js_trim, normalized};
 use crabtree_protocol::refusal::PairingReason;
 use crabtree_protocol::{ClientId, ClientMode, ConnectParams, Role, Scopes};
-use std::collections::HashMap;
-use uuid::Uuid;
-
-/// Requests that are kept; beyond it the oldest is dropped.
-const MAX_PENDING: usize = 100;
-/// How long a request waits for an operator, in milliseconds.
-const PENDING_TTL_MS: i64 = 300_000;
 
 /// What becomes of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,38 +32,82 @@ pub fn is_trusted_local(params: &ConnectParams, peer: &Peer) -> bool {
     peer.is_loopback() && (peer.origin.is_none() || is_browser(params.client.id, params.client.mode))
 }
 
-/// Decides about a device. `active`: it has a token for this role that was not revoked. `local`: see
-/// [`is_trusted_local`].
+/// Why a device may be paired without anybody being asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trust {
+    /// See [`is_trusted_local`].
+    pub local: bool,
+    /// Its address is one whose nodes are paired.
+    pub vouched: bool,
+    /// It knows the shared secret, or none is asked for.
+    pub by_secret: bool,
+}
+
+/// Decides about a device. `active`: it has a token for this role that was not revoked.
 pub fn rule(
     params: &ConnectParams,
     claim: &Claim,
-    local: bool,
+    trust: Trust,
     known: Option<&DeviceRow>,
     active: bool,
 ) -> Ruling {
     use PairingReason::{MetadataUpgrade, NotPaired, RoleUpgrade, ScopeUpgrade};
     let operator = claim.role == Role::Operator;
-    let silent = |yes: bool, reason| if local && yes { Ruling::Approve } else { Ruling::Ask(reason) };
+    let local = trust.local;
+    let silent = |yes: bool, reason| if yes { Ruling::Approve } else { Ruling::Ask(reason) };
     let Some(known) = known else {
-        return silent(operator || claim.scopes.is_empty(), NotPaired);
+        let plain_node = !operator && claim.scopes.is_empty();
+        return silent(local && operator || (local || trust.vouched) && plain_node, NotPaired);
     };
     let said = Description::of(params);
     let same = said.fits(known);
     let refreshed = !same && is_native(params) && said.is_newer_version(known);
     if !same && !refreshed {
-        return silent(is_native(params), MetadataUpgrade);
+        return silent(local && is_native(params), MetadataUpgrade);
     }
     if !active || !known.roles.iter().any(|role| role == claim.role.name()) {
-        return silent(operator, RoleUpgrade);
+        return silent(local && operator, RoleUpgrade);
     }
     if !claim.scopes.is_subset_of(&Scopes::parse(&known.scopes)) {
-        return silent(operator, ScopeUpgrade);
+        return silent(local && operator && trust.by_secret, ScopeUpgrade);
     }
     if refreshed || said.adds_to(known) { Ruling::Refresh } else { Ruling::Known }
 }
 
+/// Whether a client may pair itself with a setup code: a phone or tablet that is to be a node and an operator, or a
+/// headless node. Whoever else has the code must be approved.
+pub fn may_set_up(
+    params: &ConnectParams,
+    claim: &Claim,
+    access: SetupProfile,
+    known: Option<&DeviceRow>,
+) -> bool {
+    let client = &params.client;
+    let plain_node = claim.role == Role::Node && claim.scopes.is_empty() && client.mode == ClientMode::Node;
+    let platform = normalized(&client.platform);
+    let system = platform.split(' ').next().unwrap_or_default();
+    let family = client.device_family.as_deref().map(normalized).unwrap_or_default();
+    let meant = match (client.id, access) {
+        (ClientId::NodeHost, SetupProfile::Node) => true,
+        (ClientId::Android, SetupProfile::Limited | SetupProfile::Full) => {
+            system == "android" && family == "android"
+        }
+        (ClientId::Ios, SetupProfile::Limited | SetupProfile::Full) => {
+            matches!(system, "ios" | "ipados") && matches!(&*family, "iphone" | "ipad" | "ios")
+        }
+        _ => false,
+    };
+    let said = Description::of(params);
+    let same = |known: &DeviceRow| said.fits(known) || is_native_node(params) && said.is_newer_version(known);
+    plain_node && meant && known.is_none_or(same)
+}
+
+fn is_native_node(params: &ConnectParams) -> bool {
+    matches!(params.client.id, ClientId::Ios | ClientId::Android)
+}
+
 /// Apps that update with their operating system.
-fn is_native(params: &ConnectParams) -> bool {
+pub(crate) fn is_native(params: &ConnectParams) -> bool {
     let app = matches!(
         params.client.id,
         ClientId::Macos | ClientId::Linux | ClientId::Ios | ClientId::Android | ClientId::Watchos
@@ -143,74 +184,6 @@ pub fn described(params: &ConnectParams, device_id: &str) -> DeviceRow {
     }
 }
 
-/// A request to pair that waits for an operator.
-#[derive(Clone, Debug)]
-pub struct PendingRequest {
-    /// Its id.
-    pub request_id: String,
-    /// All roles that were asked for since the last decision.
-    pub roles: Vec<String>,
-    /// All scopes that were asked for since the last decision.
-    pub scopes: Vec<String>,
-    asked: (Role, Vec<String>),
-    ts: i64,
-}
-
-/// What asking did.
-#[derive(Debug)]
-pub struct Asked {
-    /// The request the client waits for.
-    pub request: PendingRequest,
-    /// Whether operators have not heard of it.
-    pub is_new: bool,
-    /// The request it takes the place of.
-    pub superseded: Option<String>,
-}
-
-/// The requests that wait, one a device.
-#[derive(Debug, Default)]
-pub struct Pending(HashMap<String, PendingRequest>);
-
-impl Pending {
-    /// A device asks. Asking the same again is the same request; asking for something else is a new one, which
-    /// keeps what the one before asked for.
-    pub fn ask(&mut self, device_id: &str, role: Role, scopes: &[String], now: i64) -> Asked {
-        self.0.retain(|_, request| now - request.ts < PENDING_TTL_MS);
-        let asked = (role, scopes.to_vec());
-        let before = self.0.remove(device_id);
-        if let Some(mut same) = before.clone().filter(|request| request.asked == asked) {
-            same.ts = now;
-            self.0.insert(device_id.to_owned(), same.clone());
-            return Asked { request: same, is_new: false, superseded: None };
-        }
-        if self.0.len() >= MAX_PENDING {
-            let oldest = self.0.iter().min_by_key(|(_, request)| request.ts).map(|(id, _)| id.clone());
-            oldest.and_then(|id| self.0.remove(&id));
-        }
-        let (roles, known) =
-            before.clone().map(|request| (request.roles, request.scopes)).unwrap_or_default();
-        let request = PendingRequest {
-            request_id: Uuid::new_v4().to_string(),
-            roles: with(roles, role.name()),
-            scopes: scopes.iter().fold(known, with),
-            asked,
-            ts: now,
-        };
-        self.0.insert(device_id.to_owned(), request.clone());
-        Asked { request, is_new: true, superseded: before.map(|request| request.request_id) }
-    }
-
-    /// The device needs no decision any more.
-    pub fn withdraw(&mut self, device_id: &str) -> Option<String> {
-        self.0.remove(device_id).map(|request| request.request_id)
-    }
-
-    /// How many wait.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-}
-
 /// The list with this item in it.
 pub fn with(mut list: Vec<String>, item: impl AsRef<str>) -> Vec<String> {
     if !list.iter().any(|i| i == item.as_ref()) {
@@ -239,6 +212,11 @@ mod tests {
         list.iter().map(|item| (*item).to_owned()).collect()
     }
 
+    /// What the shared secret is worth here, and from elsewhere.
+    fn trust(local: bool) -> Trust {
+        Trust { local, vouched: false, by_secret: true }
+    }
+
     fn claim(role: Role, scopes: &[&str]) -> Claim {
         Claim {
             role,
@@ -259,12 +237,12 @@ mod tests {
         use PairingReason::NotPaired;
         let cli = params("cli", "cli", "linux", None);
         let read = claim(Role::Operator, &["operator.read"]);
-        assert_eq!(rule(&cli, &read, true, None, false), Ruling::Approve);
-        assert_eq!(rule(&cli, &read, false, None, false), Ruling::Ask(NotPaired));
+        assert_eq!(rule(&cli, &read, trust(true), None, false), Ruling::Approve);
+        assert_eq!(rule(&cli, &read, trust(false), None, false), Ruling::Ask(NotPaired));
         let node = params("node-host", "node", "linux", None);
-        assert_eq!(rule(&node, &claim(Role::Node, &[]), true, None, false), Ruling::Approve);
+        assert_eq!(rule(&node, &claim(Role::Node, &[]), trust(true), None, false), Ruling::Approve);
         let greedy = claim(Role::Node, &["operator.read"]);
-        assert_eq!(rule(&node, &greedy, true, None, false), Ruling::Ask(NotPaired));
+        assert_eq!(rule(&node, &greedy, trust(true), None, false), Ruling::Ask(NotPaired));
         let mut peer = Peer::new([127, 0, 0, 1].into());
         assert!(is_trusted_local(&cli, &peer));
         peer.origin = Some("http://127.0.0.1".into());
@@ -280,7 +258,7 @@ mod tests {
         let read = claim(Role::Operator, &["operator.read"]);
         let ruling = |first: &ConnectParams, then: &ConnectParams, local| {
             let known = paired(first, "operator", &["operator.read"]);
-            rule(then, &read, local, Some(&known), true)
+            rule(then, &read, trust(local), Some(&known), true)
         };
         let cli = |platform, family| params("cli", "cli", platform, family);
         let mac = |platform| params("openclaw-macos", "ui", platform, Some("Mac"));
@@ -310,7 +288,7 @@ mod tests {
         assert_eq!(described(&node("freebsd", None), "d").device_family, None);
         let known = paired(&node("darwin", Some("Mac")), "node", &[]);
         assert_eq!(
-            rule(&node("macos", None), &claim(Role::Node, &[]), true, Some(&known), true),
+            rule(&node("macos", None), &claim(Role::Node, &[]), trust(true), Some(&known), true),
             Ruling::Known
         );
     }
@@ -321,43 +299,60 @@ mod tests {
         let (cli, node) = (params("cli", "cli", "linux", None), params("node-host", "node", "linux", None));
         let known = paired(&cli, "operator", &["operator.admin"]);
         let node_claim = claim(Role::Node, &[]);
-        assert_eq!(rule(&node, &node_claim, true, Some(&known), false), Ruling::Ask(RoleUpgrade));
+        assert_eq!(rule(&node, &node_claim, trust(true), Some(&known), false), Ruling::Ask(RoleUpgrade));
         let on_node = paired(&cli, "node", &[]);
         let read = claim(Role::Operator, &["operator.read"]);
-        assert_eq!(rule(&cli, &read, true, Some(&on_node), false), Ruling::Approve);
-        assert_eq!(rule(&cli, &read, true, Some(&known), true), Ruling::Known);
+        assert_eq!(rule(&cli, &read, trust(true), Some(&on_node), false), Ruling::Approve);
+        assert_eq!(rule(&cli, &read, trust(true), Some(&known), true), Ruling::Known);
         // A revoked token takes the role with it.
-        assert_eq!(rule(&cli, &read, false, Some(&known), false), Ruling::Ask(RoleUpgrade));
+        assert_eq!(rule(&cli, &read, trust(false), Some(&known), false), Ruling::Ask(RoleUpgrade));
         let reader = paired(&cli, "operator", &["operator.read"]);
         let write = claim(Role::Operator, &["operator.write"]);
-        assert_eq!(rule(&cli, &write, true, Some(&reader), true), Ruling::Approve);
-        assert_eq!(rule(&cli, &write, false, Some(&reader), true), Ruling::Ask(ScopeUpgrade));
+        assert_eq!(rule(&cli, &write, trust(true), Some(&reader), true), Ruling::Approve);
+        let without = Trust { by_secret: false, ..trust(true) };
+        assert_eq!(rule(&cli, &write, without, Some(&reader), true), Ruling::Ask(ScopeUpgrade));
+        assert_eq!(rule(&cli, &write, trust(false), Some(&reader), true), Ruling::Ask(ScopeUpgrade));
     }
 
-    /// The recording `pair_remote_flow`.
     #[test]
-    fn asking_for_something_else_takes_the_place_of_the_request_and_keeps_what_it_asked() {
-        let mut pending = Pending::default();
-        let (read, admin) = (strings(&["operator.read"]), strings(&["operator.read", "operator.admin"]));
-        let first = pending.ask("d", Role::Operator, &read, 0);
-        assert!(first.is_new && first.superseded.is_none());
-        let same = pending.ask("d", Role::Operator, &read, 1);
-        assert!(!same.is_new && same.request.request_id == first.request.request_id);
-        let wider = pending.ask("d", Role::Operator, &admin, 2);
-        assert_eq!(wider.superseded, Some(first.request.request_id));
-        let node = pending.ask("d", Role::Node, &[], 3);
-        assert_eq!(node.superseded, Some(wider.request.request_id));
-        assert_eq!((&node.request.roles, &node.request.scopes), (&strings(&["operator", "node"]), &admin));
-        assert!(!pending.ask("d", Role::Node, &[], 4).is_new);
-        assert_eq!(pending.withdraw("d"), Some(node.request.request_id));
-        for n in 0..300 {
-            pending.ask(&n.to_string(), Role::Node, &[], n);
+    fn nodes_of_trusted_addresses_are_paired_once_and_nobody_else_is() {
+        use PairingReason::{NotPaired, RoleUpgrade};
+        let vouched = Trust { vouched: true, ..Trust::default() };
+        let (cli, node) = (params("cli", "cli", "linux", None), params("node-host", "node", "linux", None));
+        let plain = claim(Role::Node, &[]);
+        assert_eq!(rule(&node, &plain, vouched, None, false), Ruling::Approve);
+        let greedy = claim(Role::Node, &["operator.read"]);
+        assert_eq!(rule(&node, &greedy, vouched, None, false), Ruling::Ask(NotPaired));
+        let read = claim(Role::Operator, &["operator.read"]);
+        assert_eq!(rule(&cli, &read, vouched, None, false), Ruling::Ask(NotPaired));
+        let known = paired(&cli, "operator", &[]);
+        assert_eq!(rule(&node, &plain, vouched, Some(&known), false), Ruling::Ask(RoleUpgrade));
+    }
+
+    #[test]
+    fn a_setup_code_pairs_phones_and_headless_nodes_as_they_are_meant() {
+        use SetupProfile::{Full, Limited, Node};
+        let plain = claim(Role::Node, &[]);
+        let may = |params: &ConnectParams, access| may_set_up(params, &plain, access, None);
+        let phone = params("openclaw-ios", "node", "iOS 18.4.0", Some("iPhone"));
+        assert!(may(&phone, Limited) && may(&phone, Full) && !may(&phone, Node));
+        assert!(may(&params("openclaw-android", "node", "Android 15", Some("Android")), Limited));
+        let headless = params("node-host", "node", "linux", Some("Linux"));
+        assert!(may(&headless, Node) && !may(&headless, Limited));
+        for stranger in [
+            params("openclaw-ios", "node", "linux", Some("iPhone")),
+            params("openclaw-ios", "node", "iOS 18", Some("Android")),
+            params("openclaw-android", "node", "androidish", Some("Android")),
+            params("openclaw-ios", "ui", "iOS 18", Some("iPhone")),
+            params("cli", "cli", "linux", None),
+        ] {
+            assert!(!may(&stranger, Limited) && !may(&stranger, Node));
         }
-        assert_eq!(pending.count(), MAX_PENDING);
-        assert!(
-            pending.ask("0", Role::Node, &[], 300).is_new && !pending.ask("299", Role::Node, &[], 300).is_new
-        );
-        pending.ask("late", Role::Node, &[], 300 + PENDING_TTL_MS);
-        assert_eq!(pending.count(), 1);
+        assert!(!may_set_up(&phone, &claim(Role::Operator, &[]), Limited, None));
+        assert!(!may_set_up(&phone, &claim(Role::Node, &["operator.read"]), Limited, None));
+        let other = paired(&params("cli", "cli", "linux", None), "operator", &[]);
+        assert!(!may_set_up(&phone, &plain, Limited, Some(&other)), "it was something else before");
+        let older = paired(&params("openclaw-ios", "node", "iOS 17.0", Some("iPhone")), "node", &[]);
+        assert!(may_set_up(&phone, &plain, Limited, Some(&older)));
     }
 }

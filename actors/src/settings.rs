@@ -19,7 +19,8 @@ mod thinking;
 mod tools;
 
 pub use access::{
-    ControlUiSettings, NodeCommandSettings, NodePairingSettings, NodesSettings, RateLimitSettings,
+    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings, NodesSettings,
+    RateLimitSettings, RemoteSettings, TrustedProxySettings,
 };
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
@@ -33,7 +34,9 @@ pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilte
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
-pub use plugins::{Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings};
+pub use plugins::{
+    DevicePairConfig, DevicePairEntry, Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
+};
 pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -121,6 +124,12 @@ pub struct GatewaySettings {
     pub control_ui: ControlUiSettings,
     /// Nodes and their pairing.
     pub nodes: NodesSettings,
+    /// Proxies that are believed when they say whom a request is from.
+    pub trusted_proxies: Addresses,
+    /// Whether they may say so in `X-Real-IP`, if there is no `X-Forwarded-For`.
+    pub allow_real_ip_fallback: bool,
+    /// Where others reach this gateway, as far as it says.
+    pub remote: RemoteSettings,
     /// What `tools.invoke` may call.
     pub tools: InvokeSettings,
 }
@@ -139,6 +148,9 @@ impl Default for GatewaySettings {
             max_preauth_connections_per_ip: 32,
             control_ui: ControlUiSettings::default(),
             nodes: NodesSettings::default(),
+            trusted_proxies: Addresses::default(),
+            allow_real_ip_fallback: false,
+            remote: RemoteSettings::default(),
             tools: InvokeSettings::default(),
         }
     }
@@ -169,6 +181,11 @@ pub struct AuthSettings {
     pub token: Option<SecretInput>,
     /// The password.
     pub password: Option<SecretInput>,
+    /// Who authenticates people, when the mode is `trusted-proxy`.
+    pub trusted_proxy: TrustedProxySettings,
+    /// Whether people are believed to be who Tailscale says, when `tailscale serve` on this machine forwards them. Any
+    /// program here can pass for it, though not for somebody who is not on the tailnet.
+    pub allow_tailscale: bool,
     /// What follows failures.
     pub rate_limit: RateLimitSettings,
 }
@@ -181,6 +198,9 @@ pub enum AuthMode {
     Token,
     /// A password.
     Password,
+    /// What a proxy says of them.
+    #[serde(rename = "trusted-proxy")]
+    TrustedProxy,
     /// Nothing.
     None,
 }

@@ -134,6 +134,10 @@ events! {
     VoicewakeChanged "voicewake.changed" Read;
     /// Where what follows them goes; told to nodes when they come.
     VoicewakeRoutingChanged "voicewake.routing.changed" Read;
+    /// Something about a paired device is different.
+    DevicePairChanged "device.pair.changed" Pairing;
+    /// A setup code was used.
+    DevicePairSetupCompleted "device.pair.setup.completed" Admin;
     /// Somebody is asked whether a command may run.
     ExecApprovalRequested "exec.approval.requested" Approvals;
     /// It was decided.

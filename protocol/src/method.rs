@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
 use crate::params::agents::{providers, roster};
-use crate::params::{approvals, nodes, questions};
+use crate::params::{approvals, devices, nodes, questions};
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
@@ -396,8 +396,28 @@ methods! {
     VoicewakeSet "voicewake.set" Operator One(Write), Listed, nodes::VoicewakeSetParams => nodes::Triggers;
     /// Where what follows them goes: to the session in front of the person.
     VoicewakeRoutingGet "voicewake.routing.get" Operator One(Read), Listed, params::core::NoParams => Value;
-    /// The paired devices; nothing that can be done about them yet, so not advertised.
-    DevicePairList "device.pair.list" Operator One(Pairing), Hidden, params::core::NoParams => Value;
+    /// Which devices are paired, and which ask to be.
+    DevicePairList "device.pair.list" Operator One(Pairing), Listed, params::core::NoParams => devices::Devices;
+    /// Pairs a device that asked.
+    DevicePairApprove "device.pair.approve" Operator One(Pairing), Listed, devices::RequestParams => devices::Approved;
+    /// Does not.
+    DevicePairReject "device.pair.reject" Operator One(Pairing), Listed, devices::RequestParams => devices::Rejected;
+    /// Forgets a device.
+    DevicePairRemove "device.pair.remove" Operator One(Pairing), Listed, devices::DeviceParams => devices::Removed;
+    /// Gives a device a name.
+    DevicePairRename "device.pair.rename" Operator One(Pairing), Listed, devices::RenameParams => devices::Renamed;
+    /// Makes a code with which a device pairs itself.
+    DevicePairSetupCode "device.pair.setupCode" Operator One(Admin), Hidden, devices::SetupCodeParams => devices::SetupCode;
+    /// Whether a code was used.
+    DevicePairSetupStatus "device.pair.setupStatus" Operator One(Admin), Hidden, devices::SetupStatusParams => devices::SetupStatus;
+    /// Makes a new token for a device; the last one is dead.
+    DeviceTokenRotate "device.token.rotate" Operator One(Pairing), Listed, devices::RotateParams => devices::Rotated;
+    /// Takes a device's token back.
+    DeviceTokenRevoke "device.token.revoke" Operator One(Pairing), Listed, devices::RevokeParams => devices::Revoked;
+    /// Asks for more scopes for the caller's device.
+    DeviceScopesRequestUpgrade "device.scopes.requestUpgrade" Operator NoScope, Listed, devices::UpgradeParams => devices::UpgradeRequested;
+    /// Waits until that is decided.
+    DeviceScopesWaitUpgrade "device.scopes.waitUpgrade" Operator NoScope, Listed, devices::RequestParams => devices::Upgraded;
     /// Tokens and costs by day; of all agents together yet, so not advertised.
     UsageCost "usage.cost" Operator One(Read), Listed, params::core::UsageCostParams => Value;
     /// What is left at the models' providers.

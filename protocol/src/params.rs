@@ -9,6 +9,7 @@ pub mod approvals;
 pub mod channels;
 pub mod chat;
 pub mod core;
+pub mod devices;
 pub mod events;
 pub mod history;
 pub mod messages;

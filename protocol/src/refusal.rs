@@ -60,6 +60,8 @@ pub struct Refusal {
 
 /// Milliseconds a client waits before asking a gateway that drains again.
 pub const DRAIN_RETRY_MS: u64 = 1000;
+/// Milliseconds a client waits before it asks a gateway again that could not store something.
+pub const STORE_RETRY_MS: u64 = 5000;
 /// Milliseconds a client waits before connecting to a gateway that starts again.
 pub const STARTUP_RETRY_MS: u64 = 500;
 
@@ -245,14 +247,15 @@ impl Refusal {
         Self::invalid_request("unknown deviceId")
     }
 
-    /// The caller may not rotate or revoke this token.
-    pub fn token_rotation_denied() -> Self {
-        Self::invalid_request("device token rotation denied")
+    /// The caller may not do `what` ("token rotation", "pairing approval" …) to this device.
+    pub fn device_denied(what: &str) -> Self {
+        Self::invalid_request(format!("device {what} denied"))
     }
 
-    /// The caller may not decide on this device.
-    pub fn pairing_approval_denied() -> Self {
-        Self::invalid_request("device pairing approval denied")
+    /// What was decided about a device is lost: the gateway's disk does not take it (ours).
+    pub fn not_stored() -> Self {
+        Self::failed("the gateway could not store this; make room on its disk, then try again")
+            .with_retry(STORE_RETRY_MS)
     }
 
     /// The caller has no device identity, which this method needs.

@@ -79,7 +79,8 @@ impl Client {
         let auth = match &target.secret {
             AuthSecret::Token(token) => json!({"token": token.expose()}),
             AuthSecret::Password(password) => json!({"password": password.expose()}),
-            AuthSecret::None => json!({}),
+            AuthSecret::TrustedProxy(Some(password)) => json!({"password": password.expose()}),
+            AuthSecret::TrustedProxy(None) | AuthSecret::None => json!({}),
         };
         let params = json!({
             "minProtocol": PROTOCOL_VERSION,

@@ -61,7 +61,10 @@ impl Failure {
         let code = error["code"].as_str().unwrap_or("REFUSED");
         let detail = error["details"]["code"].as_str().unwrap_or_default();
         let (exit, next) = if code == "NOT_PAIRED" || detail == "PAIRING_REQUIRED" {
-            (UNAUTHORISED, "approve this device on the gateway, or give --token")
+            (
+                UNAUTHORISED,
+                "`crabtree devices list` on the gateway's machine shows the request; approve it there, or give --token",
+            )
         } else if detail.starts_with("AUTH_") || detail.starts_with("DEVICE_") {
             (UNAUTHORISED, "compare --token with what `crabtree token` prints on the gateway's machine")
         } else if code == "FORBIDDEN" {

@@ -4,11 +4,13 @@ mod acp;
 mod agent;
 mod channels;
 mod client;
+mod devices;
 mod failure;
 mod logs;
 mod report;
 mod shown;
 mod skills;
+mod table;
 mod tree;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -137,6 +139,13 @@ pub enum Command {
         #[command(subcommand)]
         command: skills::SkillsCommand,
     },
+    /// Pair devices, name them, and take their rights back
+    #[command(after_help = "Example:\n  crabtree devices list")]
+    Devices {
+        /// What to do with them
+        #[command(subcommand)]
+        command: devices::DevicesCommand,
+    },
     /// Print the token that clients need
     #[command(after_help = "Example:\n  OPENCLAW_GATEWAY_TOKEN=$(crabtree token) openclaw health")]
     Token,
@@ -226,6 +235,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Logs(arguments) => logs::run(global, arguments).await,
         Command::Channels { command } => channels::run(global, command).await,
         Command::Skills { command } => skills::run(global, command).await,
+        Command::Devices { command } => devices::run(global, command).await,
         Command::Token => report::token(global),
         Command::Protocol { what: ProtocolPart::Schema } => {
             print_json(&json!(crabtree_protocol::schema::document()));

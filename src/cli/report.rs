@@ -89,10 +89,16 @@ pub(super) fn token(global: &Global) -> Result<ExitCode, Failure> {
     let url = config::local_url(&loaded.settings.gateway)?;
     let (mode, secret) = match config::client_secret(&loaded, &env)? {
         Some(AuthSecret::Token(token)) => ("token", token),
-        Some(AuthSecret::Password(password)) => ("password", password),
+        Some(AuthSecret::Password(password) | AuthSecret::TrustedProxy(Some(password))) => {
+            ("password", password)
+        }
         None => {
             let text = format!("there is no gateway token in {} yet", loaded.state_dir.display());
             return Err(Failure::config(text).or_next("start the gateway once with `crabtree run`"));
+        }
+        Some(AuthSecret::TrustedProxy(None)) => {
+            let text = "gateway.auth.mode is \"trusted-proxy\": a proxy lets clients in";
+            return Err(Failure::config(text).or_next("set gateway.auth.password for those on this machine"));
         }
         Some(AuthSecret::None) => {
             return Err(Failure::config("gateway.auth.mode is \"none\": clients need no token"));

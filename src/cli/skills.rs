@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use crabtree_protocol::Scope;
 use serde_json::{Value, json};
 
-use super::{Client, Failure, Global, print_json, print_line, printable};
+use super::{Client, Failure, Global, print_json, print_line, printable, table::lines};
 
 /// How long fetching and checking a skill is waited for.
 const INSTALL: Duration = Duration::from_secs(180);
@@ -87,14 +87,7 @@ fn listed(status: &Value) -> String {
     };
     let mut table = vec![["SKILL", "STATE", "FROM", "FOR"].map(str::to_owned)];
     table.extend(rows(status, "skills").map(cells));
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 4] = std::array::from_fn(width);
-    let line = |row: &[String; 4]| {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    let mut lines: Vec<String> = table.iter().map(line).collect();
+    let mut lines = lines(&table);
     if table.len() == 1 {
         lines = vec!["no skills; install one with `crabtree skills install FOLDER`".into()];
     }

@@ -84,7 +84,19 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     );
     let key = token::existing_device_key(&sources.state_dir).unwrap_or_default();
     let (exists, hash, state_dir) = (text.is_some(), config_hash(&raw, &key), sources.state_dir.clone());
-    Ok(Loaded { path, exists, raw, settings, warnings, hash, state_dir })
+    let gateway = &settings.gateway;
+    let lists = [
+        ("gateway.trustedProxies", &gateway.trusted_proxies),
+        ("gateway.nodes.pairing.autoApproveCidrs", &gateway.nodes.pairing.auto_approve_cidrs),
+    ];
+    for (name, list) in lists {
+        warnings.extend(list.unreadable().map(|entry| {
+            format!("{name}: {entry:?} is no address and no range such as 10.0.0.0/8; it has no effect")
+        }));
+    }
+    // Where it cannot be told, a start says why, and a running gateway keeps what it has.
+    let auth = token::configured(&gateway.auth, &sources.env).ok().flatten();
+    Ok(Loaded { path, exists, raw, settings, warnings, hash, state_dir, auth })
 }
 
 fn parse(path: &Path, text: &str) -> Result<Value, ConfigError> {

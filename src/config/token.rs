@@ -8,13 +8,15 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use crabtree_actors::settings::{AuthMode, AuthSecret, Loaded, Secret, SecretError};
+use crabtree_actors::settings::{AuthMode, AuthSecret, AuthSettings, Loaded, Secret, SecretError};
 
 use super::{ConfigError, Environment, tighten};
 
+const PASSWORD: &str = "gateway.auth.password";
+
 /// The shared secret of a gateway that starts. The token is made if there is none yet. Returns warnings with it.
 pub fn gateway_secret(loaded: &Loaded, env: &Environment) -> Result<(AuthSecret, Vec<String>), ConfigError> {
-    if let Some(secret) = configured(loaded, env)? {
+    if let Some(secret) = configured(&loaded.settings.gateway.auth, env)? {
         return Ok((secret, Vec::new()));
     }
     let path = token_path(&loaded.state_dir);
@@ -27,7 +29,7 @@ pub fn gateway_secret(loaded: &Loaded, env: &Environment) -> Result<(AuthSecret,
 
 /// The shared secret for a client on this machine; `None` before the first start made one. Nothing is written.
 pub fn client_secret(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSecret>, ConfigError> {
-    if let Some(secret) = configured(loaded, env)? {
+    if let Some(secret) = configured(&loaded.settings.gateway.auth, env)? {
         return Ok(Some(secret));
     }
     let path = token_path(&loaded.state_dir);
@@ -38,9 +40,10 @@ pub fn client_secret(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSe
     }
 }
 
-fn configured(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSecret>, SecretError> {
-    let auth = &loaded.settings.gateway.auth;
+/// The shared secret that the settings name.
+pub(super) fn configured(auth: &AuthSettings, env: &Environment) -> Result<Option<AuthSecret>, SecretError> {
     let lookup = |name: &str| env.get(name).map(str::to_owned);
+    let password = || auth.password.as_ref().map(|it| it.resolve(PASSWORD, &lookup)).transpose();
     match auth.effective_mode() {
         AuthMode::None => Ok(Some(AuthSecret::None)),
         AuthMode::Token => {
@@ -48,10 +51,13 @@ fn configured(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSecret>, 
             Ok(token.transpose()?.map(AuthSecret::Token))
         }
         AuthMode::Password => {
-            let key = "gateway.auth.password";
-            let password = auth.password.as_ref().ok_or_else(|| SecretError::Empty { key: key.into() })?;
-            Ok(Some(AuthSecret::Password(password.resolve(key, &lookup)?)))
+            let password = password()?.ok_or_else(|| SecretError::Empty { key: PASSWORD.into() })?;
+            Ok(Some(AuthSecret::Password(password)))
         }
+        AuthMode::TrustedProxy if auth.trusted_proxy.user_header.trim().is_empty() => {
+            Err(SecretError::Empty { key: "gateway.auth.trustedProxy.userHeader".into() })
+        }
+        AuthMode::TrustedProxy => Ok(Some(AuthSecret::TrustedProxy(password()?))),
     }
 }
 
@@ -131,7 +137,7 @@ mod tests {
     fn token(secret: &AuthSecret) -> String {
         match secret {
             AuthSecret::Token(token) | AuthSecret::Password(token) => token.expose().to_owned(),
-            AuthSecret::None => String::new(),
+            AuthSecret::TrustedProxy(_) | AuthSecret::None => String::new(),
         }
     }
 

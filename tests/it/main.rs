@@ -32,6 +32,7 @@ mod mock_model;
 mod nodes;
 mod owner;
 mod pages;
+mod pairing;
 mod plain_http;
 mod processes;
 mod providers;

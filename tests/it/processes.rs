@@ -274,6 +274,7 @@ fn estate(state_dir: &Path) -> Arc<Estate> {
             warnings: Vec::new(),
             hash: "0".into(),
             state_dir: state_dir.to_owned(),
+            auth: None,
         },
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],

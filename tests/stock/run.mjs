@@ -3,6 +3,7 @@ import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
 import { checkAcp } from "./acp.mjs";
 import { checkCli } from "./cli.mjs";
+import { checkDevices } from "./devices.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkMcp } from "./mcp.mjs";
 import { checkNodes } from "./nodes.mjs";
@@ -29,6 +30,7 @@ const suites = {
   mcp: checkMcp,
   acp: checkAcp,
   nodes: checkNodes,
+  devices: checkDevices,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {

@@ -182,6 +182,7 @@ mod tests {
                 warnings: Vec::new(),
                 hash: String::new(),
                 state_dir: path.clone(),
+                auth: None,
             })
         }))
     }

@@ -1,6 +1,7 @@
 //! hello-ok: what a client learns when it is let in.
 
 use crate::conns::{Conn, Grant};
+use crate::devices::Admission;
 use crate::gateway::Wiring;
 use crate::handshake::generation;
 use crate::settings::AuthSecret;
@@ -14,10 +15,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 impl Wiring {
-    /// The payload of hello-ok for an admitted connection; `token` is its device token and when it was
-    /// issued (ms).
-    pub fn hello(&self, conn: &Conn, token: Option<(&str, i64)>) -> Vec<u8> {
+    /// The payload of hello-ok for a connection that was let in; `admission` is what its device was granted.
+    pub fn hello(&self, conn: &Conn, admission: Option<&Admission>) -> Vec<u8> {
         let estate = &self.store.estate;
+        let token = admission.and_then(|admission| admission.token.as_ref());
         let grant = conn.grant().expect("a hello follows a grant");
         let (catalog, config) = (estate.catalog.load(), estate.config.load());
         let (presence, health) = (estate.presence.load(), estate.health.load());
@@ -32,11 +33,7 @@ impl Wiring {
         };
         let admin = grant.scopes.contains(Scope::Admin);
         let (path, state_dir) = (config.path.to_string_lossy(), config.state_dir.to_string_lossy());
-        let mode = match estate.auth {
-            AuthSecret::Token(_) => "token",
-            AuthSecret::Password(_) => "password",
-            AuthSecret::None => "none",
-        };
+        let secret = estate.auth();
         let server = ServerInfo {
             version: estate.boot.version,
             build_id: Some(&estate.boot.build_id),
@@ -55,19 +52,22 @@ impl Wiring {
             session_defaults: &defaults,
             config_path: admin.then_some(path.as_ref()),
             state_dir: admin.then_some(state_dir.as_ref()),
-            auth_mode: admin.then_some(mode),
+            auth_mode: admin.then_some(secret.mode()),
         };
         let auth = HelloAuth {
             method: grant.method,
             role: grant.role,
             scopes: grant.scopes.clone(),
             recovery_scope: (grant.role == Role::Operator)
-                .then(|| recovery_scope(grant, token.map(|(t, _)| t), &estate.auth, &estate.device_key))
+                .then(|| {
+                    let (user, token) = (conn.peer.user(), token.map(|token| &*token.device_token));
+                    recovery_scope(grant, user, token, &secret, &estate.device_key)
+                })
                 .flatten(),
             recovery_migration_allowed: token.filter(|_| grant.role == Role::Operator).map(|_| true),
-            device_token: token.map(|(t, _)| t.to_owned()),
-            issued_at_ms: token.map(|(_, at)| at.max(0) as u64),
-            device_tokens: Vec::new(),
+            device_token: token.map(|token| token.device_token.clone()),
+            issued_at_ms: token.map(|token| token.issued_at_ms),
+            device_tokens: admission.map_or_else(Vec::new, |admission| admission.others.clone()),
         };
         HelloOk::new(server, &self.features, snapshot, auth).encode()
     }
@@ -75,9 +75,16 @@ impl Wiring {
 
 /// `auth.recoveryScope`, as recorded: the SHA-256 of a JSON array that tells what the connection authenticated
 /// with. A client that shows nothing has none.
-fn recovery_scope(grant: &Grant, token: Option<&str>, auth: &AuthSecret, key: &[u8; 32]) -> Option<String> {
+fn recovery_scope(
+    grant: &Grant,
+    user: Option<&str>,
+    token: Option<&str>,
+    auth: &AuthSecret,
+    key: &[u8; 32],
+) -> Option<String> {
     let device = grant.device.as_ref().map(ToString::to_string);
     let named = match (token, auth, device) {
+        (_, _, device) if user.is_some() => json!(["principal", user, device.unwrap_or_default()]),
         (Some(token), ..) => json!(["device-token", token]),
         (None, AuthSecret::None, None) => return None,
         (None, AuthSecret::None, Some(device)) => json!(["device", device]),

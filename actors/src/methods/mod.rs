@@ -8,6 +8,7 @@ mod channels;
 pub(crate) mod chat;
 mod commands;
 mod core;
+mod devices;
 mod empty;
 mod hello;
 mod nodes;
@@ -208,7 +209,17 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::VoicewakeRoutingGet => nodes::trigger_routing(call),
         Method::ConfigGet => core::config_get(call),
         Method::LogsTail => core::logs_tail(call),
-        Method::DevicePairList => pages::devices(ctx, call),
+        Method::DevicePairList => devices::list(call),
+        Method::DevicePairApprove => devices::approve(call),
+        Method::DevicePairReject => devices::reject(call),
+        Method::DevicePairRemove => devices::remove(call),
+        Method::DevicePairRename => devices::rename(call),
+        Method::DevicePairSetupCode => devices::setup_code(ctx, call),
+        Method::DevicePairSetupStatus => devices::setup_status(call),
+        Method::DeviceTokenRotate => devices::rotate(call),
+        Method::DeviceTokenRevoke => devices::revoke(call),
+        Method::DeviceScopesRequestUpgrade => devices::request_upgrade(call),
+        Method::DeviceScopesWaitUpgrade => devices::wait_upgrade(call),
         Method::UsageCost => sessions::cost(ctx, call),
         Method::UsageStatus => sessions::usage_status(call),
         Method::ChannelsStatus => channels::status(ctx, call),

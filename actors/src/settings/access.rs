@@ -1,6 +1,57 @@
 //! The part of `gateway` that says who may come in, and how often they may be wrong.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Addresses, one by one or in ranges such as `10.0.0.0/8`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Addresses(Vec<String>);
+
+impl Addresses {
+    /// Whether this is one of them. What cannot be read is none.
+    pub fn cover(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.0.iter().filter_map(|entry| range(entry)).any(|range| range.contains(&ip))
+    }
+
+    /// Those that cannot be read.
+    pub fn unreadable(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|entry| range(entry).is_none()).map(String::as_str)
+    }
+}
+
+fn range(entry: &str) -> Option<IpNet> {
+    let entry = entry.trim();
+    entry.parse().ok().or_else(|| entry.parse::<IpAddr>().ok().map(|ip| ip.to_canonical().into()))
+}
+
+/// `gateway.auth.trustedProxy`: who authenticates people before this gateway, and how it says who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TrustedProxySettings {
+    /// The header that names the person.
+    pub user_header: String,
+    /// Headers that must be there as well.
+    pub required_headers: Vec<String>,
+    /// The people who may come in; without any, everybody the proxy names.
+    pub allow_users: Vec<String>,
+    /// Whether a proxy on this machine is believed. Any program here can pass for it.
+    pub allow_loopback: bool,
+    /// Whether the browsers of these people are paired without being asked about.
+    pub device_auto_approve: DeviceAutoApprove,
+}
+
+/// `gateway.auth.trustedProxy.deviceAutoApprove`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceAutoApprove {
+    /// Off unless somebody wants it.
+    pub enabled: bool,
+    /// The most they are given; reading, writing, approvals and questions by default.
+    pub scopes: Option<Vec<String>>,
+}
 
 /// `gateway.auth.rateLimit`: what follows failures to authenticate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,10 +107,40 @@ pub struct NodeCommandSettings {
 pub struct NodePairingSettings {
     /// Devices that connect directly over loopback are approved in silence.
     pub auto_approve_local: bool,
+    /// Nodes that connect from these addresses for the first time are, too.
+    pub auto_approve_cidrs: Addresses,
 }
 
 impl Default for NodePairingSettings {
     fn default() -> Self {
-        Self { auto_approve_local: true }
+        Self { auto_approve_local: true, auto_approve_cidrs: Addresses::default() }
+    }
+}
+
+/// `gateway.remote`, as far as a gateway reads what is meant for its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoteSettings {
+    /// Where others reach it.
+    pub url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_single_ones_and_ranges() {
+        let list: Addresses = serde_json::from_str(
+            r#"["10.0.0.0/8", " 192.168.1.5 ", "fd00::/8", "::1", "home", "10.0.0.0/99"]"#,
+        )
+        .unwrap();
+        for ip in ["10.1.2.3", "192.168.1.5", "fd12::1", "::1", "::ffff:10.0.0.1"] {
+            assert!(list.cover(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["11.0.0.1", "192.168.1.6", "fe80::1", "127.0.0.1"] {
+            assert!(!list.cover(ip.parse().unwrap()), "{ip}");
+        }
+        assert_eq!(list.unreadable().collect::<Vec<_>>(), ["home", "10.0.0.0/99"]);
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{
-    AgentEntry, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings, SkillEntry,
+    AgentEntry, AuthSecret, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings,
+    SkillEntry,
 };
 
 /// What stands in for a secret wherever a configuration is shown.
@@ -45,6 +46,8 @@ pub struct Loaded {
     pub hash: String,
     /// Where the gateway keeps its state.
     pub state_dir: PathBuf,
+    /// What clients must present, as far as it is written down here.
+    pub auth: Option<AuthSecret>,
 }
 
 impl Loaded {

@@ -16,6 +16,25 @@ pub struct PluginsSettings {
 pub struct PluginEntries {
     /// Ollama and its models.
     pub ollama: OllamaEntry,
+    /// Setup codes for devices.
+    #[serde(rename = "device-pair")]
+    pub device_pair: DevicePairEntry,
+}
+
+/// `plugins.entries.device-pair`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DevicePairEntry {
+    /// Its settings.
+    pub config: DevicePairConfig,
+}
+
+/// `plugins.entries.device-pair.config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DevicePairConfig {
+    /// Where devices elsewhere reach this gateway.
+    pub public_url: Option<String>,
 }
 
 /// `plugins.entries.ollama`.

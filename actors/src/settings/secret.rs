@@ -26,15 +26,31 @@ pub enum AuthSecret {
     Token(Secret),
     /// A password.
     Password(Secret),
+    /// A proxy says who they are; who connects directly on this machine may know a password instead.
+    TrustedProxy(Option<Secret>),
     /// No shared secret is asked for.
     None,
 }
 
 impl AuthSecret {
+    /// `gateway.auth.mode`.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Password(_) => "password",
+            Self::TrustedProxy(_) => "trusted-proxy",
+            Self::None => "none",
+        }
+    }
+
     /// Whether `candidate` is the secret, or none is asked for. Compared in constant time; hashing first
     /// makes that independent of the lengths.
     pub fn admits(&self, candidate: &str) -> bool {
-        let (Self::Token(secret) | Self::Password(secret)) = self else { return true };
+        let secret = match self {
+            Self::Token(secret) | Self::Password(secret) | Self::TrustedProxy(Some(secret)) => secret,
+            Self::TrustedProxy(None) => return false,
+            Self::None => return true,
+        };
         let (a, b) = (blake3::hash(candidate.as_bytes()), blake3::hash(secret.expose().as_bytes()));
         bool::from(a.as_bytes().ct_eq(b.as_bytes()))
     }

@@ -173,6 +173,7 @@ pub mod tests {
             warnings: vec![],
             hash: String::new(),
             state_dir: state_dir.to_owned(),
+            auth: None,
         }
     }
 

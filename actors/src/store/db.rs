@@ -335,12 +335,16 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
             sessions::upsert(conn, key, update, None).map(WriteReply::Session)
         }
         WriteOp::PutDevice(row) => devices::put_device(conn, row),
-        WriteOp::SeeDevice { device_id, at, reason } => devices::see(conn, device_id, *at, reason.as_deref()),
+        WriteOp::SeeDevice { device_id, role, at, reason } => {
+            devices::see(conn, device_id, role, *at, reason.as_deref())
+        }
         WriteOp::PutToken(row) => devices::put_token(conn, row),
         WriteOp::RemoveDevice { device_id } => devices::remove(conn, device_id),
         WriteOp::PutNode(row) => nodes::put(conn, row),
         WriteOp::RemoveNode { node_id } => nodes::remove(conn, node_id),
         WriteOp::UseApproval { kind, id, by } => nodes::use_approval(conn, kind, id, by),
+        WriteOp::PutSetup(row) => devices::put_setup(conn, row),
+        WriteOp::RemoveSetup { setup_id } => devices::remove_setup(conn, setup_id),
         WriteOp::OpenApproval(row) => approvals::open(conn, row),
         WriteOp::CloseApproval { kind, id, outcome, at } => approvals::close(conn, kind, id, outcome, *at),
         WriteOp::Deliver(rows) => channels::queue(conn, rows),

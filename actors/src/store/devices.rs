@@ -1,23 +1,23 @@
-//! Paired devices, what is known of their tokens, and gateway metadata: small tables read as a whole.
+//! Paired devices, what is known of their tokens, setup codes, and gateway metadata: small tables read as a whole.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::db::StoreError;
-use super::rows::{DeviceRow, TokenRow, WriteReply};
+use super::rows::{DeviceRow, SetupRow, TokenRow, WriteReply};
 use super::transcript;
 
 pub(super) fn put_device(conn: &Connection, row: &DeviceRow) -> Result<WriteReply, StoreError> {
     conn.prepare_cached(
         "INSERT INTO devices (device_id, public_key, display_name, platform, device_family, client_id, client_mode,
-             roles, scopes, approved_via, created_at, approved_at, last_seen_at, last_seen_reason, remote_ip)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+             roles, scopes, approved_via, created_at, approved_at, last_seen_at, last_seen_reason, remote_ip, label)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
          ON CONFLICT (device_id) DO UPDATE SET public_key = excluded.public_key,
              display_name = excluded.display_name, platform = excluded.platform,
              device_family = excluded.device_family, client_id = excluded.client_id,
              client_mode = excluded.client_mode, roles = excluded.roles, scopes = excluded.scopes,
              approved_via = excluded.approved_via, created_at = excluded.created_at,
-             approved_at = excluded.approved_at, remote_ip = excluded.remote_ip,
+             approved_at = excluded.approved_at, remote_ip = excluded.remote_ip, label = excluded.label,
              last_seen_reason = iif(coalesce(excluded.last_seen_at, 0) >= coalesce(last_seen_at, 0),
                  excluded.last_seen_reason, last_seen_reason),
              last_seen_at = coalesce(max(excluded.last_seen_at, last_seen_at), excluded.last_seen_at, last_seen_at)",
@@ -37,7 +37,8 @@ pub(super) fn put_device(conn: &Connection, row: &DeviceRow) -> Result<WriteRepl
         row.approved_at,
         row.last_seen_at,
         row.last_seen_reason,
-        row.remote_ip
+        row.remote_ip,
+        row.label
     ])?;
     Ok(WriteReply::Done)
 }
@@ -45,6 +46,7 @@ pub(super) fn put_device(conn: &Connection, row: &DeviceRow) -> Result<WriteRepl
 pub(super) fn see(
     conn: &Connection,
     device_id: &str,
+    role: &str,
     at: i64,
     reason: Option<&str>,
 ) -> Result<WriteReply, StoreError> {
@@ -53,6 +55,11 @@ pub(super) fn see(
          WHERE device_id = ?1 AND coalesce(last_seen_at, ?2) <= ?2",
     )?
     .execute(params![device_id, at, reason])?;
+    conn.prepare_cached(
+        "UPDATE tokens SET last_used_at = ?3
+         WHERE device_id = ?1 AND role = ?2 AND coalesce(last_used_at, ?3) <= ?3",
+    )?
+    .execute(params![device_id, role, at])?;
     Ok(WriteReply::Done)
 }
 
@@ -83,6 +90,30 @@ pub(super) fn remove(conn: &Connection, device_id: &str) -> Result<WriteReply, S
     Ok(WriteReply::Done)
 }
 
+pub(super) fn put_setup(conn: &Connection, row: &SetupRow) -> Result<WriteReply, StoreError> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO setups (setup_id, token_hash, access, created_at, expires_at, device_id, device_name,
+             completed_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        row.setup_id,
+        row.token_hash,
+        row.access,
+        row.created_at,
+        row.expires_at,
+        row.device_id,
+        row.device_name,
+        row.completed_at
+    ])?;
+    Ok(WriteReply::Done)
+}
+
+pub(super) fn remove_setup(conn: &Connection, setup_id: &str) -> Result<WriteReply, StoreError> {
+    conn.prepare_cached("DELETE FROM setups WHERE setup_id = ?1")?.execute([setup_id])?;
+    Ok(WriteReply::Done)
+}
+
 pub(super) fn put_meta(conn: &Connection, key: &str, value: &str) -> Result<WriteReply, StoreError> {
     conn.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?.execute([key, value])?;
     Ok(WriteReply::Done)
@@ -95,7 +126,7 @@ pub(super) fn put_meta(conn: &Connection, key: &str, value: &str) -> Result<Writ
 pub fn devices(conn: &Connection) -> Result<Vec<DeviceRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT device_id, public_key, display_name, platform, device_family, client_id, client_mode, roles, scopes,
-             approved_via, created_at, approved_at, last_seen_at, last_seen_reason, remote_ip
+             approved_via, created_at, approved_at, last_seen_at, last_seen_reason, remote_ip, label
          FROM devices ORDER BY device_id",
     )?;
     let device = |row: &Row<'_>| {
@@ -115,6 +146,7 @@ pub fn devices(conn: &Connection) -> Result<Vec<DeviceRow>, StoreError> {
             last_seen_at: row.get(12)?,
             last_seen_reason: row.get(13)?,
             remote_ip: row.get(14)?,
+            label: row.get(15)?,
         })
     };
     Ok(statement.query_map([], device)?.collect::<Result<_, _>>()?)
@@ -142,6 +174,30 @@ pub fn tokens(conn: &Connection) -> Result<Vec<TokenRow>, StoreError> {
         })
     };
     Ok(statement.query_map([], token)?.collect::<Result<_, _>>()?)
+}
+
+/// All setup codes, the oldest first.
+///
+/// # Errors
+/// What SQLite says.
+pub fn setups(conn: &Connection) -> Result<Vec<SetupRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT setup_id, token_hash, access, created_at, expires_at, device_id, device_name, completed_at
+         FROM setups ORDER BY created_at, setup_id",
+    )?;
+    let setup = |row: &Row<'_>| {
+        Ok(SetupRow {
+            setup_id: row.get(0)?,
+            token_hash: row.get(1)?,
+            access: row.get(2)?,
+            created_at: row.get(3)?,
+            expires_at: row.get(4)?,
+            device_id: row.get(5)?,
+            device_name: row.get(6)?,
+            completed_at: row.get(7)?,
+        })
+    };
+    Ok(statement.query_map([], setup)?.collect::<Result<_, _>>()?)
 }
 
 /// One value of gateway metadata.
@@ -175,23 +231,45 @@ mod tests {
     fn devices_are_put_seen_and_removed_with_their_tokens() {
         let db = Db::memory().unwrap();
         done(&db, WriteOp::PutDevice(phone()));
-        done(&db, WriteOp::SeeDevice { device_id: "d1".into(), at: 9, reason: Some("connect".into()) });
-        done(&db, WriteOp::SeeDevice { device_id: "d1".into(), at: 4, reason: Some("late".into()) });
-        done(&db, WriteOp::SeeDevice { device_id: "nobody".into(), at: 4, reason: None });
+        let see = |device_id: &str, at, reason: Option<&str>| WriteOp::SeeDevice {
+            device_id: device_id.into(),
+            role: "operator".into(),
+            at,
+            reason: reason.map(Into::into),
+        };
+        done(&db, see("d1", 9, Some("connect")));
+        done(&db, see("d1", 4, Some("late")));
+        done(&db, see("nobody", 4, None));
         let seen = DeviceRow { last_seen_at: Some(9), last_seen_reason: Some("connect".into()), ..phone() };
         assert_eq!(db.read(devices).unwrap(), std::slice::from_ref(&seen));
-        done(&db, WriteOp::PutDevice(DeviceRow { platform: Some("linux".into()), ..phone() }));
-        assert_eq!(db.read(devices).unwrap(), [DeviceRow { platform: Some("linux".into()), ..seen }]);
+        let named = |row| DeviceRow { platform: Some("linux".into()), label: Some("Mine".into()), ..row };
+        done(&db, WriteOp::PutDevice(named(phone())));
+        assert_eq!(db.read(devices).unwrap(), [named(seen)]);
 
         let token =
             TokenRow { device_id: "d1".into(), role: "operator".into(), rotation: 2, ..TokenRow::default() };
         done(&db, WriteOp::PutToken(token.clone()));
         done(&db, WriteOp::PutToken(TokenRow { rotation: 1, revoked_at: Some(1), ..token.clone() }));
         assert_eq!(db.read(tokens).unwrap(), std::slice::from_ref(&token));
+        done(&db, see("d1", 12, None));
+        done(&db, see("d1", 11, None));
+        assert_eq!(db.read(tokens).unwrap(), [TokenRow { last_used_at: Some(12), ..token.clone() }]);
         let stray = WriteOp::PutToken(TokenRow { device_id: "nobody".into(), ..token });
         assert_eq!(db.apply_batch(&[stray], &|_| {}).unwrap(), [Err(StoreError::NotFound)]);
         done(&db, WriteOp::RemoveDevice { device_id: "d1".into() });
         assert_eq!(db.read(|c| Ok((devices(c)?.len(), tokens(c)?.len()))).unwrap(), (0, 0));
+    }
+
+    #[test]
+    fn setup_codes_are_put_and_removed() {
+        let db = Db::memory().unwrap();
+        let row = |id: &str| SetupRow { setup_id: id.into(), token_hash: id.into(), ..SetupRow::default() };
+        done(&db, WriteOp::PutSetup(row("a")));
+        done(&db, WriteOp::PutSetup(row("b")));
+        let used = SetupRow { device_id: Some("d".into()), completed_at: Some(3), ..row("a") };
+        done(&db, WriteOp::PutSetup(used.clone()));
+        done(&db, WriteOp::RemoveSetup { setup_id: "b".into() });
+        assert_eq!(db.read(setups).unwrap(), [used]);
     }
 
     #[test]

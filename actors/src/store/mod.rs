@@ -25,7 +25,7 @@ pub use channels::{
     open_deliveries, overheard, unreported,
 };
 pub use db::{Db, StoreError, Sync};
-pub use devices::{devices, meta, tokens};
+pub use devices::{devices, meta, setups, tokens};
 pub use inputs::{
     Counts, Receipt, backlog, begun_calls, counts, first_input_at, input_by_id, input_by_run,
     input_by_source, inputs_of_turn, keys_with_backlog, receipts,

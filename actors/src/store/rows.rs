@@ -9,7 +9,7 @@ mod session;
 
 pub use approval::ApprovalRow;
 pub use channel::{ContactRow, DeliveryRow, DeliveryState, OverheardRow};
-pub use device::{DeviceRow, TokenRow};
+pub use device::{DeviceRow, SetupRow, TokenRow};
 pub use node::NodeRow;
 pub use session::{SessionRecord, SessionUpdate};
 
@@ -298,6 +298,8 @@ pub enum WriteOp {
     SeeDevice {
         /// Which.
         device_id: String,
+        /// In which role: the token was used.
+        role: String,
         /// ms.
         at: i64,
         /// E.g. `connect`.
@@ -326,6 +328,13 @@ pub enum WriteOp {
         id: String,
         /// Who uses it; the same one may say so again.
         by: String,
+    },
+    /// Store or replace a setup code → [`WriteReply::Done`].
+    PutSetup(SetupRow),
+    /// Forget a setup code → [`WriteReply::Done`].
+    RemoveSetup {
+        /// [`SetupRow::setup_id`].
+        setup_id: String,
     },
     /// Make a request durable that people decide on, unless there is or was one → [`WriteReply::Approval`].
     OpenApproval(ApprovalRow),

@@ -13,7 +13,7 @@ use super::db::{StoreError, Sync};
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7, V8];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -325,6 +325,22 @@ CREATE TABLE nodes (
     last_seen_reason TEXT
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE approvals ADD COLUMN used_by TEXT;
+";
+
+/// People name devices, and setup codes pair them.
+const V9: &str = "
+ALTER TABLE devices ADD COLUMN label TEXT;
+
+CREATE TABLE setups (
+    setup_id TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL UNIQUE,
+    access TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    device_id TEXT,
+    device_name TEXT,
+    completed_at INTEGER
+) STRICT;
 ";
 
 /// Sets what holds for one connection and is not stored in the file.

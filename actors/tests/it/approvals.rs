@@ -43,6 +43,7 @@ impl Planted {
                 warnings: Vec::new(),
                 hash: "0".into(),
                 state_dir: state.path().to_owned(),
+                auth: None,
             },
             auth: AuthSecret::Token(Secret::new("secret")),
             device_key: [7; 32],

@@ -28,6 +28,7 @@ fn estate() -> Arc<Estate> {
             warnings: Vec::new(),
             hash: "0".into(),
             state_dir: "/nowhere".into(),
+            auth: None,
         },
         auth: AuthSecret::Token(Secret::new("secret")),
         device_key: [7; 32],

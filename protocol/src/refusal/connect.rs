@@ -184,6 +184,12 @@ impl ConnectRefusal {
         Self { refusal: Some(Refusal::starting()), close: Close::starting() }
     }
 
+    /// A pairing could not be stored (ours); clients try again by themselves.
+    pub fn not_stored() -> Self {
+        let close = Close::new(1013, "pairing not stored");
+        Self { refusal: Some(Refusal::not_stored()), close }
+    }
+
     /// The client's protocol range does not cover ours.
     pub fn protocol_mismatch(client_min: u64, client_max: u64) -> Self {
         let refusal = Refusal::invalid_request("protocol mismatch").with_details(json!({

@@ -7,6 +7,7 @@ use crabtree_protocol::Method;
 use crabtree_protocol::method::MethodRole;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Parameters every method takes after a first turn in the main session, whose run was `k1`, and whose rows these
@@ -138,7 +139,6 @@ fn examples(asked: &str, answered: &str, skill: &Path, plugin: &str) -> Vec<(&'s
         ("voicewake.set", json!({ "triggers": [" hey crab "] })),
         ("voicewake.get", json!({})),
         ("voicewake.routing.get", json!({})),
-        ("device.pair.list", json!({})),
         ("usage.cost", json!({ "days": 7 })),
         ("config.get", json!({})),
         ("logs.tail", json!({ "limit": 10 })),
@@ -198,6 +198,39 @@ async fn what_is_advertised_is_the_table() {
     }
 }
 
+/// What is answered about devices: one that wants to write, and one that is a node.
+async fn about_devices(admin: &mut Client, addr: SocketAddr) -> Vec<(&'static str, Value)> {
+    let reads = Intro { scopes: vec!["operator.read"], device: Some([61; 32]), ..Intro::default() };
+    let mut device = Client::connect(addr, &reads).await.unwrap();
+    let (id, mode, role) = ("node-host", "node", "node");
+    let greedy = Intro { id, mode, role, device: Some([62; 32]), ..reads };
+    let refused = Client::connect(addr, &greedy).await.err().unwrap();
+    let mut answers = vec![];
+    let mut one = async |client: &mut Client, method, params: Value| {
+        let answer = client.response_to(method, params).await;
+        answers.push((method, answer.clone()));
+        answer["payload"].clone()
+    };
+    let scopes = json!({ "scopes": ["operator.read", "operator.write"] });
+    let request = one(&mut device, "device.scopes.requestUpgrade", scopes).await;
+    one(admin, "device.pair.list", json!({})).await;
+    let paired = one(admin, "device.pair.approve", request.clone()).await;
+    one(&mut device, "device.scopes.waitUpgrade", request).await;
+    let request = json!({ "requestId": refused["details"]["requestId"] });
+    one(admin, "device.pair.reject", request).await;
+    let id = &paired["device"]["deviceId"];
+    let token = json!({ "deviceId": id, "role": "operator" });
+    one(admin, "device.pair.rename", json!({ "deviceId": id, "label": "Mine" })).await;
+    one(admin, "device.token.rotate", token.clone()).await;
+    one(admin, "device.token.revoke", token).await;
+    one(admin, "device.pair.list", json!({})).await;
+    one(admin, "device.pair.remove", json!({ "deviceId": id })).await;
+    let url = json!({ "publicUrl": "wss://home.example" });
+    let setup = one(admin, "device.pair.setupCode", url).await;
+    one(admin, "device.pair.setupStatus", json!({ "setupId": setup["setupId"] })).await;
+    answers
+}
+
 /// Every method of the table is answered, and every answer has the declared shape.
 /// accepts: B11, G4
 #[tokio::test]
@@ -227,6 +260,7 @@ async fn every_answer_has_the_declared_shape() {
         let answer = client.response_to(method, params).await;
         answers.push((method, answer));
     }
+    answers.extend(about_devices(&mut client, gateway.addr).await);
     let mut complaints = vec![];
     let mut seen = BTreeSet::new();
     for (name, answer) in &answers {

@@ -24,7 +24,7 @@ impl Account {
         let (to_desk, heard) = mpsc::channel(64);
         let (orders, mut to_channel) = mpsc::channel(64);
         let last = Arc::new(AtomicI64::new(0));
-        let link = Link::new(to_desk, last.clone(), || 7, None);
+        let link = Link::new(to_desk, last.clone(), Arc::new(|| 7), None);
         let terms = Terms {
             client_id: "signal/default".into(),
             secret: AuthSecret::Token(Secret::new("right")),
@@ -195,7 +195,7 @@ async fn a_sealed_link_carries_everything_sealed() {
     };
     let (to_desk, mut heard) = mpsc::channel(64);
     let (_orders, mut to_channel) = mpsc::channel(64);
-    let link = Link::new(to_desk, Arc::default(), || 7, None);
+    let link = Link::new(to_desk, Arc::default(), Arc::new(|| 7), None);
     let door = doors.open(terms).unwrap();
     tokio::spawn(async move { door.serve(&link, &mut to_channel).await.map(drop) });
     let mut driver = Driver::knock(&doors);

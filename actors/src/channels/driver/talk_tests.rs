@@ -28,7 +28,7 @@ impl Rig {
         let (to_desk, heard) = mpsc::channel(64);
         let (orders, mut to_channel) = mpsc::channel(64);
         let last = Arc::new(AtomicI64::new(0));
-        let link = Link::new(to_desk, last.clone(), || 7, None);
+        let link = Link::new(to_desk, last.clone(), Arc::new(|| 7), None);
         let incoming = stream::poll_fn(move |context| lines.poll_recv(context)).boxed();
         let outgoing = Box::pin(PollSender::new(frames).sink_map_err(io::Error::other));
         let running = tokio::spawn(async move {

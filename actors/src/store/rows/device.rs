@@ -9,11 +9,13 @@ pub struct DeviceRow {
     pub device_id: String,
     /// ed25519 public key, base64url.
     pub public_key: String,
-    /// Name shown to people.
+    /// Its name, as it says.
     pub display_name: Option<String>,
+    /// Its name, as people say.
+    pub label: Option<String>,
     /// E.g. `linux`.
     pub platform: Option<String>,
-    /// E.g. `desktop`.
+    /// E.g. `Mac`.
     pub device_family: Option<String>,
     /// E.g. `cli`.
     pub client_id: Option<String>,
@@ -23,7 +25,7 @@ pub struct DeviceRow {
     pub roles: Vec<String>,
     /// Approved scopes.
     pub scopes: Vec<String>,
-    /// How it was approved, e.g. `loopback`, `operator`.
+    /// How it was approved: `owner`, `silent`, `bootstrap` …
     pub approved_via: Option<String>,
     /// When pairing was asked for, ms.
     pub created_at: i64,
@@ -46,8 +48,8 @@ pub struct TokenRow {
     pub role: String,
     /// What it may do.
     pub scopes: Vec<String>,
-    /// Counts rotations, from 0; a row with a lower one than stored is ignored.
-    pub rotation: u32,
+    /// Grows with each rotation and is never used again; a row with a lower one than stored is ignored.
+    pub rotation: i64,
     /// ms.
     pub created_at: i64,
     /// ms.
@@ -56,4 +58,25 @@ pub struct TokenRow {
     pub last_used_at: Option<i64>,
     /// ms; a revoked token is refused.
     pub revoked_at: Option<i64>,
+}
+
+/// A setup code: whoever shows its token first may pair with it. The token itself is never stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupRow {
+    /// Its id; tells nothing about the token.
+    pub setup_id: String,
+    /// Keyed hash of the token.
+    pub token_hash: String,
+    /// What is given for it: `limited`, `node`, `full`.
+    pub access: String,
+    /// ms.
+    pub created_at: i64,
+    /// ms; later the token is refused.
+    pub expires_at: i64,
+    /// The device that showed the token first.
+    pub device_id: Option<String>,
+    /// Its name.
+    pub device_name: Option<String>,
+    /// When the device was paired with it, ms; later the token is refused.
+    pub completed_at: Option<i64>,
 }

@@ -67,6 +67,7 @@ fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
             warnings: Vec::new(),
             hash: "sim".into(),
             state_dir: "/nowhere".into(),
+            auth: None,
         },
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],

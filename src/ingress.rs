@@ -1,0 +1,215 @@
+//! Whom a request is from: the socket's other end, or whom a proxy speaks for that is believed. Nobody else may say
+//! so, and a client that is behind a proxy must not pass for one on this machine.
+
+use crabtree_actors::conns::Voucher;
+use crabtree_actors::estate::Estate;
+use crabtree_actors::settings::{AuthMode, GatewaySettings};
+use hyper::header::{HeaderMap, HeaderName};
+use std::net::{IpAddr, SocketAddr};
+
+/// Whom a request is from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The client.
+    pub ip: IpAddr,
+    /// The proxy that says so.
+    pub via: Option<IpAddr>,
+    /// The person Tailscale's proxy names.
+    login: Option<String>,
+}
+
+/// Whom a request is from, if that can be told. `from` is the socket's other end.
+pub fn source(headers: &HeaderMap, from: IpAddr, gateway: &GatewaySettings) -> Option<Source> {
+    let from = from.to_canonical();
+    let forwarded = is_forwarded(headers);
+    if !forwarded && from.is_loopback() {
+        return Some(Source { ip: from, via: None, login: None });
+    }
+    let login = text(headers, "tailscale-user-login").filter(|_| gateway.auth.allow_tailscale);
+    if let Some(login) = login.filter(|_| from.is_loopback() && is_served(headers)) {
+        let ip = forwarded_for(headers, |ip| ip.is_loopback()).filter(|ip| !ip.is_loopback())?;
+        return Some(Source { ip, via: Some(from), login: Some(login.to_owned()) });
+    }
+    if gateway.trusted_proxies.cover(from) {
+        let real = || text(headers, "x-real-ip").and_then(address);
+        let ip = forwarded_for(headers, |ip| gateway.trusted_proxies.cover(ip))
+            .or_else(|| real().filter(|_| gateway.allow_real_ip_fallback))
+            .filter(|ip| !ip.is_loopback())?;
+        return Some(Source { ip, via: Some(from), login: None });
+    }
+    (!forwarded).then_some(Source { ip: from, via: None, login: None })
+}
+
+/// Who somebody who is believed says the client is.
+pub async fn voucher(headers: &HeaderMap, source: &Source, estate: &Estate) -> Option<Voucher> {
+    if let Some(named) = &source.login {
+        let login = estate.whois.login(source.ip).await?;
+        return login.eq_ignore_ascii_case(named).then_some(Voucher::Tailscale(login));
+    }
+    let config = estate.config.load_full();
+    let gateway = &config.settings.gateway;
+    let via = source.via.filter(|_| gateway.auth.effective_mode() == AuthMode::TrustedProxy)?;
+    Some(Voucher::Proxy(named(headers, via, gateway)))
+}
+
+/// The person a proxy names, or the recorded word for why that is not believed.
+fn named(headers: &HeaderMap, via: IpAddr, gateway: &GatewaySettings) -> Result<String, String> {
+    let proxy = &gateway.auth.trusted_proxy;
+    if via.is_loopback() && !proxy.allow_loopback {
+        return Err("trusted_proxy_loopback_source".into());
+    }
+    let there = |name: &str| text(headers, &name.trim().to_ascii_lowercase());
+    if let Some(missing) = proxy.required_headers.iter().find(|name| there(name).is_none()) {
+        return Err(format!("trusted_proxy_missing_header_{missing}"));
+    }
+    let user = there(&proxy.user_header).ok_or("trusted_proxy_user_missing")?;
+    if !proxy.allow_users.is_empty() && !proxy.allow_users.iter().any(|allowed| allowed == user) {
+        return Err("trusted_proxy_user_not_allowed".into());
+    }
+    Ok(user.to_owned())
+}
+
+/// Whether a request says whom it is forwarded for.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().map(HeaderName::as_str).any(|name| {
+        matches!(name, "forwarded" | "x-real-ip")
+            || name.starts_with("x-forwarded-")
+            || name.starts_with("tailscale-")
+    })
+}
+
+/// Whether it looks like one of `tailscale serve`; what comes through a funnel is from anybody.
+fn is_served(headers: &HeaderMap) -> bool {
+    let has = |name: &str| headers.contains_key(name);
+    has("x-forwarded-for")
+        && has("x-forwarded-proto")
+        && has("x-forwarded-host")
+        && !has("tailscale-funnel-request")
+}
+
+/// The last address that no proxy stands for. What comes before it anybody may have written.
+fn forwarded_for(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let lines: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|line| line.to_str().unwrap_or("?"))
+        .flat_map(|line| line.split(','))
+        .collect();
+    for hop in lines.iter().rev() {
+        let ip = address(hop)?;
+        if !is_proxy(ip) {
+            return Some(ip);
+        }
+    }
+    None
+}
+
+/// An address, with or without a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let plain = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let ip = plain.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))?;
+    Some(ip.to_canonical())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+    use serde_json::{Value, json};
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn gateway(document: Value) -> GatewaySettings {
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn found(list: &[(&'static str, &'static str)], from: &str, document: Value) -> Option<(String, bool)> {
+        let source = source(&headers(list), from.parse().unwrap(), &gateway(document))?;
+        Some((source.ip.to_string(), source.via.is_some()))
+    }
+
+    #[test]
+    fn whatever_a_proxy_adds_is_noticed() {
+        for name in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip", "tailscale-user-login"]
+        {
+            for from in ["127.0.0.1", "192.168.1.9"] {
+                assert_eq!(found(&[("host", "h"), (name, "9.9.9.9")], from, json!({})), None, "{name}");
+            }
+        }
+        let plain = [("host", "h"), ("origin", "o"), ("x-openclaw-scopes", "")];
+        assert_eq!(found(&plain, "::ffff:127.0.0.1", json!({})), Some(("127.0.0.1".into(), false)));
+        assert_eq!(found(&plain, "192.168.1.9", json!({})), Some(("192.168.1.9".into(), false)));
+    }
+
+    #[test]
+    fn a_trusted_proxy_speaks_for_its_clients_and_never_for_this_machine() {
+        let trust = || json!({ "trustedProxies": ["127.0.0.5", "10.0.0.0/8"] });
+        let of = |text: &'static str, from: &str| found(&[("x-forwarded-for", text)], from, trust());
+        let client = Some(("203.0.113.7".to_owned(), true));
+        assert_eq!(of("203.0.113.7", "127.0.0.5"), client);
+        assert_eq!(of("6.6.6.6, 203.0.113.7, 10.1.1.1", "127.0.0.5"), client, "the last that is no proxy");
+        assert_eq!(of("203.0.113.7:4711", "10.2.2.2"), client);
+        for lie in ["127.0.0.1", "::1", "not-an-ip", "", "10.1.1.1", "203.0.113.7, nonsense"] {
+            assert_eq!(of(lie, "127.0.0.5"), None, "{lie}");
+        }
+        assert_eq!(of("203.0.113.7", "127.0.0.1"), None, "another program here");
+        assert_eq!(found(&[], "127.0.0.5", trust()), Some(("127.0.0.5".into(), false)));
+        assert_eq!(found(&[], "10.2.2.2", trust()), None, "it has to say for whom");
+        let real = [("x-real-ip", "203.0.113.7")];
+        assert_eq!(found(&real, "127.0.0.5", trust()), None);
+        let mut fallback = trust();
+        fallback["allowRealIpFallback"] = json!(true);
+        assert_eq!(found(&real, "127.0.0.5", fallback), client);
+    }
+
+    #[test]
+    fn a_person_is_named_as_the_settings_want_it() {
+        let gateway = gateway(json!({ "auth": { "mode": "trusted-proxy", "trustedProxy": {
+            "userHeader": "X-Forwarded-User", "requiredHeaders": ["x-forwarded-proto"],
+            "allowUsers": ["ada"], "allowLoopback": true,
+        } } }));
+        let named = |list: &[_]| named(&headers(list), [127, 0, 0, 5].into(), &gateway);
+        let (proto, ada) = (("x-forwarded-proto", "https"), ("x-forwarded-user", " ada "));
+        assert_eq!(named(&[proto, ada]), Ok("ada".into()));
+        assert_eq!(named(&[ada]), Err("trusted_proxy_missing_header_x-forwarded-proto".into()));
+        assert_eq!(named(&[proto]), Err("trusted_proxy_user_missing".into()));
+        let eve = ("x-forwarded-user", "eve");
+        assert_eq!(named(&[proto, eve]), Err("trusted_proxy_user_not_allowed".into()));
+        let mut strict = gateway.clone();
+        strict.auth.trusted_proxy.allow_loopback = false;
+        let refused = super::named(&headers(&[proto, ada]), [127, 0, 0, 5].into(), &strict);
+        assert_eq!(refused, Err("trusted_proxy_loopback_source".into()));
+    }
+
+    #[test]
+    fn tailscale_is_heard_only_where_it_is_wanted_and_from_here() {
+        let serve = [
+            ("x-forwarded-for", "100.64.0.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "home.ts.net"),
+            ("tailscale-user-login", "ada@example.com"),
+        ];
+        let wanted = || gateway(json!({ "auth": { "allowTailscale": true } }));
+        let heard = source(&headers(&serve), [127, 0, 0, 1].into(), &wanted()).unwrap();
+        assert_eq!(
+            (heard.ip.to_string(), heard.login.as_deref()),
+            ("100.64.0.9".into(), Some("ada@example.com"))
+        );
+        assert_eq!(source(&headers(&serve), [192, 168, 1, 2].into(), &wanted()), None);
+        assert_eq!(source(&headers(&serve), [127, 0, 0, 1].into(), &gateway(json!({}))), None);
+        let funnel = [&serve[..], &[("tailscale-funnel-request", "?1")]].concat();
+        assert_eq!(source(&headers(&funnel), [127, 0, 0, 1].into(), &wanted()), None);
+        let mut lie = serve;
+        lie[0].1 = "127.0.0.1";
+        assert_eq!(source(&headers(&lie), [127, 0, 0, 1].into(), &wanted()), None);
+    }
+}

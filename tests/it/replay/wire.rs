@@ -1,0 +1,84 @@
+//! One connection of a recorded case: what came on it, and what is waited for.
+
+use super::PATIENCE;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+pub struct Wire {
+    pub ws: WebSocketStream<TcpStream>,
+    pub challenge: Value,
+    pub sent: Instant,
+    pub methods: HashMap<String, String>,
+    pub waiting: Vec<Value>,
+    /// Events about devices that were not waited for when they came.
+    pub events: VecDeque<Value>,
+}
+
+impl Wire {
+    pub async fn frame(&mut self) -> Result<Value, Option<(u16, String)>> {
+        loop {
+            match timeout(PATIENCE, self.ws.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|f| (f.code.into(), f.reason.to_string())));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// The answer to a request.
+    pub async fn response(&mut self, id: &Value) -> Option<Value> {
+        timeout(PATIENCE, self.next_response(id)).await.expect("an answer in time")
+    }
+
+    async fn next_response(&mut self, id: &Value) -> Option<Value> {
+        if let Some(at) = self.waiting.iter().position(|frame| frame["id"] == *id) {
+            return Some(self.waiting.remove(at));
+        }
+        loop {
+            let frame = self.frame().await.ok()?;
+            if frame["type"] == "res" && frame["id"] == *id {
+                return Some(frame);
+            }
+            self.keep(frame);
+        }
+    }
+
+    fn keep(&mut self, frame: Value) {
+        if frame["type"] == "res" {
+            self.waiting.push(frame);
+        } else if frame["event"].as_str().is_some_and(|name| name.starts_with("device.")) {
+            self.events.push_back(frame);
+        }
+    }
+
+    /// The next event about a device, if one comes.
+    pub async fn event(&mut self) -> Option<Value> {
+        timeout(PATIENCE, self.next_event()).await.ok().flatten()
+    }
+
+    async fn next_event(&mut self) -> Option<Value> {
+        while self.events.is_empty() {
+            let frame = self.frame().await.ok()?;
+            self.keep(frame);
+        }
+        self.events.pop_front()
+    }
+
+    pub async fn closed(&mut self) -> Option<(u16, String)> {
+        let _ = self.ws.flush().await;
+        loop {
+            if let Err(closed) = self.frame().await {
+                return closed;
+            }
+        }
+    }
+}

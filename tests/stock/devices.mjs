@@ -1,0 +1,185 @@
+// Devices: the stock CLI pairs them and takes their rights back, and so does the Control UI's page.
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
+import { Browser } from "./browser.mjs";
+import { check, expect, until } from "./checks.mjs";
+import { Cli } from "./cli.mjs";
+import { Gateway } from "./gateway.mjs";
+
+/** No device of this machine is paired without being asked about. */
+const ASKING = { gateway: { nodes: { pairing: { autoApproveLocal: false } } } };
+const ANSWER_S = 20;
+
+/** A command line with a device of its own. */
+class Device {
+  constructor(gateway) {
+    const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+    const raw = publicKey.export({ type: "spki", format: "der" }).subarray(-32);
+    const id = createHash("sha256").update(raw).digest("hex");
+    Object.assign(this, { gateway, privateKey, id, publicKey: raw.toString("base64url") });
+  }
+
+  /** Connects, and says what came of it: `{hello}` or `{error}`, and later `closed`. */
+  async connect(auth, scopes = ["operator.read"]) {
+    const outcome = {};
+    const socket = new WebSocket(this.gateway.url);
+    socket.addEventListener("close", ({ code, reason }) => (outcome.closed = { code, reason }));
+    socket.addEventListener("message", ({ data }) => {
+      const frame = JSON.parse(data);
+      if (frame.event === "connect.challenge") {
+        socket.send(JSON.stringify(this.request(auth, scopes, frame.payload)));
+      } else if (frame.type === "res") {
+        Object.assign(outcome, frame.ok ? { hello: frame.payload } : { error: frame.error });
+      }
+    });
+    await until("an answer to connect", ANSWER_S, () => outcome.hello ?? outcome.error);
+    return outcome;
+  }
+
+  request(auth, scopes, { nonce, ts }) {
+    const client = { id: "cli", version: "2026.9.6", platform: "linux", mode: "cli" };
+    const token = auth.token ?? auth.deviceToken;
+    const claim = ["v3", this.id, client.id, client.mode, "operator", scopes.join(","), ts, token, nonce, client.platform, ""];
+    const signature = sign(null, Buffer.from(claim.join("|")), this.privateKey).toString("base64url");
+    const device = { id: this.id, publicKey: this.publicKey, signature, signedAt: ts, nonce };
+    const params = { minProtocol: 4, maxProtocol: 4, client, caps: [], role: "operator", scopes, auth, device };
+    return { type: "req", id: "c1", method: "connect", params };
+  }
+
+  /** Has it ask to be paired; the request's id. */
+  async ask(scopes) {
+    const { error } = await this.connect({ token: this.gateway.token }, scopes);
+    expect(error?.details?.code === "PAIRING_REQUIRED", "it has to be paired", error);
+    return error.details.requestId;
+  }
+}
+
+export async function checkDevices(env) {
+  const gateway = await Gateway.start(env, "devices-gateway", ASKING);
+  const cli = new Cli(env, "devices-cli", { url: gateway.url, token: gateway.token });
+  const one = (name, body) => check(`devices: ${name}`, body, () => gateway.log());
+  await pair(gateway, cli, one);
+  await unpair(gateway, cli, one);
+  await inUi(env, gateway, one);
+  await check("devices: the gateway ends with code 0, and no part of it ever panicked", async () => {
+    const code = await gateway.stop();
+    expect(code === 0 && gateway.panics() === 0, "exit code 0, no panic in the log", code);
+  }, () => gateway.log());
+}
+
+async function pair(gateway, cli, one) {
+  const device = new Device(gateway);
+  const shared = { token: gateway.token };
+  await one("openclaw devices list shows who asks, and approve lets it in", async () => {
+    const request = await device.ask();
+    const list = await cli.json("devices", "list", "--json");
+    expect(list.pending[0]?.requestId === request && list.pending[0].deviceId === device.id, "its request", list);
+    const page = await cli.ok("devices", "list");
+    expect(page.includes(request.slice(0, 8)) || page.includes(device.id.slice(0, 8)), "its request, for people", page);
+    await cli.ok("devices", "approve", request);
+    const { hello } = await device.connect(shared);
+    expect(/^[\w-]{43}$/.test(hello?.auth.deviceToken), "a token", hello?.auth);
+    device.token = hello.auth.deviceToken;
+  });
+  await one("the device comes back with its token, and the list shows that", async () => {
+    const { hello } = await device.connect({ deviceToken: device.token });
+    expect(hello?.auth.method === "device-token", "let in by its token", hello?.auth);
+    const { paired, pending } = await cli.json("devices", "list", "--json");
+    const row = paired.find(({ deviceId }) => deviceId === device.id);
+    expect(row?.connected === true && pending.length === 0 && row.tokens[0].lastUsedAtMs > 0, "connected", row);
+    expect(!JSON.stringify(paired).includes(device.token), "no token in the list");
+  });
+  await one("openclaw devices reject refuses another", async () => {
+    const other = new Device(gateway);
+    const request = await other.ask();
+    await cli.ok("devices", "reject", request);
+    const { pending, paired } = await cli.json("devices", "list", "--json");
+    expect(pending.length === 0 && paired.length === 1, "nobody waits, one is paired", { pending, paired });
+    expect((await other.ask()) !== request, "it has to ask anew");
+  });
+  await one("openclaw devices approve and reject of nothing fail as they should", async () => {
+    for (const command of ["approve", "reject"]) {
+      const { code, out, err } = await cli.run("devices", command, "nosuch");
+      expect(code === 1 && /unknown requestId|no.*pending|not found/i.test(out + err), "exit code 1 and the reason", out + err);
+    }
+  });
+}
+
+async function unpair(gateway, cli, one) {
+  const device = new Device(gateway);
+  const shared = { token: gateway.token };
+  const of = (command) => ["devices", command, "--device", device.id, "--role", "operator"];
+  const gone = async (outcome) => {
+    await until("the end of its connection", ANSWER_S, () => outcome.closed);
+    expect(outcome.closed.code === 4001 && outcome.closed.reason === "device removed", "why", outcome.closed);
+  };
+  await one("openclaw devices rotate ends the device's connections and its old token", async () => {
+    await cli.ok("devices", "approve", await device.ask());
+    const live = await device.connect(shared);
+    const old = live.hello.auth.deviceToken;
+    await cli.ok(...of("rotate"));
+    await gone(live);
+    const { error } = await device.connect({ deviceToken: old });
+    expect(error?.details.code === "AUTH_DEVICE_TOKEN_MISMATCH", "the old token is dead", error);
+    const again = await device.connect(shared);
+    expect(again.hello && again.hello.auth.deviceToken !== old, "a new token", again.hello?.auth);
+  });
+  await one("openclaw devices revoke takes the role", async () => {
+    const live = await device.connect(shared);
+    await cli.ok(...of("revoke"));
+    await gone(live);
+    const { error } = await device.connect(shared);
+    expect(error?.details.reason === "role-upgrade", "it has to be approved again", error);
+  });
+  await one("openclaw devices remove forgets it", async () => {
+    await cli.ok("devices", "remove", device.id);
+    const { error } = await device.connect(shared);
+    expect(error?.details.reason === "not-paired", "as new as any", error);
+    const { paired } = await cli.json("devices", "list", "--json");
+    expect(!paired.some(({ deviceId }) => deviceId === device.id), "it is not in the list", paired);
+    await cli.ok("devices", "reject", error.details.requestId);
+  });
+  await one("openclaw devices rotate, revoke and remove of nobody fail as they should", async () => {
+    for (const command of [of("rotate"), of("revoke"), ["devices", "remove", "nosuch"]]) {
+      const { code, out, err } = await cli.run(...command);
+      expect(code === 1, `exit code 1 of ${command[1]}`, out + err);
+    }
+  });
+}
+
+async function inUi(env, gateway, one) {
+  const browser = await check("devices: Chromium starts", () => Browser.open(env, gateway), () => gateway.log());
+  if (!browser) return;
+  const { page } = browser;
+  try {
+    await one("the Control UI's own device waits, and comes in once it is approved", async () => {
+      const admin = new Cli(env, "devices-ui", { url: gateway.url, token: gateway.token });
+      const login = browser.login().catch((error) => error);
+      const request = await until("the page asks", ANSWER_S, async () => {
+        const { pending } = await admin.json("devices", "list", "--json");
+        return pending.find(({ clientId }) => clientId === "openclaw-control-ui")?.requestId;
+      });
+      await admin.ok("devices", "approve", request);
+      await login;
+      await browser.shows("Connected");
+    });
+    await one("its page of devices shows who asks, and its button approves", async () => {
+      const device = new Device(gateway);
+      const request = await device.ask();
+      try {
+        await page.goto(`${browser.server.origin}/settings/devices`);
+        await browser.shows(/approve/i);
+        await page.getByRole("button", { name: /^approve/i }).first().click();
+        const { hello } = await until("it is paired", ANSWER_S, async () => {
+          const outcome = await device.connect({ token: gateway.token });
+          return outcome.hello && outcome;
+        });
+        expect(hello.auth.deviceToken, "a token", request);
+      } catch (error) {
+        await browser.shot();
+        throw error;
+      }
+    });
+  } finally {
+    await browser.close();
+  }
+}
