@@ -1,3 +1,4 @@
 //! The messaging channels.
 
 pub mod contract;
+pub mod discord;
