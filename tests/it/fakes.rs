@@ -2,3 +2,4 @@
 //! gateway's side of a channel without a gateway.
 
 pub mod desk;
+pub mod discord;

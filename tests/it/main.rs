@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod context;
 mod crash;
+mod discord;
 mod durability;
 mod fakes;
 mod faults;
