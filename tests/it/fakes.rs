@@ -2,5 +2,6 @@
 //! gateway's side of a channel without a gateway.
 
 pub mod desk;
+pub mod discord;
 pub mod platform;
 pub mod telegram;

@@ -17,6 +17,7 @@ mod commands;
 mod config;
 mod context;
 mod crash;
+mod discord;
 mod driver;
 mod durability;
 mod fakes;

@@ -19,6 +19,7 @@ mod bindings;
 mod chunks;
 pub mod contract;
 mod delivery;
+pub mod discord;
 pub mod driver;
 mod ingress;
 mod loopback;
@@ -52,7 +53,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The channels of this version. A new one is a file beside these and a line here.
-const CHANNELS: &[fn() -> Arc<dyn Channel>] = &[|| Arc::new(Loopback), telegram::telegram];
+const CHANNELS: &[fn() -> Arc<dyn Channel>] =
+    &[|| Arc::new(Loopback), telegram::telegram, || Arc::new(discord::Discord)];
 
 /// An account whose code ends comes back after this, longer each time: platforms count how often one connects.
 const BACKOFF: Duration = Duration::from_secs(1);
