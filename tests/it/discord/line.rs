@@ -150,7 +150,7 @@ async fn it_is_alive_as_long_as_its_heart_beats() {
     let (heard, mut news) = mpsc::channel(8);
     let (_orders, to_channel) = mpsc::channel(1);
     let last = Arc::new(AtomicI64::new(0));
-    let link = Link::new(heard, last.clone(), || NOW.fetch_add(1, Relaxed) + 1, None);
+    let link = Link::new(heard, last.clone(), Arc::new(|| NOW.fetch_add(1, Relaxed) + 1), None);
     let account = Account { id: "default".into(), settings: server.settings() };
     let running = tokio::spawn(Arc::new(discord::Discord).run(account, link, to_channel));
     assert!(matches!(news.recv().await, Some(Heard::Connected(_))));
