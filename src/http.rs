@@ -1,8 +1,8 @@
-//! The one port: WebSocket upgrades on any path; plain HTTP goes to `routes`.
+//! The one port: WebSocket upgrades on any path, drivers at `/driver`; plain HTTP goes to `routes`.
 
 use crate::ingress::{self, Source};
 use crate::routes::routes;
-use crate::{socket, upgrade};
+use crate::{driver, socket, upgrade};
 use bytes::Bytes;
 use crabtree_actors::gateway::Wiring;
 use http_body_util::{Either, Full};
@@ -77,10 +77,14 @@ async fn upgrade(
         Ok(peer) => peer,
         Err(refusal) => return *refusal,
     };
+    let is_driver = request.uri().path() == driver::PATH;
     let upgraded = hyper::upgrade::on(request);
     sockets.spawn(async move {
         if let Ok(upgraded) = upgraded.await {
-            socket::run(upgraded, peer, wiring).await;
+            match is_driver {
+                true => driver::run(upgraded, peer, wiring.store.estate.clone()).await,
+                false => socket::run(upgraded, peer, wiring).await,
+            }
         }
     });
     let mut response = Response::new(Full::default());

@@ -8,6 +8,7 @@
 //! | `ingress` | whom a request is from: a client, or whom a trusted proxy speaks for |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
+//! | `driver` | the WebSocket of a channel's driver |
 //! | `frame_gate` | the size limit of frames before authentication |
 //! | `owner` | one gateway per state directory |
 //! | `guard` | between the gateway and a child process, as a process of its own |
@@ -16,6 +17,7 @@
 mod bearer;
 pub mod cli;
 pub mod config;
+mod driver;
 mod frame_gate;
 pub mod guard;
 mod http;

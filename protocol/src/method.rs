@@ -436,6 +436,10 @@ methods! {
     ChannelsPairingDismiss "channels.pairing.dismiss" Operator One(Pairing), Listed, params::channels::PairingDismissParams => params::channels::PairingDismissed;
     /// Who is there on channels (ours).
     ChannelsPresence "channels.presence" Operator One(Read), Listed, params::core::Empty => params::channels::Presence;
+    /// Begins to log in at a channel that shows a code.
+    WebLoginStart "web.login.start" Operator One(Admin), Listed, params::channels::LoginStartParams => params::channels::Login;
+    /// Waits until that is done, or another code is to be shown.
+    WebLoginWait "web.login.wait" Operator One(Admin), Listed, params::channels::LoginWaitParams => params::channels::Login;
     /// Sends a message to a chat of a channel.
     Send "send" Operator One(Write), Listed, params::channels::SendParams => params::channels::SendResult;
     /// Who the caller is; there are no profiles, so it is refused as recorded.

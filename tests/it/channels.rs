@@ -1,7 +1,9 @@
 //! Channels from outside: what people write comes in once, and every answer goes out once.
 
 mod crash;
+mod drivers;
 mod faults;
+mod whatsapp;
 
 use crate::client::Client;
 use crate::fakes::platform::{Manner, Platform};

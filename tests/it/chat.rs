@@ -311,7 +311,8 @@ async fn everybody_hears_what_is_for_them() {
         client.until_closed().await;
         assert_eq!(client.events.last().unwrap()["event"], "shutdown", "{who}");
         if matches!(*who, "nobody" | "a node") {
-            let open = ["health", "tick", "shutdown"];
+            // A node is told of the words that wake it when it comes (as recorded).
+            let open = ["health", "tick", "shutdown", "voicewake.changed", "voicewake.routing.changed"];
             assert!(client.events.iter().all(|e| open.contains(&e["event"].as_str().unwrap())), "{who}");
         }
     }

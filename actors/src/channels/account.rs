@@ -264,6 +264,7 @@ impl Account {
             return;
         }
         self.reading = true;
+        self.due.will_read();
         let (store, name) = (self.args.wiring.store.clone(), self.name().clone());
         let read =
             move |c: &store::Connection| store::open_deliveries(c, &name.channel, &name.account, WINDOW);

@@ -22,8 +22,17 @@ const GIVE_UP_AFTER: i64 = 24 * 60 * 60 * 1000;
 pub struct Delivered {
     /// As it is stored.
     pub row: DeliveryRow,
-    /// How long its chat wants to be left alone, ms.
-    pub wait: Option<i64>,
+    /// Whether its chat is left alone for a while.
+    pub wait: Option<Wait>,
+}
+
+/// How long a chat is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// This long, ms: the platform says so.
+    Exactly(i64),
+    /// Longer each time.
+    Longer,
 }
 
 /// Hands a message to the channel and writes down what became of it.
@@ -43,7 +52,7 @@ pub async fn deliver(
     if let Err(e) = store.write(WriteOp::Delivery(row.clone())).await {
         tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
         row.state = DeliveryState::Queued;
-        return Delivered { row, wait: Some(BACKOFF.0) };
+        return Delivered { row, wait: Some(Wait::Longer) };
     }
     store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliveryBegun);
     let (done, sent) = oneshot::channel();
@@ -95,15 +104,14 @@ fn became(
             failed(row, &format!("given up after a day: {why}"), now)
         }
         Err(SendError::Later { why, after }) => {
-            let doubled = BACKOFF.0 << row.attempts.saturating_sub(1).min(6);
-            let wait = after.map_or(doubled.min(BACKOFF.1), |after| after.as_millis() as i64);
+            let wait = after.map_or(Wait::Longer, |after| Wait::Exactly(after.as_millis() as i64));
             (row.state, row.error) = (DeliveryState::Queued, Some(why));
             Delivered { row, wait: Some(wait) }
         }
         Err(SendError::Unknown(why)) => {
             row.error = Some(why);
             let row = after_a_loss(row, capabilities, on_uncertain, now);
-            let wait = (row.state == DeliveryState::Queued).then_some(BACKOFF.0);
+            let wait = (row.state == DeliveryState::Queued).then_some(Wait::Longer);
             Delivered { row, wait }
         }
     }
@@ -140,15 +148,24 @@ pub struct Due {
     known: BTreeSet<String>,
     /// Chats with a message in the channel's hands.
     busy: BTreeSet<String>,
-    /// Chats that want to be left alone, until when (ms).
+    /// Chats that are left alone, until when (ms).
     waits: BTreeMap<String, i64>,
+    /// How often in a row nothing could be sent to a chat.
+    failures: BTreeMap<String, u32>,
+    /// What came back while the store was being read: what was read of it is old.
+    settled: BTreeSet<String>,
 }
 
 impl Due {
-    /// Enters what is not known yet.
+    /// The store is going to be read.
+    pub fn will_read(&mut self) {
+        self.settled.clear();
+    }
+
+    /// Enters what was read and is not known yet, nor was settled meanwhile.
     pub fn add(&mut self, rows: Vec<DeliveryRow>) {
         for row in rows {
-            if self.known.insert(row.id.clone()) {
+            if !self.settled.contains(&row.id) && self.known.insert(row.id.clone()) {
                 self.rows.push_back(row);
             }
         }
@@ -185,13 +202,21 @@ impl Due {
         let Delivered { row, wait } = delivered;
         let chat = row.address.to_string();
         self.busy.remove(&chat);
-        if let Some(wait) = wait {
-            self.waits.insert(chat, now + wait);
+        match wait {
+            Some(wait) => {
+                let failures = self.failures.entry(chat.clone()).or_default();
+                *failures += 1;
+                let longer = (BACKOFF.0 << (*failures - 1).min(6)).min(BACKOFF.1);
+                let ms = if let Wait::Exactly(ms) = wait { ms } else { longer };
+                self.waits.insert(chat, now + ms);
+            }
+            None => drop(self.failures.remove(&chat)),
         }
         if row.state == DeliveryState::Queued {
             self.rows.push_front(row);
         } else {
             self.known.remove(&row.id);
+            self.settled.insert(row.id);
         }
         self.rows.is_empty() && self.busy.is_empty()
     }
@@ -204,5 +229,101 @@ impl Due {
     /// Messages that wait.
     pub fn waiting(&self) -> usize {
         self.rows.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn row(id: &str, chat: &str) -> DeliveryRow {
+        DeliveryRow {
+            id: id.into(),
+            channel: "c".into(),
+            account: "a".into(),
+            address: json!({ "chat": chat }),
+            session_key: None,
+            run_id: None,
+            text: id.into(),
+            extra: json!({}),
+            state: DeliveryState::Queued,
+            attempts: 0,
+            platform_id: None,
+            error: None,
+            created_at: 0,
+            updated_at: 0,
+        }
+    }
+
+    fn sent(row: DeliveryRow) -> Delivered {
+        Delivered { row: DeliveryRow { state: DeliveryState::Sent, ..row }, wait: None }
+    }
+
+    fn next(due: &mut Due, now: i64) -> Option<String> {
+        due.next(2, now).map(|row| row.id)
+    }
+
+    #[test]
+    fn each_chat_has_its_order_and_chats_go_side_by_side() {
+        let mut due = Due::default();
+        due.add(vec![row("a1", "a"), row("a2", "a"), row("b1", "b"), row("c1", "c")]);
+        assert_eq!(
+            [next(&mut due, 0), next(&mut due, 0), next(&mut due, 0)].map(|id| id.unwrap_or_default()),
+            ["a1", "b1", ""]
+        );
+        due.came_back(sent(row("a1", "a")), 0);
+        assert_eq!(next(&mut due, 0).as_deref(), Some("a2"));
+        due.came_back(sent(row("b1", "b")), 0);
+        assert_eq!(next(&mut due, 0).as_deref(), Some("c1"));
+    }
+
+    #[test]
+    fn a_chat_that_cannot_be_sent_to_waits_longer_each_time_and_keeps_its_order() {
+        let mut due = Due::default();
+        due.add(vec![row("a1", "a"), row("a2", "a")]);
+        let mut now = 0;
+        for wait in [1_000, 2_000, 4_000] {
+            assert_eq!(next(&mut due, now).as_deref(), Some("a1"));
+            due.came_back(Delivered { row: row("a1", "a"), wait: Some(Wait::Longer) }, now);
+            assert_eq!((next(&mut due, now), due.wait(now)), (None, Some(Duration::from_millis(wait))));
+            now += wait as i64;
+        }
+        assert_eq!(next(&mut due, now).as_deref(), Some("a1"));
+        due.came_back(Delivered { row: row("a1", "a"), wait: Some(Wait::Exactly(50)) }, now);
+        assert_eq!(due.wait(now), Some(Duration::from_millis(50)));
+    }
+
+    /// The store is read while a message is being sent: what was read of it is old when it comes.
+    #[test]
+    fn what_was_read_before_a_message_was_sent_does_not_send_it_again() {
+        let mut due = Due::default();
+        due.add(vec![row("a1", "a")]);
+        let first = due.next(2, 0).unwrap();
+        due.will_read();
+        due.came_back(sent(first), 0);
+        due.add(vec![row("a1", "a"), row("a2", "a")]);
+        assert_eq!([next(&mut due, 0), next(&mut due, 0)], [Some("a2".into()), None]);
+    }
+
+    #[test]
+    fn what_becomes_of_a_message() {
+        use DeliveryState::{Failed, Queued, Sent as Done, Uncertain};
+        let capabilities = Capabilities::texts(100);
+        let idempotent = Capabilities { idempotent: true, ..capabilities };
+        let (report, resend) = (OnUncertain::Report, OnUncertain::Resend);
+        let later = || SendError::Later { why: "busy".into(), after: Some(Duration::from_secs(7)) };
+        let unknown = || SendError::Unknown("cut".into());
+        let became = |result, terms, now| {
+            let Delivered { row, wait } = became(row("a", "a"), result, terms, now);
+            (row.state, wait)
+        };
+        assert_eq!(became(Ok(Sent { id: "7".into() }), (capabilities, report), 1), (Done, None));
+        assert_eq!(became(Err(SendError::Refused("no".into())), (capabilities, report), 1), (Failed, None));
+        assert_eq!(became(Err(later()), (capabilities, report), 1), (Queued, Some(Wait::Exactly(7_000))));
+        assert_eq!(became(Err(later()), (capabilities, report), GIVE_UP_AFTER + 1), (Failed, None));
+        assert_eq!(became(Err(unknown()), (capabilities, report), 1), (Uncertain, None));
+        assert_eq!(became(Err(unknown()), (idempotent, report), 1), (Queued, Some(Wait::Longer)));
+        assert_eq!(became(Err(unknown()), (capabilities, resend), 1), (Queued, Some(Wait::Longer)));
     }
 }

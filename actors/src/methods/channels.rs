@@ -1,5 +1,7 @@
 //! Channels: how their accounts are, starting and stopping them, who is let in, and sending.
 
+pub(super) mod login;
+
 use super::{Call, store_refusal};
 use crate::channels::{AccountName, ChannelsMsg, Fate, Wish, send as send_wish};
 use crate::connection::ConnectionMsg;

@@ -2,7 +2,7 @@
 
 mod setup;
 
-pub(super) use setup::code as setup_code;
+pub(super) use setup::{code as setup_code, picture};
 
 use super::Call;
 use crate::devices::{DevicesMsg, Question};

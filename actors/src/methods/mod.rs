@@ -229,6 +229,8 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::ChannelsPairingApprove => channels::pairing_approve(ctx, call),
         Method::ChannelsPairingDismiss => channels::pairing_dismiss(ctx, call),
         Method::ChannelsPresence => channels::presence(call),
+        Method::WebLoginStart => channels::login::start(ctx, call),
+        Method::WebLoginWait => channels::login::wait(ctx, call),
         Method::Send => channels::send(ctx, call),
         Method::UsersSelf => pages::users_self(call),
         Method::SessionsFork => sessions::branches::fork(ctx, call),

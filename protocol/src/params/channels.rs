@@ -176,6 +176,46 @@ record! {
     }
 }
 
+/// Parameters of `web.login.start`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoginStartParams {
+    /// Whether an account that is logged in logs in anew: it has to be stopped and forgotten for that, which is not
+    /// done here.
+    pub force: Option<bool>,
+    /// How long a code is waited for, ms.
+    pub timeout_ms: Option<Int<0>>,
+    /// Whether more is logged.
+    pub verbose: Option<bool>,
+    /// The account.
+    pub account_id: Option<String>,
+}
+
+/// Parameters of `web.login.wait`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoginWaitParams {
+    /// How long the login is waited for, ms.
+    pub timeout_ms: Option<Int<0>>,
+    /// The account.
+    pub account_id: Option<String>,
+    /// The code that is shown: another one is told at once.
+    pub current_qr_data_url: Option<String>,
+}
+
+record! {
+    /// Result of `web.login.start` and `web.login.wait`.
+    pub struct Login {
+        /// Whether the account is logged in.
+        connected: bool,
+        /// What to do, in words.
+        message: String,
+        ; optional
+        /// The code to scan, a picture.
+        qr_data_url: String,
+    }
+}
+
 /// Parameters of `send`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

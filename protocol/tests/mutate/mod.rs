@@ -17,16 +17,21 @@ impl Dice {
     }
 }
 
-/// The frames clients sent in the recordings.
+/// The first messages of clients in the recordings.
 pub fn seeds() -> Vec<String> {
-    let mut seeds: Vec<String> = RECORDED
-        .lines()
-        .flat_map(|line| serde_json::from_str::<Value>(line).unwrap()["steps"].as_array().unwrap().clone())
-        .filter_map(|step| match (step.get("frame"), step.get("text")) {
-            (Some(frame), _) => Some(frame.to_string()),
-            (None, text) => Some(text?.as_str()?.to_owned()),
-        })
-        .collect();
+    let said = |step: &Value| match (step.get("frame"), step.get("text")) {
+        (Some(frame), _) => Some(frame.to_string()),
+        (None, text) => Some(text?.as_str()?.to_owned()),
+    };
+    let first_words = |line: &str| {
+        let recording: Value = serde_json::from_str(line).unwrap();
+        let steps: Vec<Value> = recording["steps"].as_array().unwrap().clone();
+        let frames: Vec<Value> = steps.into_iter().filter(|step| said(step).is_some()).collect();
+        // What follows a connection's first message is no greeting, and would only thin these out.
+        let greets = |(at, step): &(usize, Value)| *at == 0 || step["frame"]["method"] == "connect";
+        frames.into_iter().enumerate().filter(greets).filter_map(|(_, step)| said(&step)).collect::<Vec<_>>()
+    };
+    let mut seeds: Vec<String> = RECORDED.lines().flat_map(first_words).collect();
     seeds.sort_unstable();
     seeds.dedup();
     seeds

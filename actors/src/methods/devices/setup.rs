@@ -166,7 +166,7 @@ fn lan_address() -> Option<IpAddr> {
 }
 
 /// A picture of a text that cameras read, as a data URL.
-fn picture(text: &str) -> Option<String> {
+pub(in crate::methods) fn picture(text: &str) -> Option<String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let (size, dots) = (code.width(), code.to_colors());
     let width = (size + 2 * MARGIN) * SCALE;
