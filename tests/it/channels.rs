@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::fakes::platform::{Manner, Platform};
 use crate::gateway::Embedded;
 use crate::mock_model::models;
+use base64::Engine;
 use serde_json::{Value, json};
 
 /// A gateway with a platform, and these settings of the channel.
@@ -215,4 +216,23 @@ async fn what_the_platform_does_not_take_is_failed_and_tried_no_more() {
     let sent = client.call("send", other).await;
     assert_eq!((&sent["channel"], &sent["chatId"]), (&json!("loopback"), &json!("ann")), "{sent}");
     assert_eq!(platform.sent_to("ann"), ["hello"]);
+}
+
+#[tokio::test]
+async fn the_agent_writes_to_others_of_its_own_accord() {
+    let (gateway, platform) = gateway(json!({ "allowFrom": ["ann"] })).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let call = json!({ "to": "group:g", "text": "The washing is done." }).to_string();
+    let arguments = base64::engine::general_purpose::STANDARD.encode(call);
+    let said = json!({
+        "sessionKey": "main", "message": format!("MOCK{{tool=message:{arguments};n=1}}"), "idempotencyKey": "k1",
+    });
+    client.call("chat.send", said).await;
+    client.chat_end("k1").await;
+    assert_eq!(platform.sent_to("g"), ["The washing is done."]);
+    let rows = rows(&mut client, "main").await;
+    assert!(
+        rows.iter().any(|(role, text)| role == "toolResult" && text.contains("\"sent\":true")),
+        "{rows:?}"
+    );
 }

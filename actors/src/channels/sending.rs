@@ -4,10 +4,8 @@ use super::account::AccountMsg;
 use super::contract::{Address, Kind};
 use super::outgoing::Answer;
 use super::roster::AccountName;
-use crate::gateway::Wiring;
 use crate::settings::DEFAULT_ACCOUNT;
-use crate::store::{self, DeliveryRow, DeliveryState, WriteOp};
-use std::sync::Arc;
+use crate::store::{self, DeliveryRow, DeliveryState, Store, WriteOp};
 use std::time::Duration;
 
 /// How long is waited for a message to be sent; it is sent later then.
@@ -48,9 +46,9 @@ pub enum Fate {
 ///
 /// # Errors
 /// What is wrong with the wish, and what to do.
-pub async fn send(wiring: &Arc<Wiring>, wish: Wish) -> Result<Fate, String> {
-    let estate = &wiring.store.estate;
-    let name = account(wiring, &wish)?;
+pub async fn send(store: &Store, wish: Wish) -> Result<Fate, String> {
+    let estate = &store.estate;
+    let name = account(store, &wish)?;
     let answer = Answer {
         id: format!("send-{}", wish.id),
         channel: name.channel.clone(),
@@ -63,13 +61,12 @@ pub async fn send(wiring: &Arc<Wiring>, wish: Wish) -> Result<Fate, String> {
     let Some(last) = rows.last().map(|row| row.id.clone()) else {
         return Err("there is nothing to say".into());
     };
-    wiring.store.write(WriteOp::Deliver(rows)).await.map_err(|e| e.to_string())?;
+    store.write(WriteOp::Deliver(rows)).await.map_err(|e| e.to_string())?;
     let _ = estate.channels.slot(&name).send(AccountMsg::Deliver);
     let until = tokio::time::Instant::now() + LIMIT;
     while tokio::time::Instant::now() < until {
         let id = last.clone();
-        let row =
-            wiring.store.read(move |c| store::delivery_by_id(c, &id)).await.map_err(|e| e.to_string())?;
+        let row = store.read(move |c| store::delivery_by_id(c, &id)).await.map_err(|e| e.to_string())?;
         let Some(row) = row else { return Err("the message is gone".into()) };
         match row.state {
             DeliveryState::Sent => return Ok(Fate::Sent(Box::new(row))),
@@ -84,9 +81,8 @@ pub async fn send(wiring: &Arc<Wiring>, wish: Wish) -> Result<Fate, String> {
 }
 
 /// The account that is meant.
-fn account(wiring: &Wiring, wish: &Wish) -> Result<AccountName, String> {
-    let estate = &wiring.store.estate;
-    let config = estate.config.load();
+fn account(store: &Store, wish: &Wish) -> Result<AccountName, String> {
+    let config = store.estate.config.load();
     let channels = &config.settings.channels;
     let configured: Vec<&String> =
         channels.0.keys().filter(|name| !channels.accounts(name).is_empty()).collect();

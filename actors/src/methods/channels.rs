@@ -288,7 +288,7 @@ async fn approve(wiring: &Arc<Wiring>, params: PairingApproveParams) -> Result<P
         };
         let wiring = wiring.clone();
         // It is in the outbox at once; nobody waits for the platform.
-        tokio::spawn(async move { send_wish(&wiring, wish).await });
+        tokio::spawn(async move { send_wish(&wiring.store, wish).await });
     }
     Ok(PairingApproved {
         request_id,
@@ -335,7 +335,7 @@ pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     };
     let (wiring, responder) = (call.wiring.clone(), call.responder);
     ctx.detached(async move {
-        match send_wish(&wiring, wish).await {
+        match send_wish(&wiring.store, wish).await {
             Ok(Fate::Sent(row)) => responder.ok(&SendResult {
                 run_id: key,
                 message_id: row.platform_id.clone().unwrap_or_default(),

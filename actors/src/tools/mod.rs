@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 mod html;
 pub mod invoke;
+mod message;
 mod nodes;
 mod plain;
 mod policy;
@@ -63,7 +64,7 @@ pub fn built_in(makings: &Makings<'_>) -> Registry {
     let web = web_fetch::tool(&makings.settings.tools.web.fetch);
     let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
     let nodes = nodes::tool(makings.nodes.clone());
-    Registry::new(all.chain([skills, nodes]).chain(exec).chain(web))
+    Registry::new(all.chain([skills, nodes, message::tool()]).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.
