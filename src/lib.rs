@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
-//! | `routes`, `metrics`, `invoke`, `media` | the plain HTTP answers |
+//! | `routes`, `metrics`, `invoke`, `media`, `page` | the plain HTTP answers; the last is our own page |
 //! | `ingress` | whom a request is from: a client, or whom a trusted proxy speaks for |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
@@ -28,6 +28,7 @@ pub mod logging;
 mod media;
 mod metrics;
 pub mod owner;
+mod page;
 mod routes;
 mod socket;
 mod upgrade;

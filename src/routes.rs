@@ -2,7 +2,7 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{invoke, media, metrics, upgrade};
+use crate::{invoke, media, metrics, page, upgrade};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -17,7 +17,8 @@ use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-/// On every plain answer: nobody may frame it, guess its type, or learn where a link was followed from.
+/// On every plain answer that does not say otherwise: nobody may frame it, guess its type, or learn where a link was
+/// followed from.
 const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -84,7 +85,8 @@ impl Asked {
             "/health" | "/healthz" => json(StatusCode::OK, &json!({ "ok": true, "status": "live" })),
             "/ready" | "/readyz" => ready(estate),
             "/metrics" => self.guarded(estate, || exposition(metrics::render(estate))).await,
-            _ => text(StatusCode::NOT_FOUND, "Not Found"),
+            _ => page::answer(&self.method, path, &self.headers)
+                .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "Not Found")),
         }
     }
 
@@ -216,7 +218,7 @@ pub fn error(status: StatusCode, message: &str, kind: &str) -> Response {
 /// Adds the headers of every plain answer.
 pub fn secure(headers: &mut HeaderMap) {
     for (name, value) in SECURITY {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 

@@ -72,6 +72,28 @@ async fn every_plain_answer_is_typed_and_kept_out_of_frames_and_caches() {
     assert_eq!((ready.status, &ready.json()["failing"]), (200, &json!([])));
 }
 
+/// accepts: B3
+#[tokio::test]
+async fn our_page_is_there_for_anybody_is_kept_by_browsers_and_runs_nothing_from_elsewhere() {
+    let gateway = Embedded::start().await;
+    let page = ask(gateway.addr, "GET", "/", &[]).await;
+    assert_eq!((page.status, &*page.headers["content-type"]), (200, "text/html; charset=utf-8"));
+    let policy = &page.headers["content-security-policy"];
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(&*page.headers["x-content-type-options"], "nosniff");
+    let script = "/crabtree/main.js";
+    assert!(page.body.contains(script), "{}", page.body);
+    let script = ask(gateway.addr, "GET", script, &[]).await;
+    assert_eq!((script.status, &*script.headers["content-type"]), (200, "text/javascript; charset=utf-8"));
+    let tag = page.headers["etag"].clone();
+    let again = ask(gateway.addr, "GET", "/", &[("if-none-match", &tag)]).await;
+    assert_eq!((again.status, again.body.as_str(), &again.headers["etag"]), (304, "", &tag));
+    assert_eq!(ask(gateway.addr, "HEAD", "/", &[]).await.body, "");
+    assert_eq!(ask(gateway.addr, "POST", "/", &[]).await.status, 405);
+    assert_eq!(ask(gateway.addr, "GET", "/crabtree/../crabtree.key", &[]).await.status, 404);
+}
+
 /// accepts: J4
 #[tokio::test]
 async fn the_summary_tells_this_machine_and_who_knows_the_secret() {

@@ -31,8 +31,14 @@ const SHOWN = ":not([inert] *)";
 const COMPLAINTS = /unknown method|does not support|refresh required|did not start|invalid \S+ params|unavailable/i;
 
 export class Browser {
-  /** Opens a browser with a profile of its own, and serves it the pages for `gateway`. */
-  static async open({ stock, work }, gateway) {
+  /** Opens a browser with a profile of its own for the stock Control UI, which a server of its own serves for `gateway`. */
+  static async open(env, gateway) {
+    const ui = () => UiServer.start(`${env.stock}/oc/node_modules/openclaw/dist/control-ui`, gateway.port);
+    return Browser.at(env, gateway, ui);
+  }
+
+  /** The same for the pages of any other `{origin, stop()}`. */
+  static async at({ stock, work }, gateway, serve) {
     const home = `${work}/chromium`;
     rmSync(home, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
@@ -47,7 +53,7 @@ export class Browser {
     });
     const { chromium } = createRequire(`${stock}/pw/package.json`)("playwright-core");
     browser.remote = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
-    browser.server = await UiServer.start(`${stock}/oc/node_modules/openclaw/dist/control-ui`, gateway.port);
+    browser.server = await serve();
     await browser.newPage();
     return browser;
   }

@@ -41,8 +41,7 @@ export class Gateway {
     writeFileSync(`${gateway.state}/openclaw.json`, JSON.stringify(config), { mode: 0o600 });
     gateway.port = await freePort();
     await gateway.start();
-    const output = execFileSync(binary, ["token"], { env: gateway.env, timeout: 20_000 });
-    gateway.token = output.toString().trim();
+    gateway.token = gateway.run("token").trim();
     return gateway;
   }
 
@@ -77,6 +76,15 @@ export class Gateway {
       const answer = await fetch(`http://127.0.0.1:${this.port}/ready`).catch(() => null);
       return answer?.ok;
     });
+  }
+
+  /** Runs a command of our own command line here; what it prints. */
+  run(...args) {
+    return execFileSync(this.binary, args, { env: this.env, timeout: 20_000 }).toString();
+  }
+
+  call(method, params = {}) {
+    return JSON.parse(this.run("call", method, JSON.stringify(params), "--json"));
   }
 
   /** `kill -9`. */

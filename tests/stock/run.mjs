@@ -7,6 +7,7 @@ import { checkDevices } from "./devices.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
 import { checkMcp } from "./mcp.mjs";
 import { checkNodes } from "./nodes.mjs";
+import { checkOwnPage } from "./own-page.mjs";
 import { checkPages } from "./pages.mjs";
 import { checkStdio } from "./stdio.mjs";
 import { checkTools } from "./tools.mjs";
@@ -31,6 +32,7 @@ const suites = {
   acp: checkAcp,
   nodes: checkNodes,
   devices: checkDevices,
+  "own-page": checkOwnPage,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {
