@@ -3,6 +3,7 @@
 
 mod crash;
 mod discord;
+mod guests;
 mod telegram;
 
 use crate::client::{Client, TOKEN};
