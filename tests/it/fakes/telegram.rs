@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 mod form;
+mod hook;
 mod posts;
 
+pub use hook::{brings, free_port, update};
 pub use posts::Post;
 
 pub const TOKEN: &str = "7001:AAfake-Token_of_a_bot";

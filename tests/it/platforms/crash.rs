@@ -3,7 +3,7 @@
 use super::{ANN, and, answered, posted, until};
 use crate::client::Client;
 use crate::fakes::discord::{ADA, ADA_DIRECT, Discord, person, text};
-use crate::fakes::telegram::Telegram;
+use crate::fakes::telegram::{Telegram, brings, free_port, update};
 use crate::gateway::Process;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -36,8 +36,8 @@ async fn killed_between_a_message_and_its_answer_telegram_is_answered_once() {
     let fake = Telegram::start().await;
     let state = state("telegram", and(fake.settings(), json!({ "allowFrom": [ANN] })));
     let process = Process::with_mock_models(state.path()).await;
-    fake.text("MOCK{text=slow-answer.;step=1;d=200}");
     let mut client = Client::admin(process.addr).await;
+    fake.text("MOCK{text=slow-answer.;step=1;d=200}");
     // It is durable and at work, and nothing of an answer is written.
     client.event(|e| e["payload"]["state"] == "delta").await;
     process.kill();
@@ -62,14 +62,35 @@ async fn killed_between_a_message_and_its_answer_telegram_is_answered_once() {
 
 /// accepts: A8, I7
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_an_update_is_accepted_it_is_brought_again_and_answered_once() {
+    let (fake, port) = (Telegram::start().await, free_port());
+    let hook = json!({
+        "allowFrom": [ANN], "webhookUrl": "https://bot.example/tg", "webhookSecret": "s", "webhookPort": port,
+    });
+    let state = state("telegram", and(fake.settings(), hook));
+    let brings = async |body: &str| brings(port, "/telegram-webhook", &["s"], body).await.status;
+    let process = Process::with_mock_models(state.path()).await;
+    assert_eq!(brings(&update(1, "MOCK{text=first.}")).await, Some(200));
+    assert_eq!(posted(&fake, ANN, 1).await, ["first."]);
+    strike(&process, "store.after_commit").await;
+    let second = update(2, "MOCK{text=second.}");
+    assert_eq!(brings(&second).await, None, "it is durable, and Telegram has not been told so");
+    died(process, "store.after_commit").await;
+    let _process = Process::with_mock_models(state.path()).await;
+    assert_eq!(brings(&second).await, Some(200));
+    assert_eq!(posted(&fake, ANN, 2).await, ["first.", "second."]);
+}
+
+/// accepts: A8, I7
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_a_message_and_its_answer_discord_is_answered_once() {
     let fake = Discord::start().await;
     let state = state("discord", and(fake.settings(), json!({ "allowFrom": [ADA] })));
     let mut process = Process::with_mock_models(state.path()).await;
     let says = |words: &str| fake.says(ADA_DIRECT, text(person(ADA, "ada"), words));
     fake.line().seen(|seen| seen.identifies == 1).await;
-    says("MOCK{text=slow-answer.;step=1;d=200}");
     let mut client = Client::admin(process.addr).await;
+    says("MOCK{text=slow-answer.;step=1;d=200}");
     client.event(|e| e["payload"]["state"] == "delta").await;
     process.kill();
     process = Process::with_mock_models(state.path()).await;
