@@ -3,6 +3,7 @@
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
 use crate::{invoke, media, metrics, page, upgrade};
+use crabtree_actors::channels::connected;
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -156,14 +157,14 @@ fn ready(estate: &Estate) -> Response {
     )
 }
 
-/// `/health?view=summary`: the figures of row J4. There are no channels yet, and it says so.
+/// `/health?view=summary`: the figures of row J4.
 fn summary(estate: &Estate) -> Value {
     let whole = estate.health.load().ok && estate.ready.is_complete() && !estate.is_draining();
     let figures = metrics::Figures::of(estate);
     json!({
         "status": if whole { "healthy" } else { "degraded" },
         "uptime_seconds": estate.clock.uptime().as_secs(),
-        "connected_channels": [],
+        "connected_channels": connected(estate),
         "active_sessions": figures.sessions,
         "queued_messages": figures.queued,
         "registered_tools": estate.tools.load().len(),

@@ -4,6 +4,7 @@
 mod access;
 mod acp;
 mod agents;
+mod bots;
 mod channels;
 mod document;
 mod mcp;
@@ -25,6 +26,7 @@ pub use access::{
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
+pub use bots::{AllowBots, BotLoopProtection, LoopLimits};
 pub use channels::{
     Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
     DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, Ids, OnUncertain, with_secrets,

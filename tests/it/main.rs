@@ -35,6 +35,7 @@ mod owner;
 mod pages;
 mod pairing;
 mod plain_http;
+mod platforms;
 mod processes;
 mod providers;
 mod replay;
