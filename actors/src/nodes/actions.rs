@@ -89,7 +89,7 @@ mod tests {
             actions.waiting("n", |_| true, now).into_iter().map(|action| action.id).collect::<Vec<_>>()
         };
         assert_eq!(ids(&mut actions, 2), [first.clone(), second.clone()]);
-        assert_eq!(ids(&mut actions, TTL_MS), [second.clone()]);
+        assert_eq!(ids(&mut actions, TTL_MS), std::slice::from_ref(&second));
         assert_eq!((actions.done("n", &[first]), actions.done("n", &[second])), (1, 0));
         assert_eq!(actions.done("other", &[]), 0);
     }

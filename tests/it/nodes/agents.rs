@@ -196,6 +196,29 @@ async fn what_the_gateway_forbids_does_not_run_at_a_node_either() {
     );
 }
 
+/// The stock host plans no scripts that it cannot bind to what people saw.
+#[tokio::test]
+async fn what_a_node_cannot_plan_runs_only_where_nobody_has_to_agree() {
+    let unbound = json!({ "code": "INVALID_REQUEST", "message": "SYSTEM_RUN_DENIED: cannot safely bind" });
+    let (_gateway, mut operator, mut node) = with_host(exec(json!({}))).await;
+    start(&mut operator, "exec", at_node(), "k1").await;
+    let (id, _) = asked(&mut node, "system.run.prepare").await;
+    node.answer(&id, json!({ "ok": false, "error": unbound })).await;
+    let (id, sent) = asked(&mut node, "system.run").await;
+    assert!(sent.get("approved").is_none(), "{sent}");
+    let denied = json!({ "code": "UNAVAILABLE", "message": "SYSTEM_RUN_DENIED: approval required" });
+    node.answer(&id, json!({ "ok": false, "error": denied })).await;
+    assert!(text(&result(&mut operator, "k1").await).contains("SYSTEM_RUN_DENIED: approval required"));
+
+    let (_gateway, mut operator, mut node) = with_host(exec(json!({ "ask": "always" }))).await;
+    start(&mut operator, "exec", at_node(), "k1").await;
+    let (id, _) = asked(&mut node, "system.run.prepare").await;
+    node.answer(&id, json!({ "ok": false, "error": unbound })).await;
+    assert!(text(&result(&mut operator, "k1").await).contains("cannot safely bind"));
+    node.settled().await;
+    assert!(!node.client.events.iter().any(|e| e["event"] == "node.invoke.request"), "it does not run");
+}
+
 fn names(catalog: &Value) -> Vec<&str> {
     let groups = catalog["groups"].as_array().unwrap();
     let tools = groups.iter().flat_map(|group| group["tools"].as_array().unwrap());

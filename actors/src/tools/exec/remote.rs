@@ -1,6 +1,7 @@
 //! `exec` at a node. The node makes a plan of the command (`system.run.prepare`), with its own policy beside it; of that
 //! policy and the gateway's the stricter one counts. If people are to decide, they are asked about the plan, and the node
-//! is sent that plan and nothing else. It keeps its own gate: what it does not allow it denies.
+//! is sent that plan and nothing else. It keeps its own gate: what it does not allow it denies, so what it cannot plan
+//! runs only where the gateway asks nobody.
 //!
 //! The gateway's allowlist is of the gateway's programs and says nothing of a node's: there the node's own list counts,
 //! held against the programs that the node says the command runs.
@@ -134,19 +135,23 @@ impl Remote {
         errand.run(&self.nodes).await.map(|done| done.payload).map_err(|undone| undone.words(&node.node_id))
     }
 
-    async fn prepared(&self, call: &Call, args: &Args, node: &NodeRow) -> Result<Option<Prepared>, String> {
+    /// The node's plan of a call.
+    async fn prepared(&self, call: &Call, args: &Args, node: &NodeRow) -> Result<Prepared, String> {
+        let id = &node.node_id;
         if !has(node, PREPARE) {
-            return Ok(None);
+            return Err(format!(
+                "A person has to agree to it, and the node {id} has no {PREPARE} to show them what."
+            ));
         }
         let mut params = words(call, args, node);
         if !args.env.is_empty() {
             params["env"] = json!(args.env);
         }
         let payload = self.ask_node(call, node, PREPARE, params).await?;
-        let prepared: Prepared = serde_json::from_value(payload).map_err(|_| {
-            format!("The node {} made no plan of the command that can be read.", node.node_id)
-        })?;
-        Ok(Some(prepared).filter(|prepared| prepared.plan["argv"].is_array()))
+        let prepared = serde_json::from_value(payload).ok();
+        prepared
+            .filter(|prepared: &Prepared| prepared.plan["argv"].is_array())
+            .ok_or_else(|| format!("The node {id} made no plan of the command that can be read."))
     }
 
     /// Asks whoever has to be asked.
@@ -164,12 +169,15 @@ impl Remote {
             return Err(why);
         }
         let node = self.node(&call, &args).await?;
-        let prepared = self.prepared(&call, &args, &node).await?;
-        let in_force = prepared.as_ref().map_or(of_gateway, |prepared| prepared.policy(of_gateway));
+        let prepared = match self.prepared(&call, &args, &node).await {
+            Ok(prepared) => prepared,
+            // Without a plan nobody can agree to it. Where nobody has to, it is the node's own gate that decides.
+            Err(_) if of_gateway.verdict(false) == policy::Verdict::Allow => return Ok(()),
+            Err(why) => return Err(why),
+        };
+        let in_force = prepared.policy(of_gateway);
         let mut is_listed = false;
-        if let Some(prepared) = prepared.as_ref().filter(|_| in_force.security == ExecSecurity::Allowlist)
-            && has(&node, RULES)
-        {
+        if in_force.security == ExecSecurity::Allowlist && has(&node, RULES) {
             let rules = self.ask_node(&call, &node, RULES, json!({})).await?;
             is_listed = prepared.is_listed(&rules, &call.place.agent_id);
         }
@@ -178,12 +186,6 @@ impl Remote {
             policy::Verdict::Deny(why) => return Err(why),
             policy::Verdict::Ask => {}
         }
-        let prepared = prepared.ok_or_else(|| {
-            format!(
-                "A person has to agree to it, and the node {} has no {PREPARE} to show them what.",
-                node.node_id
-            )
-        })?;
         if !args.env.is_empty() {
             return Err(
                 "A person has to agree to it, and cannot to variables of its own: leave env out.".into()
