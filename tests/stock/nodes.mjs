@@ -142,7 +142,7 @@ async function ofAgent(cli, host, one) {
 /** The node's own rules ask by now. */
 async function agreedOfAgent(cli, host, one) {
   await one("what the node asks about waits for a person, and runs as they saw it", async () => {
-    const text = await exec(cli, `/usr/bin/touch ${host.home}/of-agent`, "exec-2", async () => {
+    const text = await exec(cli, `touch ${host.home}/of-agent`, "exec-2", async () => {
       const asked = () => cli.call("exec.approval.list");
       const [{ id, request }] = await until("a person is asked", START_S, async () => {
         const list = await asked();

@@ -208,7 +208,9 @@ async fn what_a_node_cannot_plan_runs_only_where_nobody_has_to_agree() {
     assert!(sent.get("approved").is_none(), "{sent}");
     let denied = json!({ "code": "UNAVAILABLE", "message": "SYSTEM_RUN_DENIED: approval required" });
     node.answer(&id, json!({ "ok": false, "error": denied })).await;
-    assert!(text(&result(&mut operator, "k1").await).contains("SYSTEM_RUN_DENIED: approval required"));
+    let denied = result(&mut operator, "k1").await;
+    assert!(text(&denied).contains("SYSTEM_RUN_DENIED: approval required"), "{denied}");
+    assert!(text(&denied).contains("one program by its bare name"), "{denied}");
 
     let (_gateway, mut operator, mut node) = with_host(exec(json!({ "ask": "always" }))).await;
     start(&mut operator, "exec", at_node(), "k1").await;

@@ -31,6 +31,11 @@ use uuid::Uuid;
 const PLANNING: Duration = Duration::from_secs(15);
 /// What the way to the node and back may cost beyond the command's own time.
 const WAY: Duration = Duration::from_secs(5);
+/// What a node says that asks people about a command, as recorded; and what the model is told beside it, since it is not
+/// said before the node has made a plan, unless it could make none.
+const UNAGREED: &str = "approval required";
+const UNPLANNED: &str = ". The node asks people about this command and cannot plan it for them to see: call again with \
+    one program by its bare name and no shell syntax.";
 const PREPARE: &str = "system.run.prepare";
 const RULES: &str = "system.execApprovals.get";
 
@@ -214,7 +219,11 @@ impl Remote {
         let errand = Errand { call: &call, node_id: &node_id, command: RUN, params, budget: limit + WAY };
         match errand.run(&self.nodes).await {
             Ok(done) => shown(&node_id, &done.payload, start.elapsed(), cwd),
-            Err(undone) => ToolResult::error(undone.words(&node_id)),
+            Err(undone) => {
+                let words = undone.words(&node_id);
+                let hint = if words.contains(UNAGREED) { UNPLANNED } else { "" };
+                ToolResult::error(words + hint)
+            }
         }
     }
 
