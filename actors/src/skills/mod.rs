@@ -25,7 +25,8 @@ mod scan;
 
 pub use fitness::{Fitness, Machine};
 pub use install::{Installed, Order, Origin};
-pub use manifest::{Installer, Manifest, Needs, Requires, parse as parse_skill};
+pub(crate) use manifest::parse as parse_skill;
+pub use manifest::{Installer, Manifest, Needs, Requires};
 pub use reading::{SKILL_READ, SkillRead};
 pub use scan::{Broken, Skill, Source, managed};
 
