@@ -16,6 +16,7 @@ use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::media::Inbox;
 use crate::nodes;
+use crate::pairing::Pending;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::process::Guard;
@@ -121,6 +122,8 @@ pub struct Estate {
     pub conns: Conns,
     /// Those of them that are nodes'.
     pub nodes: nodes::Links,
+    /// The devices that ask to be paired, as their requests were told.
+    pub pairings: Mutex<Pending>,
     /// Sockets that have not authenticated.
     pub preauth: PreAuth,
     /// Failures to authenticate.
@@ -250,6 +253,7 @@ impl Estate {
             boot: args.boot,
             conns: Conns::default(),
             nodes: nodes::Links::default(),
+            pairings: Mutex::default(),
             preauth: PreAuth::default(),
             auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),

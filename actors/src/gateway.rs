@@ -124,6 +124,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         store: w.store.clone(),
         devices: w.devices.clone(),
         broadcast: w.broadcast.clone(),
+        agents: w.agents.clone(),
         scheduler: w.scheduler.clone(),
         speak: crate::methods::speaker(w.clone()),
     };
@@ -178,6 +179,7 @@ pub enum RootMsg {
 /// See the module.
 pub struct Root {
     sections: Vec<(Arc<str>, &'static [&'static str])>,
+    nodes: Slot<NodesMsg>,
     _watch: Timer,
 }
 
@@ -194,7 +196,7 @@ impl Behavior for Root {
             sections.push((child.name().clone(), depends));
         }
         let watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
-        Ok(Self { sections, _watch: watch })
+        Ok(Self { sections, nodes: args.wiring.nodes.clone(), _watch: watch })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<RootMsg>, msg: RootMsg) -> Result<(), Fault> {
@@ -217,6 +219,9 @@ impl Behavior for Root {
 impl Root {
     /// Starts the children anew that depend on a changed section.
     fn renew(&self, ctx: &mut Ctx<RootMsg>, changed: &[&str], done: Option<oneshot::Sender<()>>) {
+        if changed.contains(&"gateway") {
+            let _ = self.nodes.send(NodesMsg::Review);
+        }
         let mut renewed = Vec::new();
         for (name, depends) in &self.sections {
             if depends.iter().any(|section| changed.contains(section)) {

@@ -20,8 +20,8 @@ mod thinking;
 mod tools;
 
 pub use access::{
-    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings, NodesSettings,
-    RateLimitSettings, RemoteSettings, TrustedProxySettings,
+    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings,
+    NodeToolSettings, NodesSettings, RateLimitSettings, RemoteSettings, TrustedProxySettings,
 };
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
@@ -46,8 +46,8 @@ pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, Se
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use thinking::Thinking;
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools, ToolProfile,
-    ToolsSettings, WebFetchSettings, WebSettings,
+    ExecAsk, ExecHost, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools,
+    ToolProfile, ToolsSettings, WebFetchSettings, WebSettings,
 };
 
 /// The settings this version reads. Everything has a default.

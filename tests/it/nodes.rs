@@ -1,9 +1,11 @@
 //! Nodes from outside: fake nodes of several platforms on real sockets, and the operators who approve and use them.
 
+mod agents;
 mod calls;
 mod fake;
 mod life;
 mod runs;
+mod setup;
 mod tells;
 
 use crate::client::{Client, Intro};

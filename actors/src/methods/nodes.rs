@@ -10,7 +10,7 @@ use crabtree_protocol::params::core::{Empty, NoParams};
 use crabtree_protocol::params::nodes::{
     AckParams, Described, DrainParams, EnqueueParams, Environment, Environments, EnvironmentsListParams,
     EnvironmentsStatusParams, EventParams, InvokeParams, Invoked, NodeParams, NodePolicySetParams, NodeRow,
-    Nodes, ProgressParams, RenameParams, RequestParams, ResultParams, SkillsUpdateParams, SkillsUpdated,
+    Nodes, PendingAction, ProgressParams, RenameParams, RequestParams, ResultParams, SkillsUpdateParams,
     SurfaceRefreshParams, ToolsUpdateParams, Triggers, VoicewakeSetParams, WorkPriority,
 };
 use serde::Serialize;
@@ -147,14 +147,24 @@ pub(super) fn drain(call: Call<'_>) {
 
 pub(super) fn pull(call: Call<'_>) {
     let Some((Empty {}, call)) = call.parse() else { return };
-    let node_id = caller(&call);
-    call.responder.ok(&json!({ "nodeId": node_id, "actions": [] }));
+    let (wiring, node_id, estate) = (call.wiring.clone(), caller(&call), call.estate().clone());
+    // What the node may not do any more is not asked of it.
+    let make = move |nodes: Vec<NodeRow>| {
+        let own = nodes.into_iter().find(|node| node.node_id == node_id);
+        let commands = own.map(|node| node.commands).unwrap_or_default();
+        let wanted = |action: &PendingAction| commands.contains(&action.command);
+        let actions = estate.nodes.actions.lock().waiting(&node_id, wanted, estate.clock.now_ms());
+        Ok(json!({ "nodeId": node_id, "actions": actions }))
+    };
+    tell(&wiring, NodesMsg::Rows(shown(call.responder, make)));
 }
 
 pub(super) fn ack(call: Call<'_>) {
     let Some((params, call)) = call.parse::<AckParams>() else { return };
     let node_id = caller(&call);
-    call.responder.ok(&json!({ "nodeId": node_id, "ackedIds": params.ids, "remainingCount": 0 }));
+    let ids: Vec<String> = params.ids.iter().map(|id| id.as_str().to_owned()).collect();
+    let remaining = call.estate().nodes.actions.lock().done(&node_id, &ids);
+    call.responder.ok(&json!({ "nodeId": node_id, "ackedIds": ids, "remainingCount": remaining }));
 }
 
 /// There are no pages for nodes, nor for operators.
@@ -172,11 +182,9 @@ pub(super) fn tools(call: Call<'_>) {
     tell(call.wiring, NodesMsg::Tools(params.tools, call.responder));
 }
 
-/// Skills of nodes are taken and not offered to agents.
 pub(super) fn skills(call: Call<'_>) {
     let Some((params, call)) = call.parse::<SkillsUpdateParams>() else { return };
-    let node_id = caller(&call);
-    call.responder.ok(&SkillsUpdated { node_id, skills: params.skills });
+    tell(call.wiring, NodesMsg::Skills(params.skills, call.responder));
 }
 
 pub(super) fn inventory(call: Call<'_>) {
@@ -231,7 +239,8 @@ fn here() -> Environment {
         status: "available".into(),
         session_host: true,
         trust: "persistent".into(),
-        capabilities: ["agent.run", "sessions", "tools", "workspace"].map(str::to_owned).to_vec(),
+        capabilities: Some(["agent.run", "sessions", "tools", "workspace"].map(str::to_owned).to_vec()),
+        invocable_commands: None,
         platform: Some(std::env::consts::OS.to_owned()),
         last_connected_at_ms: None,
         last_seen_at_ms: None,
@@ -241,9 +250,13 @@ fn here() -> Environment {
 }
 
 fn at_node(node: NodeRow) -> Environment {
-    let mut capabilities = [node.caps, node.commands].concat();
-    capabilities.sort();
-    capabilities.dedup();
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        Some(names).filter(|names| !names.is_empty())
+    };
+    let invocable_commands = sorted(node.commands.clone()).filter(|_| node.connected);
+    let is_desktop = |names: &Vec<String>| names.iter().any(|name| name == "desktop.stream");
     Environment {
         id: format!("node:{}", node.node_id),
         kind: "node".into(),
@@ -251,8 +264,9 @@ fn at_node(node: NodeRow) -> Environment {
         status: if node.connected { "available" } else { "unavailable" }.into(),
         session_host: false,
         trust: "persistent".into(),
-        desktop: capabilities.iter().any(|name| name == "desktop.stream").then_some(true),
-        capabilities,
+        desktop: invocable_commands.as_ref().is_some_and(is_desktop).then_some(true),
+        capabilities: sorted([node.caps, node.commands].concat()),
+        invocable_commands,
         platform: node.platform.filter(|platform| !platform.is_empty()),
         last_connected_at_ms: node.last_connected_at_ms,
         last_seen_at_ms: node.last_seen_at_ms,

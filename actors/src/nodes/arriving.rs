@@ -51,14 +51,23 @@ impl Nodes {
         let latest = self.estate.nodes.to(&node_id).filter(|link| *link.conn.id() == id);
         if let (Some(link), Some(kept)) = (latest, self.nodes.get_mut(&node_id)) {
             let config = self.estate.config.load();
-            let before = kept.node.request.clone();
-            let then = match kept.node.arrived(&link, &config.settings.gateway.nodes.commands, ctx.now_ms()) {
+            let (before, was) =
+                (kept.node.request.clone(), (kept.node.approved.clone(), kept.node.approvals));
+            let (approved, change) =
+                kept.node.arrived(&link, &config.settings.gateway.nodes.commands, ctx.now_ms());
+            let then = match change {
                 Change::None => None,
                 Change::Withdrawn => before.map(Then::Withdrawn),
                 Change::Asks(request) => Some(Then::Requested { id: request.request_id, before }),
             };
+            kept.thens.extend(approved.map(|request| Then::Approved {
+                request,
+                before: was,
+                responder: None,
+            }));
             self.save(ctx, &node_id, then);
         }
+        self.offer(&node_id);
         for msg in waiting {
             self.handle(ctx, msg)?;
         }
@@ -80,6 +89,8 @@ impl Nodes {
     pub(super) fn forget(&mut self, node_id: &str) {
         self.nodes.remove(node_id);
         self.estate.nodes.work.lock().forget(node_id);
+        self.estate.nodes.actions.lock().forget(node_id);
+        self.offer(node_id);
         self.runs.retain(|(node, _)| node != node_id);
     }
 
@@ -91,6 +102,7 @@ impl Nodes {
         }
         let Some(device) = conn.grant().and_then(|grant| grant.device.as_ref()) else { return };
         let node_id = device.to_string();
+        self.offer(&node_id);
         if self.estate.nodes.to(&node_id).is_none() {
             self.publish(
                 crabtree_protocol::Event::NodePresence,

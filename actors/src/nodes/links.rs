@@ -1,9 +1,11 @@
 //! The nodes that are connected, what they have told over their connections, and what waits for them. Part of the
 //! Estate: a reborn `nodes` actor finds the nodes here, whose sockets did not notice.
 
+use super::actions::Actions;
+use super::offers::Offers;
 use super::work::Work;
 use crate::conns::{Conn, Grant};
-use crabtree_protocol::params::nodes::NodeTool;
+use crabtree_protocol::params::nodes::{NodeSkill, NodeTool};
 use crabtree_protocol::{ConnId, Role};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -22,8 +24,10 @@ pub struct Activity {
 /// What a node has told over its connection.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// The tools it offers.
+    /// The tools it offers, whatever of them counts.
     pub tools: Vec<NodeTool>,
+    /// The skills it offers.
+    pub skills: Vec<NodeSkill>,
     /// Whether it has told what it can run.
     pub inventory: bool,
     /// When somebody was active there.
@@ -74,6 +78,10 @@ pub struct Links {
     live: Mutex<Live>,
     /// What waits for nodes.
     pub work: Mutex<Work>,
+    /// What phones do when they are in the foreground again.
+    pub actions: Mutex<Actions>,
+    /// What nodes offer agents.
+    pub offers: Offers,
 }
 
 #[derive(Default)]

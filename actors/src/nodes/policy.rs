@@ -163,6 +163,9 @@ const OPT_IN: &[&str] = &[
     "sms.search",
 ];
 
+/// What acts in a person's place, though platforms are there for it.
+const ACTING: &[&str] = &["computer.act", "mobile.ui.act", "notifications.actions"];
+
 /// Why a command may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barrier {
@@ -199,6 +202,14 @@ impl Policy<'_> {
             () if self.platform.is_for(command) => Ok(()),
             () => Err(Barrier::NotListed),
         }
+    }
+
+    /// Whether it may be used with nobody having looked at it: the platform itself is there for it (nothing that only
+    /// the configuration adds, nothing a computer does once a person has approved it, so never `system.run`), and it
+    /// acts in nobody's place.
+    pub fn is_harmless(&self, command: &str) -> bool {
+        let native = self.platform.commands().contains(&command) || TALK.contains(&command);
+        native && !ACTING.contains(&command) && self.admits(command).is_ok()
     }
 
     /// What of the declared commands may be used, in their order, each once.
@@ -286,6 +297,28 @@ mod tests {
         assert_eq!((admits("foo.bar"), admits("system.run")), (Ok(()), Ok(())));
         assert_eq!(admits("system.which"), Err(Barrier::NotListed));
         assert_eq!(admits("sms.send"), Err(Barrier::OptIn));
+    }
+
+    #[test]
+    fn what_does_no_harm_runs_nothing_and_is_on_no_list_of_the_configuration() {
+        let commands = NodeCommandSettings {
+            allow: vec!["camera.snap".into(), "foo.bar".into()],
+            deny: vec!["location.get".into()],
+        };
+        let harmless = |platform| {
+            let policy = Policy { platform, commands: &commands };
+            DECLARED
+                .split_whitespace()
+                .filter(|command| policy.is_harmless(command))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(harmless(Platform::Linux), "camera.list system.notify talk.ptt.start");
+        assert_eq!(
+            harmless(Platform::Macos),
+            "camera.list canvas.present canvas.navigate system.notify device.info contacts.search talk.ptt.start"
+        );
+        assert_eq!(harmless(Platform::Unknown), "camera.list system.notify talk.ptt.start");
     }
 
     #[test]
