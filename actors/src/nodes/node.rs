@@ -1,7 +1,7 @@
 //! A node: who it is, what of it is approved, what it asks for, and how it is shown. Pure.
 
 use super::links::Link;
-use super::policy::{Barrier, Platform, Policy};
+use super::policy::{Barrier, Platform, Policy, shows_canvas};
 use super::surface::{Change, Request, Standing, Surface, change};
 use crate::pairing::described;
 use crate::settings::NodeCommandSettings;
@@ -160,6 +160,11 @@ impl Node {
             Barrier::NotDeclared => format!("the node (platform: {platform}) does not support \"{command}\""),
         };
         Err(Refusal::node_command_not_allowed(command, &why, barrier != Barrier::NotDeclared))
+    }
+
+    /// Whether a person approved that it shows the canvas.
+    pub fn shows_canvas(&self) -> bool {
+        self.approved.as_ref().is_some_and(|approved| approved.commands.iter().any(|name| shows_canvas(name)))
     }
 
     /// Whether it is a Mac, which can tell where its person is.

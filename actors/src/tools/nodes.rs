@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 const DEFAULT_WAIT: u64 = 30;
 const MAX_WAIT: u64 = 300;
 /// How long is waited for the list of nodes.
-const LIST_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LIST_WAIT: Duration = Duration::from_secs(5);
 /// Commands that have a tool or a method of their own, where people are asked about them.
 const APART: [&str; 2] = ["system.run", "system.execApprovals."];
 
@@ -91,7 +91,7 @@ fn described(node: &NodeRow) -> Value {
 }
 
 /// The node that is meant: by its id, the beginning of it, or its name.
-fn find<'a>(nodes: &'a [NodeRow], call: &Call) -> Result<&'a NodeRow, ToolResult> {
+pub(super) fn find<'a>(nodes: &'a [NodeRow], call: &Call) -> Result<&'a NodeRow, ToolResult> {
     let Some(named) = call.args["node"].as_str().map(str::trim) else {
         return Err(ToolResult::error(
             "Which node? Give its id or its name as node; list tells which there are.",
@@ -112,6 +112,7 @@ fn find<'a>(nodes: &'a [NodeRow], call: &Call) -> Result<&'a NodeRow, ToolResult
 }
 
 async fn invoke(call: &Call, node: &NodeRow, slot: &Slot<NodesMsg>) -> ToolResult {
+    let wait = Duration::from_secs(call.args["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_WAIT));
     let Some(command) = call.args["command"].as_str() else {
         return ToolResult::error("Which command? describe tells what the node can do.");
     };
@@ -120,29 +121,44 @@ async fn invoke(call: &Call, node: &NodeRow, slot: &Slot<NodesMsg>) -> ToolResul
             "{command} is not for this tool: shell commands at nodes are not offered."
         ));
     }
-    let (gone, wait) =
-        (CancellationToken::new(), call.args["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_WAIT));
+    let params = call.args.get("params").cloned().unwrap_or_else(|| json!({}));
+    match have_done(call, node, command, params, wait, slot).await {
+        Ok(payload) => ToolResult::text(payload.to_string()),
+        Err(refused) => refused,
+    }
+}
+
+/// Has a node carry out a command; what it answers.
+pub(super) async fn have_done(
+    call: &Call,
+    node: &NodeRow,
+    command: &str,
+    params: Value,
+    wait: Duration,
+    slot: &Slot<NodesMsg>,
+) -> Result<Value, ToolResult> {
+    let gone = CancellationToken::new();
     // When this call is ended, the node is told to stop.
     let _gone = gone.clone().drop_guard();
     let (reply, outcome) = Reply::<Result<Invoked, Refusal>>::oneshot();
     let invocation = Invocation {
         node_id: node.node_id.clone(),
         command: command.to_owned(),
-        params: Some(call.args.get("params").cloned().unwrap_or_else(|| json!({}))),
-        budget: Some(Duration::from_secs(wait)),
+        params: Some(params),
+        budget: Some(wait),
         idempotency_key: Some(format!("{}.{}", call.place.run_id, call.id)),
         caller: None,
         gone: Some(gone),
         reply,
     };
     if slot.send(NodesMsg::Invoke(Box::new(invocation))).is_err() {
-        return ToolResult::error("Not sent: the nodes are being restarted. Try again in a moment.");
+        return Err(ToolResult::error("Not sent: the nodes are being restarted. Try again in a moment."));
     }
     match outcome.await {
-        Ok(Ok(invoked)) => ToolResult::text(invoked.payload.to_string()),
-        Ok(Err(refusal)) => ToolResult::error(format!("{}: {}", node.node_id, refusal.message)),
-        Err(_) => ToolResult::error(
+        Ok(Ok(invoked)) => Ok(invoked.payload),
+        Ok(Err(refusal)) => Err(ToolResult::error(format!("{}: {}", node.node_id, refusal.message))),
+        Err(_) => Err(ToolResult::error(
             "It is not known whether the node did it: the answer was lost. Look before you try again.",
-        ),
+        )),
     }
 }
