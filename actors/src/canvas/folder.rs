@@ -37,14 +37,14 @@ pub enum Found {
         path: PathBuf,
         /// Its content.
         content: Vec<u8>,
-        /// See [`Folder::print`].
+        /// What differs when any of the files does.
         print: Option<String>,
     },
     /// A directory, named without a slash at the end.
     Directory,
     /// The directory of everything, in which there is no page yet.
     Empty {
-        /// See [`Folder::print`].
+        /// What differs when any of the files does.
         print: String,
     },
     /// A file that is too large to be served.
