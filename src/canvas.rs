@@ -73,20 +73,20 @@ impl Asked {
     async fn answer(&self) -> Response {
         let estate = &self.wiring.store.estate;
         let path = self.path.as_str();
-        let capability = path.strip_prefix(CAPABILITY).map(|rest| rest.split_once('/').unwrap_or((rest, "")));
-        let (pass, place) = match capability {
-            Some((token, _)) => (
-                estate.canvas.capabilities.admit(token, estate.clock.uptime()),
-                &path[CAPABILITY.len() + token.len()..],
-            ),
-            None => (None, path),
-        };
-        let (mut response, policy) = match (capability.is_some(), &pass) {
-            (true, None) => (error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"), None),
-            (true, Some(pass)) => self.place(place, Some(pass)).await,
-            (false, _) => match refusal(&self.headers, self.addr, estate).await {
-                Some(refusal) => (refusal, None),
-                None => self.place(place, None).await,
+        let (pass, (mut response, policy)) = match path.strip_prefix(CAPABILITY) {
+            Some(rest) => {
+                let token = rest.split('/').next().unwrap_or_default();
+                match estate.canvas.capabilities.admit(token, estate.clock.uptime()) {
+                    None => (None, (error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"), None)),
+                    Some(pass) => {
+                        let told = self.place(&rest[token.len()..], Some(&pass)).await;
+                        (Some(pass), told)
+                    }
+                }
+            }
+            None => match refusal(&self.headers, self.addr, estate).await {
+                Some(refusal) => (None, (refusal, None)),
+                None => (None, self.place(path, None).await),
             },
         };
         protect(response.headers_mut(), policy, pass.is_some());
