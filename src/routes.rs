@@ -2,7 +2,7 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{invoke, media, metrics, page, upgrade};
+use crate::{canvas, invoke, media, metrics, page, upgrade};
 use crabtree_actors::channels::connected;
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
@@ -35,6 +35,7 @@ pub fn routes(
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let (own, estate) = (wiring.clone(), wiring.store.estate.clone());
+    let pages = canvas::routes(addr, wiring.clone());
     let invoked = warp::path!("tools" / "invoke")
         .and(warp::method())
         .and(warp::header::headers_cloned())
@@ -57,7 +58,7 @@ pub fn routes(
             let estate = estate.clone();
             async move { secured(media::answer(method, headers, asked, addr, estate).await) }
         });
-    invoked.or(shown).unify().or(plain).unify()
+    invoked.or(shown).unify().or(pages).unify().or(plain).unify()
 }
 
 fn secured(mut response: Response) -> Response {

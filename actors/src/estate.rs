@@ -7,6 +7,7 @@
 use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
+use crate::canvas::Canvas;
 use crate::channels::contract::Channel;
 use crate::channels::driver::{Doors, LinkKey};
 use crate::channels::{self, People, Roster as ChannelRoster};
@@ -162,6 +163,8 @@ pub struct Estate {
     pub approvals_told: AtomicI64,
     /// The files that came with messages.
     pub inbox: Inbox,
+    /// The pages that agents make.
+    pub canvas: Canvas,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -248,6 +251,7 @@ impl Estate {
             skills: Arc::default(),
             exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),
             inbox: Inbox::open(&args.loaded.state_dir),
+            canvas: Canvas::open(&args.loaded.state_dir),
             approvals_told: AtomicI64::new(args.clock.now_ms()),
             clock: args.clock,
             boot: args.boot,

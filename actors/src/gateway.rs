@@ -6,6 +6,7 @@
 use crate::agents::{Agents, AgentsArgs, AgentsMsg};
 use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
+use crate::canvas::{CanvasHost, CanvasMsg};
 use crate::channels::{Channels, ChannelsMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
@@ -52,6 +53,8 @@ pub struct Wiring {
     pub sessions: Slot<SessionsMsg>,
     /// The parent of the channels' accounts.
     pub channels: Slot<ChannelsMsg>,
+    /// The watch over the pages that agents make.
+    pub canvas: Slot<CanvasMsg>,
     /// The gateway's own timers.
     pub scheduler: Slot<SchedulerMsg>,
     /// The watch.
@@ -80,6 +83,7 @@ impl Wiring {
             agents: Slot::default(),
             sessions: Slot::default(),
             channels: Slot::default(),
+            canvas: Slot::default(),
             scheduler: Slot::default(),
             health: Slot::default(),
             connections: Slot::default(),
@@ -155,6 +159,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
             ChildSpec::new::<Channels>("channels", Permanent, w.clone(), &w.channels).shutdown(secs(5)),
             &["channels"],
         ),
+        (ChildSpec::new::<CanvasHost>("canvas", Permanent, estate.clone(), &w.canvas), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
         (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),

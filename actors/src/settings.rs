@@ -37,7 +37,8 @@ pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, Queue
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
 pub use plugins::{
-    DevicePairConfig, DevicePairEntry, Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
+    CanvasConfig, CanvasEntry, CanvasHostSettings, DevicePairConfig, DevicePairEntry, Discovery,
+    OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
 };
 pub use queue::{QueueOverrides, QueueSettings};
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};

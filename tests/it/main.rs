@@ -11,6 +11,7 @@ mod agents;
 mod approvals;
 mod branches;
 mod calls;
+mod canvas;
 mod channels;
 mod chat;
 mod commands;

@@ -1,18 +1,20 @@
 //! Nodes, what they are asked to do, and the places where things can run.
 
 use super::Call;
+use crate::canvas;
 use crate::gateway::Wiring;
+use crate::nodes::policy::shows_canvas;
 use crate::nodes::{Invocation, NodesMsg, answer, routing};
 use crate::responder::Responder;
 use crate::tree::Reply;
-use crabtree_protocol::Refusal;
 use crabtree_protocol::params::core::{Empty, NoParams};
 use crabtree_protocol::params::nodes::{
     AckParams, Described, DrainParams, EnqueueParams, Environment, Environments, EnvironmentsListParams,
     EnvironmentsStatusParams, EventParams, InvokeParams, Invoked, NodeParams, NodePolicySetParams, NodeRow,
     Nodes, PendingAction, ProgressParams, RenameParams, RequestParams, ResultParams, SkillsUpdateParams,
-    SurfaceRefreshParams, ToolsUpdateParams, Triggers, VoicewakeSetParams, WorkPriority,
+    SurfaceRefreshParams, SurfaceRefreshed, ToolsUpdateParams, Triggers, VoicewakeSetParams, WorkPriority,
 };
+use crabtree_protocol::{Refusal, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -167,14 +169,32 @@ pub(super) fn ack(call: Call<'_>) {
     call.responder.ok(&json!({ "nodeId": node_id, "ackedIds": ids, "remainingCount": remaining }));
 }
 
-/// There are no pages for nodes, nor for operators.
+/// A node gets an address if what is approved of it shows the canvas, as soon as that is so.
 pub(super) fn surface(call: Call<'_>) {
     let Some((params, call)) = call.parse::<SurfaceRefreshParams>() else { return };
-    let surface = params.surface.as_ref().and_then(Value::as_str).map(str::trim);
-    call.responder.refuse(match surface.filter(|surface| !surface.is_empty()) {
-        Some(surface) => Refusal::surface_unavailable(surface),
-        None => Refusal::invalid_request("surface required"),
-    });
+    let surface = params.surface.as_ref().and_then(Value::as_str).map(str::trim).unwrap_or_default();
+    if surface != canvas::SURFACE {
+        return call.responder.refuse(match surface {
+            "" => Refusal::invalid_request("surface required"),
+            other => Refusal::surface_unavailable(other),
+        });
+    }
+    let (node_id, wiring) = (caller(&call), call.wiring.clone());
+    let (estate, conn) = (call.estate().clone(), call.responder.conn().clone());
+    let unavailable = || Refusal::surface_unavailable(canvas::SURFACE);
+    let refresh = move || {
+        let (plugin_surface_urls, expires_at_ms) = estate.canvas_urls(&conn).ok_or_else(unavailable)?;
+        Ok(SurfaceRefreshed { surface: canvas::SURFACE.into(), plugin_surface_urls, expires_at_ms })
+    };
+    if call.responder.conn().grant().is_some_and(|grant| grant.role == Role::Operator) {
+        return call.responder.settle(refresh());
+    }
+    let make = move |nodes: Vec<NodeRow>| {
+        let own = nodes.into_iter().find(|node| node.node_id == node_id);
+        let shows = own.is_some_and(|node| node.commands.iter().any(|command| shows_canvas(command)));
+        if shows { refresh() } else { Err(unavailable()) }
+    };
+    tell(&wiring, NodesMsg::Rows(shown(call.responder, make)));
 }
 
 pub(super) fn tools(call: Call<'_>) {

@@ -83,11 +83,19 @@ impl Nodes {
         self.forget(node_id);
         if let Some(row) = row {
             self.nodes.insert(node_id.to_owned(), Kept::new(row));
+            self.note_canvas(node_id);
         }
+    }
+
+    /// For its next hello.
+    pub(super) fn note_canvas(&self, node_id: &str) {
+        let shows = self.nodes.get(node_id).is_some_and(|kept| kept.node.shows_canvas());
+        self.estate.nodes.note_canvas(node_id, shows);
     }
 
     pub(super) fn forget(&mut self, node_id: &str) {
         self.nodes.remove(node_id);
+        self.note_canvas(node_id);
         self.estate.nodes.work.lock().forget(node_id);
         self.estate.nodes.actions.lock().forget(node_id);
         self.offer(node_id);

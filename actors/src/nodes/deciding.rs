@@ -98,6 +98,7 @@ impl Nodes {
             }
             Then::Withdrawn(request) => self.tell_resolved(&request.request_id, node_id, "rejected", now),
             Then::Approved { request, responder, .. } => {
+                self.note_canvas(node_id);
                 if self.estate.nodes.to(node_id).is_some_and(|link| link.told().inventory) {
                     self.publish(
                         Name::NodeRunnerInventoryChanged,

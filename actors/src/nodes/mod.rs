@@ -241,6 +241,7 @@ impl Nodes {
         (rows, triggers): (Vec<store::NodeRow>, Option<String>),
     ) -> Result<(), Fault> {
         self.nodes = rows.into_iter().map(|row| (row.node_id.clone(), Kept::new(row))).collect();
+        self.nodes.keys().for_each(|node_id| self.note_canvas(node_id));
         let known = triggers.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         self.triggers = telling::triggers(known);
         self.loaded = true;

@@ -2,7 +2,7 @@
 
 use super::links::Link;
 use super::offers::carried;
-use super::policy::{Barrier, Platform, Policy};
+use super::policy::{Barrier, Platform, Policy, shows_canvas};
 use super::surface::{Change, Request, Standing, Surface, change};
 use crate::pairing::described;
 use crate::settings::NodeCommandSettings;
@@ -192,6 +192,11 @@ impl Node {
             Barrier::NotDeclared => format!("the node (platform: {platform}) does not support \"{command}\""),
         };
         Err(Refusal::node_command_not_allowed(command, &why, barrier != Barrier::NotDeclared))
+    }
+
+    /// Whether a person approved that it shows the canvas.
+    pub fn shows_canvas(&self) -> bool {
+        self.approved.as_ref().is_some_and(|approved| approved.commands.iter().any(|name| shows_canvas(name)))
     }
 
     /// Whether it is a Mac, which can tell where its person is.

@@ -129,6 +129,10 @@ const MACOS: &[&str] = &[
     "canvas.present",
     "canvas.hide",
     "canvas.navigate",
+    // Beyond the recorded three, of one's own panel: they neither look elsewhere nor run anything.
+    "canvas.snapshot",
+    "canvas.a2ui.pushJSONL",
+    "canvas.a2ui.reset",
 ];
 /// What whoever can talk is there for, whatever it runs on.
 const TALK: &[&str] = &["talk.ptt.start", "talk.ptt.stop", "talk.ptt.cancel", "talk.ptt.once"];
@@ -149,8 +153,9 @@ const DESKTOP: &[&str] = &[
     "ollama.models",
     "terminal.upload",
 ];
-/// What looks into people's lives or speaks for them: only if the configuration allows it by name.
+/// What looks into people's lives, speaks for them or runs scripts on their screens: only if the configuration allows it by name.
 const OPT_IN: &[&str] = &[
+    "canvas.eval",
     "camera.snap",
     "camera.clip",
     "camera.ptz.control",
@@ -165,6 +170,11 @@ const OPT_IN: &[&str] = &[
 
 /// What acts in a person's place, though platforms are there for it.
 const ACTING: &[&str] = &["computer.act", "mobile.ui.act", "notifications.actions"];
+
+/// Whether who can do this shows the canvas.
+pub fn shows_canvas(command: &str) -> bool {
+    command.starts_with("canvas.")
+}
 
 /// Why a command may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,5 +347,32 @@ mod tests {
         ] {
             assert_eq!(Platform::of(platform, family), found, "{platform}");
         }
+    }
+
+    /// accepts: F3
+    #[test]
+    fn a_mac_shows_the_canvas_and_runs_scripts_in_it_only_if_that_is_allowed() {
+        let shown = [
+            "canvas.present",
+            "canvas.hide",
+            "canvas.navigate",
+            "canvas.snapshot",
+            "canvas.a2ui.pushJSONL",
+            "canvas.a2ui.reset",
+        ];
+        let admits = |platform, commands: &NodeCommandSettings, command: &str| {
+            Policy { platform, commands }.admits(command)
+        };
+        let (nothing, allowed) = (
+            NodeCommandSettings::default(),
+            NodeCommandSettings { allow: vec!["canvas.eval".into()], ..NodeCommandSettings::default() },
+        );
+        for command in shown {
+            assert!(shows_canvas(command));
+            assert_eq!(admits(Platform::Macos, &nothing, command), Ok(()), "{command}");
+            assert_eq!(admits(Platform::Linux, &nothing, command), Err(Barrier::NotListed), "{command}");
+        }
+        assert_eq!(admits(Platform::Macos, &nothing, "canvas.eval"), Err(Barrier::OptIn));
+        assert_eq!(admits(Platform::Macos, &allowed, "canvas.eval"), Ok(()));
     }
 }

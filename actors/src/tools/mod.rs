@@ -3,6 +3,7 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+mod canvas;
 pub mod exec;
 pub mod files;
 mod html;
@@ -67,7 +68,9 @@ pub fn built_in(makings: &Makings<'_>) -> Registry {
     let web = web_fetch::tool(&makings.settings.tools.web.fetch);
     let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
     let nodes = nodes::tool(makings.nodes.clone());
-    Registry::new(all.chain([skills, nodes, message::tool()]).chain(exec).chain(web))
+    let host = &makings.settings.plugins.entries.canvas.config.host;
+    let canvas = host.enabled.then(|| canvas::tool(makings.nodes.clone()));
+    Registry::new(all.chain([skills, nodes, message::tool()]).chain(canvas).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.
