@@ -39,6 +39,6 @@ pub mod settings;
 pub mod skills;
 pub mod store;
 pub mod tailscale;
-mod tls;
+pub mod tls;
 pub mod tools;
 pub mod tree;

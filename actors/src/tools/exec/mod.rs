@@ -3,7 +3,7 @@
 pub mod command;
 mod consent;
 mod outcome;
-mod output;
+pub mod output;
 mod sandbox;
 
 use super::{Call, Definition, Effects, Permission, Sandbox, Tool, ToolResult};
