@@ -43,6 +43,14 @@ pub enum NodeCommand {
     /// Say whether the gateway knows this machine's node; exit code 1 if it is not at work
     #[command(after_help = "Example:\n  crabtree node status --json | jq .connected")]
     Status,
+    /// On the gateway's machine: let a node do what it offers
+    #[command(after_help = "Example:\n  crabtree node approve 6102bdd8\n\n\
+        The beginning of an id is enough. Without one it is told who asks, and for what. A node that offers more later\n\
+        asks again, and what it had goes on.")]
+    Approve {
+        /// The request, or the beginning of its id
+        request: Option<String>,
+    },
 }
 
 /// Options of `node run`.
@@ -90,6 +98,7 @@ pub(super) async fn run(global: &Global, command: NodeCommand) -> Result<ExitCod
     match command {
         NodeCommand::Run(args) => host(global, args).await,
         NodeCommand::Status => status(global).await,
+        NodeCommand::Approve { request } => approve(global, request.as_deref()).await,
     }
 }
 
@@ -252,6 +261,62 @@ async fn status(global: &Global) -> Result<ExitCode, Failure> {
     Ok(if works { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+async fn approve(global: &Global, said: Option<&str>) -> Result<ExitCode, Failure> {
+    // To let a node run commands is to run commands.
+    let mut client = global.connect(&[Scope::Admin]).await?;
+    let known = client.request("node.pair.list", json!({})).await?;
+    let pending = known["pending"].as_array().map_or(&[][..], Vec::as_slice);
+    let (answer, told) = match said {
+        None => (json!(pending), asking(pending)),
+        Some(said) => {
+            let params = json!({"requestId": meant(pending, said)?["requestId"]});
+            let done = client.request("node.pair.approve", params).await?;
+            let told = format!("{} may do: {}", name(&done["node"]), words(&done["node"]["commands"]));
+            (done, told)
+        }
+    };
+    if global.json {
+        print_json(&answer);
+    } else {
+        print_line(&printable(&told));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn meant<'a>(pending: &'a [Value], said: &str) -> Result<&'a Value, Failure> {
+    let begins =
+        |row: &&Value| !said.is_empty() && row["requestId"].as_str().is_some_and(|id| id.starts_with(said));
+    let found: Vec<&Value> = pending.iter().filter(begins).collect();
+    match found[..] {
+        [only] => Ok(only),
+        [] => Err(Failure::failed(format!("no node asks with an id like {said:?}"))
+            .or_next("`crabtree node approve` shows who asks")),
+        _ => Err(Failure::failed(format!("{} ids begin with {said:?}", found.len()))
+            .or_next("write more of the id")),
+    }
+}
+
+fn asking(pending: &[Value]) -> String {
+    let row = |row: &Value| {
+        let id = row["requestId"].as_str().unwrap_or("?");
+        format!("{id}  {}  offers {}", name(row), words(&row["commands"]))
+    };
+    if pending.is_empty() {
+        "no node asks".into()
+    } else {
+        pending.iter().map(row).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What people call a node.
+fn name(row: &Value) -> &str {
+    row["displayName"].as_str().or(row["nodeId"].as_str()).unwrap_or("?")
+}
+
+fn words(list: &Value) -> String {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
 /// How the gateway sees the node with this id.
 fn report(id: &str, nodes: &Value, devices: &Value) -> Value {
     let of =
@@ -267,8 +332,7 @@ fn report(id: &str, nodes: &Value, devices: &Value) -> Value {
         report["displayName"] = node["displayName"].clone();
         report["commands"] = node["commands"].clone();
         if let Some(request) = node["pendingRequestId"].as_str() {
-            let params = json!({"requestId": request});
-            report["next"] = format!("crabtree call node.pair.approve '{params}'").into();
+            report["next"] = format!("crabtree node approve {request}").into();
         }
     } else if let Some(request) = of(&devices["pending"], "deviceId") {
         let request = request["requestId"].as_str().unwrap_or_default();
@@ -293,10 +357,9 @@ fn shown(report: &Value) -> String {
     if let Some(name) = report["displayName"].as_str() {
         lines.insert(0, format!("name      {name}"));
     }
-    let commands: Vec<&str> =
-        report["commands"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let commands = words(&report["commands"]);
     if !commands.is_empty() {
-        lines.push(format!("commands  {}", commands.join(" ")));
+        lines.push(format!("commands  {commands}"));
     }
     if let Some(next) = report["next"].as_str() {
         lines.push(format!("next      {next}"));
@@ -305,40 +368,5 @@ fn shown(report: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setup_code_says_where_and_with_what() {
-        let text = json!({"url": "wss://h:1", "bootstrapToken": "b", "expiresAtMs": 5}).to_string();
-        let code = URL_SAFE_NO_PAD.encode(text);
-        for code in [code.clone(), format!("oc-pair://{code}"), format!(" {code}==\n")] {
-            let read = SetupCode::read(&code).map_err(|failure| failure.told()).expect("it is read");
-            assert_eq!((read.url.as_str(), read.bootstrap_token.as_str()), ("wss://h:1", "b"));
-        }
-        assert!(SetupCode::read("abc").is_err_and(|failure| failure.told().contains("devices invite")));
-    }
-
-    #[test]
-    fn a_report_says_how_it_is_and_what_to_do() {
-        let devices = json!({"pending": [{"deviceId": "n", "requestId": "d1"}]});
-        let unknown = report("n", &json!({"nodes": []}), &devices);
-        assert_eq!(
-            (&unknown["paired"], &unknown["next"]),
-            (&json!(false), &json!("crabtree devices approve d1"))
-        );
-        let row = json!({"nodeId": "n", "displayName": "attic", "paired": true, "connected": true,
-            "approvalState": "pending-approval", "pendingRequestId": "r1", "commands": []});
-        let waits = report("n", &json!({"nodes": [row]}), &json!({}));
-        let text = shown(&waits);
-        assert!(
-            text.contains("not approved for all")
-                && text.contains("node.pair.approve '{\"requestId\":\"r1\"}'")
-        );
-        let row = json!({"nodeId": "n", "paired": true, "connected": true, "approvalState": "approved",
-            "commands": ["system.which"]});
-        let works = report("n", &json!({"nodes": [row]}), &json!({}));
-        assert!(shown(&works).contains("connected and approved\ncommands  system.which"));
-        assert!(works.get("next").is_none());
-    }
-}
+#[path = "node_tests.rs"]
+mod tests;

@@ -76,10 +76,7 @@ fn device(request_id: Option<&str>) -> String {
 
 /// What a person does about a surface that waits.
 fn surface(request_id: Option<&str>) -> String {
-    request_id.map_or_else(
-        || "crabtree call node.pair.list".into(),
-        |id| format!("crabtree call node.pair.approve '{{\"requestId\":\"{id}\"}}'"),
-    )
+    request_id.map_or_else(|| "crabtree node status".into(), |id| format!("crabtree node approve {id}"))
 }
 
 impl Told {
@@ -151,7 +148,7 @@ mod tests {
         assert!(device.to_string().ends_with("crabtree devices approve r1"));
         assert_eq!(device.json()["next"], "crabtree devices approve r1");
         let surface = Told::SurfaceWaits { request_id: Some("r2".into()) };
-        assert!(surface.to_string().ends_with("crabtree call node.pair.approve '{\"requestId\":\"r2\"}'"));
-        assert_eq!(Told::SurfaceWaits { request_id: None }.json()["next"], "crabtree call node.pair.list");
+        assert!(surface.to_string().ends_with("crabtree node approve r2"));
+        assert_eq!(Told::SurfaceWaits { request_id: None }.json()["next"], "crabtree node status");
     }
 }

@@ -128,7 +128,7 @@ pub async fn approve(operator: &mut Client, host: &mut Host) -> String {
     let waits = host.until(|told| told["for"] == "commands").await;
     let pending = operator.call("node.pair.list", json!({})).await["pending"][0].clone();
     assert_eq!(waits["requestId"], pending["requestId"], "the node says what is to be approved");
-    assert!(waits["next"].as_str().unwrap().starts_with("crabtree call node.pair.approve"), "{waits}");
+    assert!(waits["next"].as_str().unwrap().starts_with("crabtree node approve "), "{waits}");
     operator.call("node.pair.approve", json!({ "requestId": pending["requestId"] })).await;
     host.says("approved").await;
     pending["nodeId"].as_str().unwrap().to_owned()
