@@ -12,6 +12,7 @@
 //! | `frame_gate` | the size limit of frames before authentication |
 //! | `owner` | one gateway per state directory |
 //! | `guard` | between the gateway and a child process, as a process of its own |
+//! | `node` | our own node host, which is no part of the gateway |
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
 mod bearer;
@@ -28,6 +29,7 @@ mod listener;
 pub mod logging;
 mod media;
 mod metrics;
+pub mod node;
 pub mod owner;
 mod page;
 mod routes;

@@ -40,6 +40,6 @@ pub mod settings;
 pub mod skills;
 pub mod store;
 pub mod tailscale;
-mod tls;
+pub mod tls;
 pub mod tools;
 pub mod tree;

@@ -1,11 +1,14 @@
-//! How the gateway speaks TLS to others.
+//! How the gateway, and a node of ours, speak TLS to others.
 
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::sync::Arc;
 
 /// With the certificates the machine trusts, and a crypto provider of its own: nothing of the process is touched.
 /// Reading the certificates takes a while.
-pub(crate) fn client_config() -> Result<rustls::ClientConfig, String> {
+///
+/// # Errors
+/// The machine has no certificates to trust.
+pub fn client_config() -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

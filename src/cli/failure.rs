@@ -108,6 +108,12 @@ impl Failure {
         self
     }
 
+    /// Says what to do next, instead of what is said about it yet.
+    pub(super) fn but_next(mut self, next: &str) -> Self {
+        self.error["next"] = next.into();
+        self
+    }
+
     /// Tells the user, on standard error or as JSON on standard output.
     pub fn report(&self, json: bool) -> ExitCode {
         if json {

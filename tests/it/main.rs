@@ -31,6 +31,7 @@ mod mcp;
 mod media;
 mod methods;
 mod mock_model;
+mod node_host;
 mod nodes;
 mod owner;
 mod pages;

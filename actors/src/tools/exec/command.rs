@@ -54,9 +54,7 @@ pub fn verdict(command: &str, allowlist: &[String], lookup: &Lookup<'_>) -> Verd
             return Verdict::Opaque;
         }
         let program = find(word, lookup);
-        let listed =
-            |program: &PathBuf| allowlist.iter().any(|entry| matches(entry, word, program, lookup.home));
-        if !program.as_ref().is_some_and(listed) {
+        if !program.as_ref().is_some_and(|program| lists(allowlist, word, program, lookup.home)) {
             let name = program.map_or_else(|| word.clone(), |path| path.to_string_lossy().into_owned());
             if !missing.contains(&name) {
                 missing.push(name);
@@ -64,6 +62,12 @@ pub fn verdict(command: &str, allowlist: &[String], lookup: &Lookup<'_>) -> Verd
         }
     }
     if missing.is_empty() { Verdict::Allowed } else { Verdict::Missing(missing) }
+}
+
+/// Whether patterns allow a program that was called by this word, as [`find`] finds it. A path that climbs is on no
+/// list: where it leads is not what it says.
+pub fn lists(allowlist: &[String], word: &str, program: &Path, home: Option<&Path>) -> bool {
+    !climbs(word) && allowlist.iter().any(|entry| matches(entry, word, program, home))
 }
 
 /// The program a word names; `None` if there is none.
@@ -83,11 +87,14 @@ pub fn find(word: &str, lookup: &Lookup<'_>) -> Option<PathBuf> {
 /// Whether the first word of a command can be nothing but the name or path of a program.
 fn is_plain(word: &str) -> bool {
     let special = |c: char| matches!(c, '=' | '*' | '?' | '[' | '{' | '~' | '#' | '^') || c.is_control();
-    let climbs = || Path::new(word).components().any(|part| part == Component::ParentDir);
     !word.is_empty()
         && !word.contains(special)
         && !SHELL_WORDS.split_whitespace().any(|shell| shell == word)
-        && !climbs()
+        && !climbs(word)
+}
+
+fn climbs(word: &str) -> bool {
+    Path::new(word).components().any(|part| part == Component::ParentDir)
 }
 
 fn matches(pattern: &str, word: &str, program: &Path, home: Option<&Path>) -> bool {

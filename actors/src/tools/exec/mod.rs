@@ -3,7 +3,7 @@
 pub mod command;
 mod consent;
 mod outcome;
-mod output;
+pub mod output;
 mod remote;
 mod sandbox;
 mod venue;
