@@ -1,6 +1,7 @@
 //! `channels` and `bindings`: which accounts there are, who may write to them, and which agent answers.
 
 use super::secret::{SecretError, SecretInput};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ pub const DEFAULT_ACCOUNT: &str = "default";
 const IS_SECRET: [&str; 2] = ["source", "id"];
 
 /// `channels`: a section for each channel by its name, with what all channels have and what only it knows.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ChannelsSettings(pub BTreeMap<String, Value>);
 
@@ -69,7 +70,7 @@ pub fn with_secrets(
 }
 
 /// What every channel has in its section.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ChannelSettings {
     /// Who may write directly.
@@ -91,7 +92,7 @@ pub struct ChannelSettings {
 }
 
 /// `dmPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DmPolicy {
     /// Who is not known gets a code, which an operator approves.
@@ -106,7 +107,7 @@ pub enum DmPolicy {
 }
 
 /// `groupPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupPolicy {
     /// The groups that are listed, and in them who is known.
@@ -119,7 +120,7 @@ pub enum GroupPolicy {
 }
 
 /// `onUncertain`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUncertain {
     /// It is said in the conversation, at the next contact.
@@ -130,7 +131,7 @@ pub enum OnUncertain {
 }
 
 /// `groups.<id>`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GroupEntry {
     /// Whether the group is heard at all.
@@ -145,6 +146,20 @@ pub struct GroupEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ids(pub Vec<String>);
 
+impl JsonSchema for Ids {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ids".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "array", "items": { "type": ["string", "number"] } })
+    }
+}
+
 impl<'de> Deserialize<'de> for Ids {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let ids = Vec::<Value>::deserialize(deserializer)?;
@@ -157,7 +172,7 @@ impl<'de> Deserialize<'de> for Ids {
 }
 
 /// `broadcast`: chats whose messages several agents answer, each in a session of its own.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BroadcastSettings(BTreeMap<String, Value>);
 
@@ -170,7 +185,7 @@ impl BroadcastSettings {
 }
 
 /// `bindings`: which agent answers what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Binding {
     /// The agent.
@@ -183,7 +198,7 @@ pub struct Binding {
 }
 
 /// `bindings[].session`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BindingSession {
     /// Direct messages.
@@ -195,7 +210,7 @@ pub struct BindingSession {
 }
 
 /// `bindings[].match`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BindingMatch {
     /// The channel.
@@ -218,7 +233,7 @@ pub struct BindingMatch {
 }
 
 /// `bindings[].match.peer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BindingPeer {
     /// `direct` (or `dm`), `group`, `channel`.
     pub kind: String,

@@ -1,9 +1,10 @@
 //! `plugins`: of OpenClaw's plugins the settings of those whose work the gateway does itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `plugins`: what OpenClaw does by plugins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginsSettings {
     /// By the plugin's name.
@@ -11,7 +12,7 @@ pub struct PluginsSettings {
 }
 
 /// `plugins.entries`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginEntries {
     /// Ollama and its models.
@@ -22,7 +23,7 @@ pub struct PluginEntries {
 }
 
 /// `plugins.entries.device-pair`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DevicePairEntry {
     /// Its settings.
@@ -30,7 +31,7 @@ pub struct DevicePairEntry {
 }
 
 /// `plugins.entries.device-pair.config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DevicePairConfig {
     /// Where devices elsewhere reach this gateway.
@@ -38,7 +39,7 @@ pub struct DevicePairConfig {
 }
 
 /// `plugins.entries.ollama`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OllamaEntry {
     /// Its settings.
@@ -46,7 +47,7 @@ pub struct OllamaEntry {
 }
 
 /// `plugins.entries.ollama.config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OllamaConfig {
     /// Models that are not written down.
@@ -54,7 +55,7 @@ pub struct OllamaConfig {
 }
 
 /// `plugins.entries.ollama.config.discovery`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Discovery {
     /// Whether they are looked for.
