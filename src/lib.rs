@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `listener` | the accept loop, as an actor of the tree |
 //! | `http` | requests on the one port, and the upgrades among them |
-//! | `routes`, `metrics`, `invoke`, `media`, `page` | the plain HTTP answers; the last is our own page |
+//! | `routes`, `metrics`, `invoke`, `media`, `canvas`, `page` | the plain HTTP answers; the last is our own page |
 //! | `ingress` | whom a request is from: a client, or whom a trusted proxy speaks for |
 //! | `upgrade`, `bearer` | who may open a WebSocket; what a token in a request's head is worth |
 //! | `socket` | WebSocket messages in, frames out |
@@ -15,6 +15,7 @@
 //! | `config`, `logging`, `cli` | what the program adds: files, the log, the command line |
 
 mod bearer;
+mod canvas;
 pub mod cli;
 pub mod config;
 mod driver;

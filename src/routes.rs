@@ -2,7 +2,8 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{invoke, media, metrics, page, upgrade};
+use crate::{canvas, invoke, media, metrics, page, upgrade};
+use crabtree_actors::channels::connected;
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
@@ -34,6 +35,7 @@ pub fn routes(
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let (own, estate) = (wiring.clone(), wiring.store.estate.clone());
+    let pages = canvas::routes(addr, wiring.clone());
     let invoked = warp::path!("tools" / "invoke")
         .and(warp::method())
         .and(warp::header::headers_cloned())
@@ -56,7 +58,7 @@ pub fn routes(
             let estate = estate.clone();
             async move { secured(media::answer(method, headers, asked, addr, estate).await) }
         });
-    invoked.or(shown).unify().or(plain).unify()
+    invoked.or(shown).unify().or(pages).unify().or(plain).unify()
 }
 
 fn secured(mut response: Response) -> Response {
@@ -156,14 +158,14 @@ fn ready(estate: &Estate) -> Response {
     )
 }
 
-/// `/health?view=summary`: the figures of row J4. There are no channels yet, and it says so.
+/// `/health?view=summary`: the figures of row J4.
 fn summary(estate: &Estate) -> Value {
     let whole = estate.health.load().ok && estate.ready.is_complete() && !estate.is_draining();
     let figures = metrics::Figures::of(estate);
     json!({
         "status": if whole { "healthy" } else { "degraded" },
         "uptime_seconds": estate.clock.uptime().as_secs(),
-        "connected_channels": [],
+        "connected_channels": connected(estate),
         "active_sessions": figures.sessions,
         "queued_messages": figures.queued,
         "registered_tools": estate.tools.load().len(),

@@ -18,6 +18,8 @@ use std::time::Duration;
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
 /// The name a proxy was asked for.
 const FORWARDED_HOST: &str = "x-forwarded-host";
+/// What the client speaks with the proxy.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// The answer to a forwarded request; `upgrade` closes the connection and needs no page's headers.
 pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
@@ -56,7 +58,8 @@ pub async fn admit(
     let asked = headers.get(FORWARDED_HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     let peer = peer(headers, ip);
     let host = asked.filter(|_| via.is_some()).or(peer.host);
-    let peer = Peer { via, voucher, host, place: Some(place), ..peer };
+    let tls = via.is_some() && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+    let peer = Peer { via, voucher, tls, host, place: Some(place), ..peer };
     bearer(headers, &peer, estate).await?;
     Ok(peer)
 }

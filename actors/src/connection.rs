@@ -138,6 +138,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.conn.outbox.close(Close::internal());
         self.wiring.store.estate.conns.forget(self.conn.id());
+        self.wiring.store.estate.canvas.capabilities.revoke(self.conn.id());
         if let Some(grant) = self.conn.grant() {
             let _ = self.wiring.broadcast.send(BroadcastMsg::Left);
             if self.wiring.store.estate.nodes.leave(self.conn.id()).is_some() {

@@ -27,6 +27,8 @@ pub struct Peer {
     pub via: Option<IpAddr>,
     /// Who somebody else says it is.
     pub voucher: Option<Voucher>,
+    /// Whether that proxy says that the client speaks TLS with it.
+    pub tls: bool,
     /// The `Origin` header, if a browser sent one.
     pub origin: Option<String>,
     /// The `Host` header.
@@ -40,7 +42,16 @@ pub struct Peer {
 impl Peer {
     /// A client that is no browser, and claims nothing.
     pub fn new(ip: IpAddr) -> Self {
-        Self { ip, via: None, voucher: None, origin: None, host: None, scope_cap: None, place: None }
+        Self {
+            ip,
+            via: None,
+            voucher: None,
+            tls: false,
+            origin: None,
+            host: None,
+            scope_cap: None,
+            place: None,
+        }
     }
 
     /// Whether it is on this machine, and nobody stands between.

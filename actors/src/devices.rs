@@ -1,8 +1,9 @@
 //! **Owns** the paired devices and their tokens, who asks to be paired, and setup codes.
 //! **Hears** of devices that proved themselves, and what operators decide; **tells** their connection what they are
 //! granted, operators who was paired, and the store every change before anybody else hears of it.
-//! **On crash** no device is lost: it reads the store again. Connections that were waiting ask again; requests to
-//! pair that wait for an operator are made anew when their devices ask again, which they do.
+//! **On crash** no device is lost: it reads the store again; and no request to pair that anybody was told of: it finds
+//! them in the Estate, and whoever waited for a decision about more scopes asks for it again. Connections that were
+//! waiting to be let in ask again, too.
 //!
 //! Device tokens are never stored. A token is a keyed hash of device, role and rotation, made with a key that
 //! only this gateway has; so it is the same at each hello, and the database holds nothing worth stealing. In those of
@@ -11,13 +12,13 @@
 mod admission;
 mod book;
 mod deciding;
+mod keeping;
 mod setups;
 mod upgrades;
 
 use crate::auth_limiter::Culprit;
 use crate::conns::Conn;
 use crate::estate::{Estate, Part};
-use crate::event::Event;
 use crate::handshake::{self, Claim};
 use crate::nodes::Dismissal;
 use crate::responder::Responder;
@@ -25,12 +26,11 @@ use crate::settings::AuthSecret;
 use crate::store::{self, DeviceRow, SetupRow, Store, StoreError, TokenRow, WriteOp};
 use crate::tree::*;
 use book::{Book, Change};
-use crabtree_protocol::frame::Close;
 use crabtree_protocol::hello::IssuedToken;
 use crabtree_protocol::params::devices::{SetupProfile, SetupStatus};
-use crabtree_protocol::{ConnectParams, ConnectRefusal, Refusal, Role, Scopes};
+use crabtree_protocol::{ConnectParams, ConnectRefusal, Role, Scopes};
 use deciding::Caller;
-use serde::Serialize;
+use keeping::Sequel;
 use serde_json::json;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -143,17 +143,6 @@ pub enum DevicesMsg {
     UpgradeOver(String),
 }
 
-/// Answers, knowing whether the change is stored.
-type Answer = Box<dyn FnOnce(bool) + Send>;
-
-/// What follows a change once it is stored.
-struct Sequel {
-    news: Vec<Event>,
-    answer: Answer,
-    cut: Vec<Arc<Conn>>,
-    decided: Vec<(String, bool)>,
-}
-
 /// See the module.
 pub struct Devices {
     estate: Arc<Estate>,
@@ -238,6 +227,7 @@ impl Devices {
     fn loaded(&mut self, ctx: &mut Ctx<DevicesMsg>, rows: Stored) -> Result<(), Fault> {
         let (devices, tokens, setups) = rows;
         self.book.load(devices, tokens, setups);
+        self.remember(ctx);
         self.loaded = true;
         self.estate.ready.done(Part::Devices);
         for msg in std::mem::take(&mut self.early) {
@@ -325,91 +315,6 @@ impl Devices {
         let setup = Setup { setup_id: row.setup_id.clone(), token, expires_at: row.expires_at };
         self.book.change.setups.extend(dropped.into_iter().chain([row.setup_id]));
         self.keep(ctx, Box::new(move |stored| reply.send(stored.then_some(setup))));
-    }
-
-    /// Answers when what was decided is stored.
-    fn settle(
-        &mut self,
-        ctx: &mut Ctx<DevicesMsg>,
-        responder: Responder,
-        answer: Result<impl Serialize + Send + 'static, Refusal>,
-    ) {
-        let answer = move |stored: bool| match stored {
-            true => responder.settle(answer),
-            false => responder.refuse(Refusal::not_stored()),
-        };
-        self.keep(ctx, Box::new(answer));
-    }
-
-    /// Stores what was decided; what follows from it waits for that.
-    fn keep(&mut self, ctx: &mut Ctx<DevicesMsg>, answer: Answer) {
-        let mut change = std::mem::take(&mut self.book.change);
-        let durable = change.is_durable();
-        let meant = |conn: &Arc<Conn>| {
-            conn.proven().is_some_and(|(id, role)| {
-                change.cut.iter().any(|(device, of)| device == id.as_str() && of.is_none_or(|of| of == *role))
-            })
-        };
-        let all = if change.cut.is_empty() { Vec::new() } else { self.estate.conns.all() };
-        let cut = all.into_iter().filter(meant).collect();
-        let (news, decided) = (std::mem::take(&mut change.news), std::mem::take(&mut change.decided));
-        let sequel = Sequel { news, answer, cut, decided };
-        if !durable {
-            return self.follow(ctx, sequel, true);
-        }
-        for (id, forgotten) in change.devices {
-            *self.unsaved.devices.entry(id).or_default() |= forgotten;
-        }
-        self.unsaved.setups.extend(change.setups);
-        self.unsaved.nodes.extend(change.nodes);
-        self.sequels.push(sequel);
-        self.write(ctx);
-    }
-
-    /// Writes what has gathered, in one piece; what gathers meanwhile is written after it.
-    fn write(&mut self, ctx: &mut Ctx<DevicesMsg>) {
-        if self.writing.is_some() || self.sequels.is_empty() {
-            return;
-        }
-        let unsaved = std::mem::take(&mut self.unsaved);
-        let devices = unsaved.devices.iter().flat_map(|(id, forgotten)| self.book.rows(id, *forgotten));
-        let setups = unsaved.setups.iter().map(|id| self.book.setups.row(id));
-        let nodes = unsaved.nodes.into_iter().map(|node_id| WriteOp::RemoveNode { node_id });
-        let ops = devices.chain(setups).chain(nodes).collect();
-        self.writing = Some(std::mem::take(&mut self.sequels));
-        let store = self.store.clone();
-        let work = async move { store.write(WriteOp::All(ops)).await.map(drop) };
-        ctx.task(work, DevicesMsg::Written);
-    }
-
-    fn written(&mut self, ctx: &mut Ctx<DevicesMsg>, written: &Result<(), StoreError>) {
-        let mut sequels = self.writing.take().unwrap_or_default();
-        if let Err(e) = written {
-            tracing::error!(target: "crabtree::devices", "a pairing was not stored: {e}");
-            // What was decided meanwhile rests on what is not stored.
-            sequels.append(&mut self.sequels);
-            self.unsaved = Change::default();
-            self.loaded = false;
-            self.load(ctx);
-        }
-        for sequel in sequels {
-            self.follow(ctx, sequel, written.is_ok());
-        }
-        self.write(ctx);
-    }
-
-    fn follow(&mut self, ctx: &mut Ctx<DevicesMsg>, sequel: Sequel, stored: bool) {
-        if stored {
-            sequel.news.into_iter().for_each(|event| self.estate.conns.publish(event));
-        }
-        (sequel.answer)(stored);
-        if stored {
-            sequel.cut.iter().for_each(|conn| conn.outbox.close(Close::device_removed()));
-            for (id, approved) in sequel.decided {
-                let timer = ctx.after(Upgrades::spans().1, DevicesMsg::UpgradeOver(id.clone()));
-                self.upgrades.decided(&self.book, &id, approved, timer);
-            }
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
 use crate::auth_limiter::AuthLimiter;
+use crate::canvas::Canvas;
 use crate::channels::contract::Channel;
 use crate::channels::driver::{Doors, LinkKey};
 use crate::channels::{self, People, Roster as ChannelRoster};
@@ -16,6 +17,7 @@ use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::media::Inbox;
 use crate::nodes;
+use crate::pairing::Pending;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::process::Guard;
@@ -121,6 +123,8 @@ pub struct Estate {
     pub conns: Conns,
     /// Those of them that are nodes'.
     pub nodes: nodes::Links,
+    /// The devices that ask to be paired, as their requests were told.
+    pub pairings: Mutex<Pending>,
     /// Sockets that have not authenticated.
     pub preauth: PreAuth,
     /// Failures to authenticate.
@@ -159,6 +163,8 @@ pub struct Estate {
     pub approvals_told: AtomicI64,
     /// The files that came with messages.
     pub inbox: Inbox,
+    /// The pages that agents make.
+    pub canvas: Canvas,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -245,11 +251,13 @@ impl Estate {
             skills: Arc::default(),
             exec_approvals: ExecApprovalsFile::open(&args.loaded.state_dir),
             inbox: Inbox::open(&args.loaded.state_dir),
+            canvas: Canvas::open(&args.loaded.state_dir),
             approvals_told: AtomicI64::new(args.clock.now_ms()),
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
             nodes: nodes::Links::default(),
+            pairings: Mutex::default(),
             preauth: PreAuth::default(),
             auth_limiter: AuthLimiter::default(),
             config: ArcSwap::from_pointee(args.loaded),

@@ -6,6 +6,7 @@
 use crate::agents::{Agents, AgentsArgs, AgentsMsg};
 use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
+use crate::canvas::{CanvasHost, CanvasMsg};
 use crate::channels::{Channels, ChannelsMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
@@ -52,6 +53,8 @@ pub struct Wiring {
     pub sessions: Slot<SessionsMsg>,
     /// The parent of the channels' accounts.
     pub channels: Slot<ChannelsMsg>,
+    /// The watch over the pages that agents make.
+    pub canvas: Slot<CanvasMsg>,
     /// The gateway's own timers.
     pub scheduler: Slot<SchedulerMsg>,
     /// The watch.
@@ -80,6 +83,7 @@ impl Wiring {
             agents: Slot::default(),
             sessions: Slot::default(),
             channels: Slot::default(),
+            canvas: Slot::default(),
             scheduler: Slot::default(),
             health: Slot::default(),
             connections: Slot::default(),
@@ -133,6 +137,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         store: w.store.clone(),
         devices: w.devices.clone(),
         broadcast: w.broadcast.clone(),
+        agents: w.agents.clone(),
         scheduler: w.scheduler.clone(),
         speak: crate::methods::speaker(w.clone()),
     };
@@ -163,6 +168,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
             ChildSpec::new::<Channels>("channels", Permanent, w.clone(), &w.channels).shutdown(secs(5)),
             depends_on("channels"),
         ),
+        (ChildSpec::new::<CanvasHost>("canvas", Permanent, estate.clone(), &w.canvas), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
         (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),
@@ -187,6 +193,7 @@ pub enum RootMsg {
 /// See the module.
 pub struct Root {
     sections: Vec<(Arc<str>, &'static [&'static str])>,
+    nodes: Slot<NodesMsg>,
     _watch: Timer,
 }
 
@@ -203,7 +210,7 @@ impl Behavior for Root {
             sections.push((child.name().clone(), depends));
         }
         let watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
-        Ok(Self { sections, _watch: watch })
+        Ok(Self { sections, nodes: args.wiring.nodes.clone(), _watch: watch })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<RootMsg>, msg: RootMsg) -> Result<(), Fault> {
@@ -226,6 +233,9 @@ impl Behavior for Root {
 impl Root {
     /// Starts the children anew that depend on a changed section.
     fn renew(&self, ctx: &mut Ctx<RootMsg>, changed: &[&str], done: Option<oneshot::Sender<()>>) {
+        if changed.contains(&"gateway") {
+            let _ = self.nodes.send(NodesMsg::Review);
+        }
         let mut renewed = Vec::new();
         for (name, depends) in &self.sections {
             if depends.iter().any(|section| changed.contains(section)) {

@@ -8,6 +8,7 @@ pub mod agents;
 pub mod approvals;
 pub mod auth_limiter;
 pub mod broadcast;
+pub mod canvas;
 pub mod channels;
 pub mod config;
 pub mod connection;

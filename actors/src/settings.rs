@@ -4,6 +4,7 @@
 mod access;
 mod acp;
 mod agents;
+mod bots;
 mod channels;
 mod document;
 mod mcp;
@@ -20,12 +21,13 @@ mod thinking;
 mod tools;
 
 pub use access::{
-    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings, NodesSettings,
-    RateLimitSettings, RemoteSettings, TrustedProxySettings,
+    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings,
+    NodeToolSettings, NodesSettings, RateLimitSettings, RemoteSettings, TrustedProxySettings,
 };
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
+pub use bots::{AllowBots, BotLoopProtection, LoopLimits};
 pub use channels::{
     Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
     DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, Ids, OnUncertain, with_secrets,
@@ -36,7 +38,8 @@ pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, Queue
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
 pub use plugins::{
-    DevicePairConfig, DevicePairEntry, Discovery, OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
+    CanvasConfig, CanvasEntry, CanvasHostSettings, DevicePairConfig, DevicePairEntry, Discovery,
+    OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
 };
 pub use queue::{QueueOverrides, QueueSettings};
 pub use schema::{lookup, schema, ui_hints};
@@ -47,8 +50,8 @@ pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, Se
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use thinking::Thinking;
 pub use tools::{
-    ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools, ToolProfile,
-    ToolsSettings, WebFetchSettings, WebSettings,
+    ExecAsk, ExecHost, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools,
+    ToolProfile, ToolsSettings, WebFetchSettings, WebSettings,
 };
 
 /// The settings this version reads. Everything has a default.

@@ -38,6 +38,9 @@ pub struct HelloOk<'a> {
     /// Where the Control UI is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_ui_url: Option<&'a str>,
+    /// Where the client may look at what agents show, by the name of the surface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin_surface_urls: Option<Value>,
     /// What was granted.
     pub auth: HelloAuth<'a>,
     /// The limits.
@@ -59,6 +62,7 @@ impl<'a> HelloOk<'a> {
             features,
             snapshot,
             control_ui_url: None,
+            plugin_surface_urls: None,
             auth,
             policy: Policy::default(),
         }

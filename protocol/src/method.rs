@@ -372,10 +372,10 @@ methods! {
     NodePendingPull "node.pending.pull" Node NoScope, Listed, params::core::Empty => Value;
     /// It is done.
     NodePendingAck "node.pending.ack" Node NoScope, Listed, nodes::AckParams => Value;
-    /// The address of a page for a node; there are none, so it is refused as recorded.
-    NodePluginSurfaceRefresh "node.pluginSurface.refresh" Node NoScope, Hidden, nodes::SurfaceRefreshParams => Value;
+    /// A new address of the canvas for a node that may show it; the former one is good no more.
+    NodePluginSurfaceRefresh "node.pluginSurface.refresh" Node NoScope, Listed, nodes::SurfaceRefreshParams => nodes::SurfaceRefreshed;
     /// The same for an operator.
-    PluginSurfaceRefresh "plugin.surface.refresh" Operator One(Read), Hidden, nodes::SurfaceRefreshParams => Value;
+    PluginSurfaceRefresh "plugin.surface.refresh" Operator One(Read), Listed, nodes::SurfaceRefreshParams => nodes::SurfaceRefreshed;
     /// The tools a node offers.
     NodePluginToolsUpdate "node.pluginTools.update" Node NoScope, Listed, nodes::ToolsUpdateParams => nodes::ToolsUpdated;
     /// The skills a node offers.

@@ -2,6 +2,7 @@
 
 mod acp;
 mod agent;
+mod canvas;
 mod channels;
 mod client;
 mod devices;
@@ -157,6 +158,8 @@ pub enum Command {
     /// Print the token that clients need
     #[command(after_help = "Example:\n  OPENCLAW_GATEWAY_TOKEN=$(crabtree token) openclaw health")]
     Token,
+    /// Print where a browser sees the canvas, for as long as this runs
+    Canvas,
     /// Describe the protocol
     #[command(after_help = "Example:\n  crabtree protocol schema > schema.json")]
     Protocol {
@@ -246,6 +249,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Config { command } => settings::run(global, command).await,
         Command::Devices { command } => devices::run(global, command).await,
         Command::Token => report::token(global),
+        Command::Canvas => canvas::run(global).await,
         Command::Protocol { what: ProtocolPart::Schema } => {
             print_json(&json!(crabtree_protocol::schema::document()));
             Ok(ExitCode::SUCCESS)

@@ -29,7 +29,8 @@ async fn with(section: Value, more: Value) -> (Embedded, Platform) {
     (gateway, platform)
 }
 
-async fn rows(client: &mut Client, key: &str) -> Vec<(String, String)> {
+/// Who said what in a session, in its order.
+pub async fn rows(client: &mut Client, key: &str) -> Vec<(String, String)> {
     let page = client.call("chat.history", json!({ "sessionKey": key })).await;
     let row = |row: &Value| {
         let content = &row["content"];

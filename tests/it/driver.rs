@@ -1,5 +1,6 @@
 //! Drivers that are child processes, alone: a desk stands for the gateway.
 
+mod able;
 mod script;
 mod whatsapp;
 

@@ -16,19 +16,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const PNG: &str =
+/// A picture of one dot.
+pub const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 /// A model that remembers what it was shown last.
 #[derive(Clone, Default)]
-struct Witness {
+pub struct Witness {
     blind: bool,
     seen: Arc<Mutex<Vec<Said>>>,
 }
 
 impl Witness {
     /// What a person showed it last: the words, and the types of the pictures.
-    fn last(&self) -> (String, Vec<String>) {
+    pub fn last(&self) -> (String, Vec<String>) {
         match self.seen.lock().last() {
             Some(Said::User { text, images }) => {
                 (text.clone(), images.iter().map(|image| image.mime_type.clone()).collect())

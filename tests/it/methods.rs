@@ -41,6 +41,7 @@ async fn the_tree_is_shown_as_deep_and_wide_as_asked() {
         "agents",
         "sessions",
         "channels",
+        "canvas",
         "scheduler",
         "health",
         "connections",

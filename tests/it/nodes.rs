@@ -1,12 +1,14 @@
 //! Nodes from outside: fake nodes of several platforms on real sockets, and the operators who approve and use them.
 
+mod agents;
 mod calls;
-mod fake;
+pub mod fake;
 mod life;
 mod runs;
+mod setup;
 mod tells;
 
-use crate::client::{Client, Intro};
+use crate::client::Client;
 use crate::gateway::Embedded;
 use fake::{Fake, Kind};
 use serde_json::{Value, json};
@@ -33,7 +35,7 @@ fn mac() -> Kind {
 }
 
 /// Approves what a node asks for.
-async fn approve(operator: &mut Client, node: &Fake) {
+pub async fn approve(operator: &mut Client, node: &Fake) {
     let pending = operator.call("node.pair.list", json!({})).await;
     let request = pending["pending"].as_array().unwrap().iter().find(|request| request["nodeId"] == node.id);
     let id = request.expect("a request")["requestId"].clone();
@@ -199,19 +201,4 @@ async fn a_node_that_offers_more_asks_again_and_keeps_what_it_had() {
     assert_eq!(operator.call("node.pair.list", json!({})).await["pending"], json!([]));
     let resolved = event(&mut operator, "node.pair.resolved", &third.id).await;
     assert_eq!((&resolved["requestId"], &resolved["decision"]), (&request_id, &json!("rejected")));
-}
-
-/// Who serves pages of a node's plugins is asked in vain.
-#[tokio::test]
-async fn surfaces_of_plugins_are_refused_as_recorded() {
-    let gateway = Embedded::start().await;
-    let mut operator = Client::connect(gateway.addr, &Intro::default()).await.unwrap();
-    let mut node = Fake::connect(gateway.addr, &mac()).await;
-    for (client, method) in
-        [(&mut operator, "plugin.surface.refresh"), (&mut node.client, "node.pluginSurface.refresh")]
-    {
-        let refused = client.refused(method, json!({ "surface": "canvas" })).await;
-        assert_eq!(refused, json!({ "code": "UNAVAILABLE", "message": "canvas plugin surface unavailable" }));
-        assert_eq!(client.refused(method, json!({})).await["message"], "surface required");
-    }
 }

@@ -113,6 +113,37 @@ async fn losing_one_device_or_role_closes_no_other() {
     assert!(nodes[1].call("health", json!({})).await.is_object());
 }
 
+/// accepts: A17
+#[tokio::test]
+async fn who_asks_to_be_paired_is_not_forgotten_when_the_actor_crashes() {
+    let gateway = Embedded::start().await;
+    let mut admin = Client::admin(gateway.addr).await;
+    let (stranger, intro) = (cli(7, &["operator.read"]), cli(8, &["operator.read"]));
+    let request = ask(gateway.addr, &stranger).await;
+    let gone = ask(gateway.addr, &cli(9, &["operator.read"])).await;
+    admin.call("device.pair.reject", json!({ "requestId": gone })).await;
+    let mut device = Client::connect(gateway.addr, &intro).await.unwrap();
+    let wanted = json!({ "scopes": ["operator.read", "operator.write"] });
+    let upgrade = device.call("device.scopes.requestUpgrade", wanted).await;
+    let before = admin.call("device.pair.list", json!({})).await["pending"].clone();
+    assert_eq!(before.as_array().unwrap().len(), 2, "{before}");
+    admin.call("system.chaos", json!({ "path": "gateway/devices", "fault": "panic" })).await;
+    admin.event(|e| e["payload"]["path"] == "gateway/devices" && e["payload"]["state"] == "running").await;
+    assert_eq!(admin.call("device.pair.list", json!({})).await["pending"], before);
+    assert_eq!(ask(gateway.addr, &stranger).await, request, "it is the same request");
+    let waiting = device.send("device.scopes.waitUpgrade", upgrade.clone()).await;
+    for decided in [json!({ "requestId": request }), upgrade] {
+        admin.call("device.pair.approve", decided).await;
+    }
+    assert_eq!(device.response(&waiting).await["payload"]["status"], "approved");
+    assert!(from(gateway.addr, PAGE, &stranger).await.1["ok"] == true);
+    // What was decided does not come back either.
+    admin.events.clear();
+    admin.call("system.chaos", json!({ "path": "gateway/devices", "fault": "panic" })).await;
+    admin.event(|e| e["payload"]["path"] == "gateway/devices" && e["payload"]["state"] == "running").await;
+    assert_eq!(admin.call("device.pair.list", json!({})).await["pending"], json!([]));
+}
+
 #[tokio::test]
 async fn a_connected_device_asks_for_more_and_waits() {
     let gateway = Embedded::start().await;

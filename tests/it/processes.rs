@@ -258,7 +258,7 @@ impl Desk {
             }),
             progress: Arc::new(move |result| told.lock().push(result)),
         };
-        exec::tool(&self.settings, guard(), Slot::default()).call(call)
+        exec::tool(&self.settings, guard(), Slot::default(), Slot::default()).call(call)
     }
 }
 

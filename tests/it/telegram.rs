@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 mod outgoing;
+mod webhook;
 
 /// How long is waited for what must not come.
 const QUIET: Duration = Duration::from_millis(300);

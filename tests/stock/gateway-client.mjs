@@ -14,7 +14,7 @@ const LONG = `say this back: ${"word ".repeat(150)}end`;
 let GatewayClient;
 
 /** A stock client that keeps what it is told. */
-class Recorder {
+export class Recorder {
   constructor(url, options) {
     Object.assign(this, { hellos: [], events: [], gaps: [], closes: [], errors: [], pauses: [] });
     this.client = new GatewayClient({
@@ -94,9 +94,14 @@ async function history(client) {
 const send = (client, message, idempotencyKey = randomUUID()) =>
   client.request("chat.send", { sessionKey: SESSION, message, idempotencyKey });
 
-export async function checkGatewayClient(env) {
-  const resolve = createRequire(pathToFileURL(`${env.stock}/gc/`)).resolve;
+/** Makes the stock client known; recorders need it. */
+export async function loadClient({ stock }) {
+  const resolve = createRequire(pathToFileURL(`${stock}/gc/`)).resolve;
   ({ GatewayClient } = await import(pathToFileURL(resolve("@openclaw/gateway-client"))));
+}
+
+export async function checkGatewayClient(env) {
+  await loadClient(env);
   const gateway = await Gateway.start(env, "gateway-client");
   const clients = [];
   const open = (options) => {

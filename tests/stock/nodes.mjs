@@ -17,7 +17,9 @@ export async function checkNodes(env) {
   const one = (name, body) => check(`nodes: ${name}`, body, () => `${gateway.log()}\n${host.output}`);
   await pairing(cli, host, one);
   await commands(cli, host, one);
+  await ofAgent(cli, host, one);
   await agreed(env, gateway, cli, host, one);
+  await agreedOfAgent(cli, host, one);
   await one("the gateway is killed, and the node comes back approved", async () => {
     await gateway.kill();
     await gateway.start();
@@ -117,6 +119,40 @@ async function commands(cli, host, one) {
   await one("openclaw approvals get --node reads its rules through the gateway", async () => {
     const rules = await cli.json("approvals", "get", "--node", "renamed", "--json");
     expect(rules.file?.version === 1 || JSON.stringify(rules).includes('"version"'), "a document", rules);
+  });
+}
+
+/** Has the built-in model run a line at the node; what came of it, once `meanwhile` is done. */
+async function exec(cli, command, key, meanwhile = async () => {}) {
+  const message = `/tool exec ${JSON.stringify({ command, host: "node" })}`;
+  await cli.call("chat.send", { sessionKey: "main", message, idempotencyKey: key });
+  await meanwhile();
+  await cli.call("agent.wait", { runId: key, timeoutMs: 30_000 });
+  const { messages } = await cli.call("chat.history", { sessionKey: "main" });
+  return messages.findLast(({ role }) => role === "toolResult").content[0].text;
+}
+
+async function ofAgent(cli, host, one) {
+  await one("the agent runs a command at the node", async () => {
+    const text = await exec(cli, "echo $((6 * 7)) at $HOME; exit 3", "exec-1");
+    expect(text.startsWith("Node: ") && text.includes(`42 at ${host.home}`) && text.includes("code 3"), "its end", text);
+  });
+}
+
+/** The node's own rules ask by now. */
+async function agreedOfAgent(cli, host, one) {
+  await one("what the node asks about waits for a person, and runs as they saw it", async () => {
+    const text = await exec(cli, `touch ${host.home}/of-agent`, "exec-2", async () => {
+      const asked = () => cli.call("exec.approval.list");
+      const [{ id, request }] = await until("a person is asked", START_S, async () => {
+        const list = await asked();
+        return list.length > 0 && list;
+      });
+      expect(request.host === "node" && request.systemRunPlan.argv.at(-1).includes("of-agent"), "its plan", request);
+      await cli.ok("approvals", "resolve", id, "allow-once");
+    });
+    expect(text.includes("(no output)"), "it ran", text);
+    readFileSync(`${host.home}/of-agent`);
   });
 }
 

@@ -2,6 +2,7 @@
 import { check, summary } from "./checks.mjs";
 import { stopAll } from "./gateway.mjs";
 import { checkAcp } from "./acp.mjs";
+import { checkCanvas } from "./canvas.mjs";
 import { checkCli } from "./cli.mjs";
 import { checkDevices } from "./devices.mjs";
 import { checkGatewayClient } from "./gateway-client.mjs";
@@ -28,6 +29,7 @@ const suites = {
   ui: checkUi,
   stdio: checkStdio,
   tools: checkTools,
+  canvas: checkCanvas,
   mcp: checkMcp,
   acp: checkAcp,
   nodes: checkNodes,

@@ -1,5 +1,6 @@
 //! What a model is told before the conversation: who it is, what day it is, and what the files of its workspace say.
 
+use crate::nodes::Offer;
 use crate::settings::Loaded;
 use crate::skills::Skills;
 use chrono::Local;
@@ -38,6 +39,8 @@ pub struct Library {
     pub skills: Arc<Skills>,
     /// The configuration.
     pub loaded: Arc<Loaded>,
+    /// What nodes offer, if it may run commands there.
+    pub offers: Vec<Offer>,
 }
 
 impl fmt::Debug for Library {
@@ -50,7 +53,9 @@ impl Instructions {
     /// The text, read on a thread that may wait for the disk.
     pub async fn text(self) -> String {
         let listing = match &self.library {
-            Some(library) => library.skills.listing(library.loaded.clone(), &self.agent_id).await,
+            Some(Library { skills, loaded, offers }) => {
+                skills.listing(loaded.clone(), &self.agent_id, offers).await
+            }
             None => None,
         };
         let text = tokio::task::spawn_blocking(move || self.read()).await.unwrap_or_default();

@@ -3,9 +3,9 @@
 //! **Hears** of configuration changes (it is restarted with the new one), that servers' tools have changed, and who wants
 //! it to look for models now; **tells** the Estate the catalog and the tools, and operators that they may have changed
 //! (`chat.metadata.changed`).
-//! **On crash** nothing is lost: both are made from the configuration and the servers' roster in the Estate, and the
-//! last ones stay published meanwhile, with the models that were found. The servers do not notice: they are adopted
-//! again.
+//! **On crash** nothing is lost: both are made from the configuration, and the servers' roster and the nodes' offers in
+//! the Estate, and the last ones stay published meanwhile, with the models that were found. The servers do not notice:
+//! they are adopted again.
 
 pub mod acp;
 mod catalog;
@@ -22,6 +22,7 @@ pub use catalog::{Agent, CONTEXT_TOKENS, Catalog, agent_runtime};
 pub use failure::{Failure, Reason};
 pub use instructions::{Instructions, Library};
 pub use mcp::Roster;
+pub(crate) use mcp::mcp_result;
 pub use model::{Chunk, Image, Model, ModelInfo, Offer, Prompt, Said, ToolCall};
 pub use offline::Offline;
 pub use usage::{Cost, Usage};
@@ -61,7 +62,7 @@ pub struct AgentsArgs {
 pub enum AgentsMsg {
     /// Start and end MCP servers, so that there are those of the configuration.
     Attend,
-    /// The roster of the MCP servers has changed.
+    /// What the MCP servers have has changed, or what nodes offer.
     ToolsChanged,
     /// Look for models now; answered when that is done.
     Look(Option<Reply<()>>),
@@ -73,7 +74,9 @@ pub enum AgentsMsg {
 pub struct Agents {
     estate: Arc<Estate>,
     slot: Slot<AgentsMsg>,
-    /// The tools that no MCP server has.
+    /// Who has nodes do something.
+    nodes: Slot<NodesMsg>,
+    /// The tools that no MCP server has and no node.
     own: Registry,
     looking: bool,
     waiting: Vec<Reply<()>>,
@@ -107,7 +110,7 @@ impl Behavior for Agents {
         }
         estate.catalog.store(Arc::new(catalog));
         let (looking, waiting, again) = (false, Vec::new(), None);
-        let mut agents = Self { estate, slot, own, looking, waiting, again, stopping: false };
+        let mut agents = Self { estate, slot, nodes, own, looking, waiting, again, stopping: false };
         agents.publish(ctx);
         if ctx.node().restarts() > 0 {
             agents.tell();
@@ -151,10 +154,11 @@ impl Behavior for Agents {
 }
 
 impl Agents {
-    /// An MCP server's tool does not take the place of another one.
+    /// An MCP server's tool does not take the place of another one, and a node's takes that of none.
     fn publish(&self, ctx: &Ctx<AgentsMsg>) {
         let mut tools = self.estate.mcp.tools();
         tools.extend(self.own.clone());
+        tools.extend(tools::offered(&self.estate.nodes.offers.all(), &tools, &self.nodes));
         let catalog = self.estate.catalog.load();
         ctx.publish_info(json!({
             "agents": catalog.agents.len(), "models": catalog.models.len(), "tools": tools.len(),

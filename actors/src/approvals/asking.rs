@@ -49,6 +49,8 @@ pub struct CommandAsked {
     pub argv: Option<Vec<String>>,
     /// Where it is run.
     pub cwd: Option<String>,
+    /// The node at which it is run, if it is not the gateway's machine, and the plan that the node made of it.
+    pub at_node: Option<(String, Value)>,
     /// The program.
     pub resolved_path: Option<String>,
     /// Which commands may run at all.
@@ -155,7 +157,9 @@ impl CommandAsked {
         let members = [
             ("command", json!(visible(&self.command))),
             ("cwd", json!(self.cwd.as_deref().map(visible))),
-            ("host", json!("gateway")),
+            ("host", json!(if self.at_node.is_some() { "node" } else { "gateway" })),
+            ("nodeId", json!(self.at_node.as_ref().map(|(node, _)| node))),
+            ("systemRunPlan", json!(self.at_node.as_ref().map(|(_, plan)| plan))),
             ("security", json!(self.security)),
             ("ask", json!(self.ask)),
             ("warningText", json!(self.warning.as_deref().map(visible))),

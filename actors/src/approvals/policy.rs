@@ -51,6 +51,38 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The same where another machine has its own word, too: the stricter one counts.
+    pub fn and(self, security: Option<ExecSecurity>, ask: Option<ExecAsk>) -> Self {
+        Self {
+            security: security.map_or(self.security, |word| word.min(self.security)),
+            ask: ask.map_or(self.ask, |word| word.max(self.ask)),
+            ..self
+        }
+    }
+
+    /// What follows for a command; see [`verdict`].
+    pub fn verdict(self, allowlisted: bool) -> Verdict {
+        match (self.security, self.ask) {
+            (ExecSecurity::Deny, _) => forbidden(),
+            (_, ExecAsk::Always) => Verdict::Ask,
+            (ExecSecurity::Full, _) => Verdict::Allow,
+            (ExecSecurity::Allowlist, _) if allowlisted => Verdict::Allow,
+            (ExecSecurity::Allowlist, ExecAsk::OnMiss) => Verdict::Ask,
+            (ExecSecurity::Allowlist, ExecAsk::Off) => unlisted(),
+        }
+    }
+
+    /// What follows when nobody decided; see [`unanswered`].
+    pub fn unanswered(self, allowlisted: bool) -> Verdict {
+        match self.fallback.min(self.security) {
+            ExecSecurity::Full => Verdict::Allow,
+            ExecSecurity::Allowlist if allowlisted => Verdict::Allow,
+            _ => Verdict::Deny("the command needs somebody's approval, and nobody gave it".into()),
+        }
+    }
+}
+
 // Documents with other words are not used at all; should one be, it forbids.
 fn security(word: &str) -> ExecSecurity {
     match word {
@@ -68,7 +100,8 @@ fn ask(word: &str) -> ExecAsk {
     }
 }
 
-fn unusable(document: &ExecApprovals) -> Option<Verdict> {
+/// What follows for every command if the document cannot be used.
+pub fn unusable(document: &ExecApprovals) -> Option<Verdict> {
     let damage = document.damage.as_ref()?;
     let name = super::document::FILE_NAME;
     Some(Verdict::Deny(format!(
@@ -92,18 +125,7 @@ pub fn verdict(
     agent_id: &str,
     allowlisted: bool,
 ) -> Verdict {
-    if let Some(verdict) = unusable(document) {
-        return verdict;
-    }
-    let policy = Policy::of(document, settings, agent_id);
-    match (policy.security, policy.ask) {
-        (ExecSecurity::Deny, _) => forbidden(),
-        (_, ExecAsk::Always) => Verdict::Ask,
-        (ExecSecurity::Full, _) => Verdict::Allow,
-        (ExecSecurity::Allowlist, _) if allowlisted => Verdict::Allow,
-        (ExecSecurity::Allowlist, ExecAsk::OnMiss) => Verdict::Ask,
-        (ExecSecurity::Allowlist, ExecAsk::Off) => unlisted(),
-    }
+    unusable(document).unwrap_or_else(|| Policy::of(document, settings, agent_id).verdict(allowlisted))
 }
 
 /// What follows when a person should have decided and nobody did ([`super::Decision::Expired`]): never
@@ -114,15 +136,7 @@ pub fn unanswered(
     agent_id: &str,
     allowlisted: bool,
 ) -> Verdict {
-    if let Some(verdict) = unusable(document) {
-        return verdict;
-    }
-    let policy = Policy::of(document, settings, agent_id);
-    match policy.fallback.min(policy.security) {
-        ExecSecurity::Full => Verdict::Allow,
-        ExecSecurity::Allowlist if allowlisted => Verdict::Allow,
-        _ => Verdict::Deny("the command needs somebody's approval, and nobody gave it".into()),
-    }
+    unusable(document).unwrap_or_else(|| Policy::of(document, settings, agent_id).unanswered(allowlisted))
 }
 
 #[cfg(test)]

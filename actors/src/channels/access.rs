@@ -1,7 +1,7 @@
 //! Who may write, and who owns the assistant. Pure; what was approved is read by who asks.
 
 use super::contract::{Envelope, Kind, Sender};
-use crate::settings::{ChannelSettings, DmPolicy, GroupEntry, GroupPolicy, Ids};
+use crate::settings::{AllowBots, ChannelSettings, DmPolicy, GroupEntry, GroupPolicy, Ids};
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,16 @@ pub enum Verdict {
 
 /// Decides about a message. `paired`: an operator has approved who wrote it.
 pub fn verdict(settings: &ChannelSettings, envelope: &Envelope, paired: bool) -> Verdict {
-    if envelope.from.is_bot && !settings.allow_bots {
-        return Verdict::Ignored("it was written by a program (allowBots)");
+    if envelope.from.is_bot {
+        match settings.allow_bots {
+            AllowBots::No => return Verdict::Ignored("it was written by a program (allowBots)"),
+            AllowBots::Mentions if !envelope.mentions_me => {
+                return Verdict::Ignored(
+                    "it was written by a program that does not name the agent (allowBots)",
+                );
+            }
+            AllowBots::Mentions | AllowBots::Yes => {}
+        }
     }
     let owner = paired || names(&settings.allow_from, &envelope.from);
     match envelope.at.chat_type {
@@ -76,7 +84,7 @@ fn is_open(ids: &Ids) -> bool {
 }
 
 /// Whether a list names this person, by id or by unique name, with or without the channel's prefix.
-fn names(ids: &Ids, who: &Sender) -> bool {
+pub(super) fn names(ids: &Ids, who: &Sender) -> bool {
     let plain = |id: &str| {
         let id = id.rsplit_once(':').map_or(id, |(_, id)| id);
         id.trim_start_matches(['@', '+']).to_lowercase()
@@ -147,7 +155,11 @@ mod tests {
         message.from.is_bot = true;
         let mut settings = ChannelSettings { dm_policy: DmPolicy::Open, ..ChannelSettings::default() };
         assert!(matches!(verdict(&settings, &message, true), Verdict::Ignored(_)));
-        settings.allow_bots = true;
+        settings.allow_bots = AllowBots::Yes;
+        assert_eq!(verdict(&settings, &message, false), GUEST);
+        settings.allow_bots = AllowBots::Mentions;
+        assert!(matches!(verdict(&settings, &message, false), Verdict::Ignored(_)));
+        message.mentions_me = true;
         assert_eq!(verdict(&settings, &message, false), GUEST);
     }
 }

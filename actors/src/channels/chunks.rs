@@ -5,16 +5,20 @@ use super::contract::Unit;
 
 /// What a fence takes of a piece at the most: the end of one block and the beginning of the next.
 const FENCE_ROOM: usize = 64;
+/// The shortest limit: every character fits, in whatever unit.
+const LEAST: usize = 4;
 
 /// The pieces of a Markdown text, none longer than `limit` of `unit`; none of an empty one.
 pub fn chunks(text: &str, limit: usize, unit: Unit) -> Vec<String> {
-    let limit = limit.max(2 * FENCE_ROOM);
+    let limit = limit.max(LEAST);
+    // Where little fits, fences would leave no room for what is in them.
+    let room = if limit < 2 * FENCE_ROOM { 0 } else { FENCE_ROOM };
     let (mut pieces, mut rest, mut reopened) = (Vec::new(), text.trim().to_owned(), 0);
     while unit.of(&rest) > limit {
-        let longest = prefix(&rest, limit - FENCE_ROOM, unit);
+        let longest = prefix(&rest, limit - room, unit);
         let at = cut(&rest[..longest], reopened);
         let (piece, after) = rest.split_at(at);
-        match open_fence(piece) {
+        match open_fence(piece).filter(|_| room > 0) {
             Some(fence) => {
                 let opens = format!("{fence}\n");
                 pieces.push(format!("{}\n{}", piece.trim_end(), marks(&fence)));
@@ -138,6 +142,17 @@ mod tests {
     }
 
     /// Whatever a model writes, pieces are within the limit and end.
+    #[test]
+    fn however_little_a_platform_takes_no_piece_is_longer() {
+        let text = "one two three\n```\nlet four = 5;\n```\nsix 🦀🦀🦀";
+        for (limit, unit) in [(24, Unit::Chars), (7, Unit::Utf16), (4, Unit::Bytes), (0, Unit::Bytes)] {
+            let pieces = chunks(text, limit, unit);
+            assert!(pieces.iter().all(|piece| unit.of(piece) <= limit.max(LEAST)), "{limit}: {pieces:?}");
+            let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            assert_eq!(letters(&pieces.concat()), letters(text));
+        }
+    }
+
     #[test]
     fn odd_texts_are_cut_too() {
         for text in [

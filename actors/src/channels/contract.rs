@@ -15,9 +15,12 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// Pause before a message is handed in again after the gateway's side of the account was lost with it.
 const HAND_IN_AGAIN: Duration = Duration::from_millis(50);
+/// How often a channel counts as alive while it waits for the gateway: a command may take minutes.
+const WAITS: Duration = Duration::from_secs(5);
 
 /// What every channel implements.
 pub trait Channel: Send + Sync + 'static {
@@ -424,9 +427,15 @@ impl Link {
 
     async fn hand_in(&self, make: impl Fn(oneshot::Sender<()>) -> Heard) -> Result<(), Stopped> {
         loop {
-            let (done, durable) = oneshot::channel();
+            let (done, mut durable) = oneshot::channel();
             self.heard.send(make(done)).await.map_err(|_| Stopped)?;
-            match durable.await {
+            let said = loop {
+                match timeout(WAITS, &mut durable).await {
+                    Ok(said) => break said,
+                    Err(_) => self.alive(),
+                }
+            };
+            match said {
                 Ok(()) => return Ok(()),
                 // It was lost with an actor; what is handed in twice is one message.
                 Err(_) => tokio::time::sleep(HAND_IN_AGAIN).await,
@@ -434,3 +443,7 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "contract_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! it is told to send it answers within a minute, or nobody knows. When a child ends, breaks off or falls silent, the
 //! account has ended, and whoever supervises that starts it anew; one that comes in is waited for again.
 
+mod abilities;
 mod child;
 mod doors;
 mod gathered;
@@ -22,6 +23,7 @@ pub use sealed::LinkKey;
 use crate::channels::contract::{Account, Capabilities, Channel, Link, Orders, Trouble};
 use crate::process::Guard;
 use crate::settings::AuthSecret;
+use abilities::{Claims, Told};
 use child::Complaint;
 use chrono::Utc;
 use futures_util::future::BoxFuture;
@@ -37,7 +39,7 @@ use talk::Wire;
 /// A channel of which the configuration says which program speaks for it.
 pub struct Driver {
     name: String,
-    capabilities: Capabilities,
+    claims: Claims,
     guard: Guard,
     doors: Doors,
 }
@@ -50,7 +52,11 @@ impl Driver {
     /// What to change in them.
     pub fn new(name: &str, channel: &Value, guard: Guard, doors: Doors) -> Result<Self, String> {
         let settings = DriverSettings::read(name, channel)?;
-        Ok(Self { name: name.to_owned(), capabilities: settings.capabilities.capabilities(), guard, doors })
+        Ok(Self { name: name.to_owned(), claims: settings.capabilities, guard, doors })
+    }
+
+    fn claims(&self) -> (Claims, Told) {
+        (self.claims, self.doors.told())
     }
 
     async fn live(&self, account: &Account, link: &Link, orders: &mut Orders) -> Result<Infallible, Trouble> {
@@ -59,7 +65,7 @@ impl Driver {
         match settings.speaker(&self.name).map_err(Trouble::Fatal)? {
             Speaker::Program(program) => self.start(&settings, &program, client_id, link, orders).await,
             Speaker::Guest(secret, pinned) => {
-                let terms = Terms { client_id, secret, pinned, claims: self.capabilities };
+                let terms = Terms { client_id, secret, pinned, claims: self.claims() };
                 let door = self.doors.open(terms).map_err(Trouble::Fatal)?;
                 door.serve(link, orders).await
             }
@@ -80,7 +86,7 @@ impl Driver {
         let (wire, stderr) = child::wire(&mut child).ok_or_else(no_pipes)?;
         let complaint = Complaint::default();
         let mut beside = pin!(child::beside(&who, stderr, &complaint));
-        let session = Session::new(who.clone(), AuthSecret::None, self.capabilities, wall_ms);
+        let session = Session::new(who.clone(), AuthSecret::None, self.claims(), wall_ms);
         let served = tokio::select! {
             ended = serve(wire, session, link, orders, &complaint) => ended,
             never = &mut beside => match never {},
@@ -123,7 +129,7 @@ impl Channel for Driver {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.claims.at_all(&self.name, &self.doors.told())
     }
 
     fn check(&self, account: &Account) -> Result<(), String> {

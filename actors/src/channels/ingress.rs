@@ -7,6 +7,7 @@ use super::bindings::{self, From};
 use super::contract::{Attachment, Envelope, Kind};
 use super::outgoing::{self, Answer};
 use super::roster::AccountName;
+use super::route::route;
 use crate::agents::Catalog;
 use crate::gateway::Wiring;
 use crate::methods::chat::{Spoken, said_on_channel};
@@ -172,8 +173,12 @@ impl Desk {
         let Some(priority) = self.priority(envelope, &key, record.as_ref()) else {
             return self.overhear(envelope, &key).await;
         };
+        if envelope.from.is_bot && !self.answers_program(envelope, &key) {
+            return Ok(());
+        }
         let now = self.now();
         let answer = self.answer(envelope, key.as_str());
+        let route = route(&self.settings, envelope, &key, &answer);
         let told: Vec<i64> = overheard.iter().map(|(seq, _)| *seq).collect();
         let spoken = Spoken {
             run_id: RunId::from(answer.id.as_str()),
@@ -182,7 +187,7 @@ impl Desk {
             command: owner.then(|| envelope.text.trim().to_owned()),
             sender: self.sender(envelope, owner),
             who: format!("{} ({} {})", who(envelope), self.name.channel, envelope.from.id),
-            extra: json!({ "channel": answer, "overheard": told, "stranger": !owner }),
+            extra: json!({ "channel": answer, "route": route, "overheard": told, "stranger": !owner }),
             priority,
             files: files(envelope),
             key,

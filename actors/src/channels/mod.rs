@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `contract` | what a channel implements, hands in and is told |
 //! | `account` | the actor of one account; `worker` is the thread of its code |
-//! | `ingress` | in: who may write (`access`), which agent answers (`bindings`), whether it does (`activation`) |
+//! | `ingress` | in: who may write (`access`), which agent answers (`bindings`), whether it does (`activation`, `loops`) |
 //! | `outgoing`, `chunks`, `delivery` | out: an answer as messages, and what becomes of each |
 //! | `roster`, `people` | how accounts are, and who is there |
 //! | `loopback` … | the channels, a file each |
@@ -23,9 +23,11 @@ pub mod discord;
 pub mod driver;
 mod ingress;
 mod loopback;
+mod loops;
 mod outgoing;
 mod people;
 mod roster;
+mod route;
 mod sending;
 pub mod telegram;
 #[cfg(test)]
@@ -218,6 +220,20 @@ impl Channels {
             self.broken.iter().map(|(name, why)| (name.path(), why)).collect();
         ctx.publish_info(json!({ "accounts": ctx.node().child_count(), "broken": broken }));
     }
+}
+
+/// The accounts that are connected.
+pub fn connected(estate: &Estate) -> Vec<String> {
+    let runs = |name: &AccountName| {
+        let path = format!("gateway/channels/{}", name.path().replace('/', "%2F"));
+        let node = estate.root.get().and_then(|root| root.find(&path));
+        node.is_some_and(|node| node.state().0 == NodeState::Running)
+    };
+    let names = estate.channels.accounts().into_iter();
+    names
+        .filter(|name| estate.channels.status(name).connected && runs(name))
+        .map(|name| name.path())
+        .collect()
 }
 
 /// Tells operators how somebody is there.

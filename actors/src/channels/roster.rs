@@ -5,6 +5,7 @@
 use super::account::AccountMsg;
 use super::contract::{Account, Capabilities, Channel, Sender};
 use super::driver::{Doors, Driver};
+use super::loops::Loops;
 use super::whatsapp::WhatsApp;
 use crate::process::Guard;
 use crate::settings::{ChannelSettings, ChannelsSettings, with_secrets};
@@ -79,6 +80,7 @@ struct Entry {
     /// The settings it was started with, as they are written.
     settings: Value,
     status: Status,
+    loops: Loops,
     threads: Vec<Weak<()>>,
 }
 
@@ -218,6 +220,16 @@ impl Roster {
         self.with(name, |entry| change(&mut entry.status));
     }
 
+    /// Looks after what programs have said at an account.
+    pub(super) fn loops<T>(&self, name: &AccountName, then: impl FnOnce(&mut Loops) -> T) -> T {
+        self.with(name, |entry| then(&mut entry.loops))
+    }
+
+    /// Messages of programs that were left out at an account, and until when more are (ms).
+    pub fn left_out(&self, name: &AccountName) -> Option<(u64, i64)> {
+        self.accounts.lock().get(name)?.loops.left_out()
+    }
+
     /// Notes a thread of an account, for as long as it lives.
     pub(super) fn note_thread(&self, name: &AccountName, alive: &Arc<()>) {
         self.with(name, |entry| entry.threads.push(Arc::downgrade(alive)));
@@ -248,6 +260,7 @@ impl Roster {
             slot: Slot::default(),
             settings: Value::Null,
             status: Status::default(),
+            loops: Loops::default(),
             threads: Vec::new(),
         });
         then(entry)

@@ -1,7 +1,8 @@
 //! Telegram, by its Bot API.
 //!
 //! Fetches updates by long polling: those of an answer are durable before the next is asked for, which is what tells
-//! Telegram to forget them. Edited messages and reactions of others are not looked at, as in OpenClaw.
+//! Telegram to forget them. With a `webhookUrl` Telegram brings them instead (`webhook`). Edited messages and reactions
+//! of others are not looked at, as in OpenClaw.
 
 use crate::channels::contract::{
     Account, Attachment, Capabilities, Channel, EditLimit, Heard, Link, Orders, Stopped, Trouble, Unit,
@@ -30,6 +31,7 @@ mod markup;
 mod outbound;
 mod settings;
 mod update;
+mod webhook;
 
 /// The longest text, UTF-16 code units: Telegram's 4096, less what lists and rules may gain when they are written
 /// out.
@@ -42,6 +44,9 @@ const POLL: Duration = Duration::from_secs(25);
 const LATE: Duration = Duration::from_secs(15);
 /// How many updates one answer holds.
 const UPDATES: u8 = 100;
+/// What updates bring that is looked at.
+const LOOKED_AT: [AllowedUpdate; 3] =
+    [AllowedUpdate::Message, AllowedUpdate::ChannelPost, AllowedUpdate::CallbackQuery];
 /// Pause before polling is tried again, first and longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -131,18 +136,14 @@ impl<'a> Bot<'a> {
         let made = tokio::task::spawn_blocking(move || Api::new(&settings).map(|api| (api, settings)));
         let made = made.await.unwrap_or_else(|e| Err(e.to_string()));
         let (api, settings) = made.map_err(|why| Trouble::Retry(format!("no HTTP client: {why}")))?;
-        if account.text("webhookUrl").is_some() {
-            tracing::warn!(
-                target: "crabtree::telegram",
-                "webhookUrl is set and not used: messages are fetched by long polling, which needs no open port"
-            );
-        }
         let trouble = |failure: Failure| failure.trouble_at_first();
         let me: Me = api.call(&GetMe::new(), CALL).await.map_err(trouble)?;
-        // While there is one, polling is refused.
-        api.call::<_, True>(&DeleteWebhook::new(), CALL).await.map_err(trouble)?;
         let bot = Self { channel, api, settings, me, link };
-        bot.connected().await?;
+        if bot.settings.hook.is_none() {
+            // While there is one, polling is refused.
+            bot.api.call::<_, True>(&DeleteWebhook::new(), CALL).await.map_err(trouble)?;
+            bot.connected().await?;
+        }
         Ok(bot)
     }
 
@@ -155,10 +156,10 @@ impl<'a> Bot<'a> {
             media_max: self.settings.media_max,
         };
         let mut under_way = FuturesUnordered::new();
-        let mut polling = std::pin::pin!(self.poll());
+        let mut hearing = std::pin::pin!(self.hear());
         let trouble = loop {
             tokio::select! {
-                Err(trouble) = &mut polling => break trouble,
+                Err(trouble) = &mut hearing => break trouble,
                 Some(()) = under_way.next() => {}
                 order = orders.recv(), if under_way.len() < SIDE_BY_SIDE => match order {
                     Some(order) => under_way.push(hands.carry_out(order)),
@@ -169,6 +170,13 @@ impl<'a> Bot<'a> {
         // What is dropped now is uncertain; most of it needs but a moment.
         let _ = timeout(LAST_ORDERS, async { while under_way.next().await.is_some() {} }).await;
         trouble
+    }
+
+    async fn hear(&self) -> Result<Infallible, Trouble> {
+        match &self.settings.hook {
+            Some(hook) => self.listen(hook).await,
+            None => self.poll().await,
+        }
     }
 
     /// Fetches updates for ever.
@@ -206,8 +214,7 @@ impl<'a> Bot<'a> {
         asked.offset = next;
         asked.limit = Some(UPDATES);
         asked.timeout = Some(POLL.as_secs() as u32);
-        let looked_at = [AllowedUpdate::Message, AllowedUpdate::ChannelPost, AllowedUpdate::CallbackQuery];
-        asked.allowed_updates = Some(looked_at.into());
+        asked.allowed_updates = Some(LOOKED_AT.into());
         self.api.call(&asked, POLL + LATE).await
     }
 

@@ -79,7 +79,9 @@ fn settled(settings: &Value, args: Vec<String>) -> Value {
 
 /// What WhatsApp can do, apart from changing messages: it allows that for a while only.
 fn defaults() -> Map<String, Value> {
-    let defaults = json!({ "textLimit": 4000, "typing": true, "reactions": true, "files": true });
+    let defaults = json!({
+        "textLimit": 4000, "typing": true, "reactions": true, "files": true, "editsEveryMs": 0,
+    });
     defaults.as_object().cloned().unwrap_or_default()
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Change {
     pub news: Vec<Event>,
     /// Whose connections are closed: those of a device in one role, or in all.
     pub cut: Vec<(String, Option<Role>)>,
+    /// Requests that were made or repeated.
+    pub asked: Vec<PendingRequest>,
     /// Requests that were decided.
     pub decided: Vec<(String, bool)>,
 }
@@ -125,6 +127,7 @@ impl Book {
     pub fn ask(&mut self, ask: Ask, now: i64) -> Asked {
         let device_id = ask.device.device_id.clone();
         let asked = self.pending.ask(ask, now);
+        self.change.asked.push(asked.request.clone());
         if let Some(old) = &asked.superseded {
             self.change.tell_resolved(old, &device_id, false, now);
         }

@@ -41,6 +41,13 @@ impl Upgrades {
         self.0.insert(request_id.to_owned(), upgrade);
     }
 
+    /// The same of a request of before, unless it is known.
+    pub fn restore(&mut self, request_id: &str, device_id: &str, scopes: Vec<String>, timer: Timer) {
+        if !self.0.contains_key(request_id) {
+            self.register(request_id, device_id, scopes, timer);
+        }
+    }
+
     /// Answers when it is decided.
     pub fn wait(&mut self, request_id: &str, responder: Responder) {
         let Some(device) = owner(responder.conn()) else { return responder.refuse(device_required()) };

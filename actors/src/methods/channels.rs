@@ -115,7 +115,7 @@ fn row(wiring: &Wiring, name: &AccountName, counts: Vec<(String, i64)>) -> Value
         Some(_) => "restarting",
         None => "stopped",
     };
-    json!({
+    let mut row = json!({
         "accountId": name.account,
         "enabled": true,
         "configured": true,
@@ -130,7 +130,11 @@ fn row(wiring: &Wiring, name: &AccountName, counts: Vec<(String, i64)>) -> Value
         "user": status.user,
         "dmPolicy": settings(wiring, name).dm_policy,
         "deliveries": counts.into_iter().map(|(state, n)| (state, json!(n))).collect::<Map<_, _>>(),
-    })
+    });
+    if let Some((messages, until)) = estate.channels.left_out(name) {
+        row["botLoop"] = json!({ "leftOut": messages, "until": iso(until) });
+    }
+    row
 }
 
 fn settings(wiring: &Wiring, name: &AccountName) -> ChannelSettings {

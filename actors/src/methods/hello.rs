@@ -2,15 +2,17 @@
 
 use crate::conns::{Conn, Grant};
 use crate::devices::Admission;
+use crate::estate::Estate;
 use crate::gateway::Wiring;
 use crate::handshake::generation;
+use crate::nodes::policy;
 use crate::settings::AuthSecret;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_protocol::hello::{
     HelloAuth, HelloOk, ServerInfo, SessionDefaults, Snapshot, Suspension, empty_list,
 };
-use crabtree_protocol::{Role, Scope, SessionKey};
+use crabtree_protocol::{DeviceId, Role, Scope, SessionKey};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -69,8 +71,18 @@ impl Wiring {
             issued_at_ms: token.map(|token| token.issued_at_ms),
             device_tokens: admission.map_or_else(Vec::new, |admission| admission.others.clone()),
         };
-        HelloOk::new(server, &self.features, snapshot, auth).encode()
+        let mut hello = HelloOk::new(server, &self.features, snapshot, auth);
+        hello.plugin_surface_urls =
+            shows_canvas(grant, estate).then(|| estate.canvas_urls(conn)).flatten().map(|(urls, _)| urls);
+        hello.encode()
     }
+}
+
+/// Operators may look at the canvas, and nodes that show it and were approved to.
+fn shows_canvas(grant: &Grant, estate: &Estate) -> bool {
+    let approved = |device: &DeviceId| estate.nodes.shows_canvas(device.as_str());
+    let declares = || grant.params.commands.iter().flatten().any(|name| policy::shows_canvas(name));
+    grant.role == Role::Operator || (grant.device.as_ref().is_some_and(approved) && declares())
 }
 
 /// `auth.recoveryScope`, as recorded: the SHA-256 of a JSON array that tells what the connection authenticated

@@ -1,18 +1,20 @@
 //! Nodes, what they are asked to do, and the places where things can run.
 
 use super::Call;
+use crate::canvas;
 use crate::gateway::Wiring;
+use crate::nodes::policy::shows_canvas;
 use crate::nodes::{Invocation, NodesMsg, answer, routing};
 use crate::responder::Responder;
 use crate::tree::Reply;
-use crabtree_protocol::Refusal;
 use crabtree_protocol::params::core::{Empty, NoParams};
 use crabtree_protocol::params::nodes::{
     AckParams, Described, DrainParams, EnqueueParams, Environment, Environments, EnvironmentsListParams,
     EnvironmentsStatusParams, EventParams, InvokeParams, Invoked, NodeParams, NodePolicySetParams, NodeRow,
-    Nodes, ProgressParams, RenameParams, RequestParams, ResultParams, SkillsUpdateParams, SkillsUpdated,
-    SurfaceRefreshParams, ToolsUpdateParams, Triggers, VoicewakeSetParams, WorkPriority,
+    Nodes, PendingAction, ProgressParams, RenameParams, RequestParams, ResultParams, SkillsUpdateParams,
+    SurfaceRefreshParams, SurfaceRefreshed, ToolsUpdateParams, Triggers, VoicewakeSetParams, WorkPriority,
 };
+use crabtree_protocol::{Refusal, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -147,24 +149,52 @@ pub(super) fn drain(call: Call<'_>) {
 
 pub(super) fn pull(call: Call<'_>) {
     let Some((Empty {}, call)) = call.parse() else { return };
-    let node_id = caller(&call);
-    call.responder.ok(&json!({ "nodeId": node_id, "actions": [] }));
+    let (wiring, node_id, estate) = (call.wiring.clone(), caller(&call), call.estate().clone());
+    // What the node may not do any more is not asked of it.
+    let make = move |nodes: Vec<NodeRow>| {
+        let own = nodes.into_iter().find(|node| node.node_id == node_id);
+        let commands = own.map(|node| node.commands).unwrap_or_default();
+        let wanted = |action: &PendingAction| commands.contains(&action.command);
+        let actions = estate.nodes.actions.lock().waiting(&node_id, wanted, estate.clock.now_ms());
+        Ok(json!({ "nodeId": node_id, "actions": actions }))
+    };
+    tell(&wiring, NodesMsg::Rows(shown(call.responder, make)));
 }
 
 pub(super) fn ack(call: Call<'_>) {
     let Some((params, call)) = call.parse::<AckParams>() else { return };
     let node_id = caller(&call);
-    call.responder.ok(&json!({ "nodeId": node_id, "ackedIds": params.ids, "remainingCount": 0 }));
+    let ids: Vec<String> = params.ids.iter().map(|id| id.as_str().to_owned()).collect();
+    let remaining = call.estate().nodes.actions.lock().done(&node_id, &ids);
+    call.responder.ok(&json!({ "nodeId": node_id, "ackedIds": ids, "remainingCount": remaining }));
 }
 
-/// There are no pages for nodes, nor for operators.
+/// A node gets an address if what is approved of it shows the canvas, as soon as that is so.
 pub(super) fn surface(call: Call<'_>) {
     let Some((params, call)) = call.parse::<SurfaceRefreshParams>() else { return };
-    let surface = params.surface.as_ref().and_then(Value::as_str).map(str::trim);
-    call.responder.refuse(match surface.filter(|surface| !surface.is_empty()) {
-        Some(surface) => Refusal::surface_unavailable(surface),
-        None => Refusal::invalid_request("surface required"),
-    });
+    let surface = params.surface.as_ref().and_then(Value::as_str).map(str::trim).unwrap_or_default();
+    if surface != canvas::SURFACE {
+        return call.responder.refuse(match surface {
+            "" => Refusal::invalid_request("surface required"),
+            other => Refusal::surface_unavailable(other),
+        });
+    }
+    let (node_id, wiring) = (caller(&call), call.wiring.clone());
+    let (estate, conn) = (call.estate().clone(), call.responder.conn().clone());
+    let unavailable = || Refusal::surface_unavailable(canvas::SURFACE);
+    let refresh = move || {
+        let (plugin_surface_urls, expires_at_ms) = estate.canvas_urls(&conn).ok_or_else(unavailable)?;
+        Ok(SurfaceRefreshed { surface: canvas::SURFACE.into(), plugin_surface_urls, expires_at_ms })
+    };
+    if call.responder.conn().grant().is_some_and(|grant| grant.role == Role::Operator) {
+        return call.responder.settle(refresh());
+    }
+    let make = move |nodes: Vec<NodeRow>| {
+        let own = nodes.into_iter().find(|node| node.node_id == node_id);
+        let shows = own.is_some_and(|node| node.commands.iter().any(|command| shows_canvas(command)));
+        if shows { refresh() } else { Err(unavailable()) }
+    };
+    tell(&wiring, NodesMsg::Rows(shown(call.responder, make)));
 }
 
 pub(super) fn tools(call: Call<'_>) {
@@ -172,11 +202,9 @@ pub(super) fn tools(call: Call<'_>) {
     tell(call.wiring, NodesMsg::Tools(params.tools, call.responder));
 }
 
-/// Skills of nodes are taken and not offered to agents.
 pub(super) fn skills(call: Call<'_>) {
     let Some((params, call)) = call.parse::<SkillsUpdateParams>() else { return };
-    let node_id = caller(&call);
-    call.responder.ok(&SkillsUpdated { node_id, skills: params.skills });
+    tell(call.wiring, NodesMsg::Skills(params.skills, call.responder));
 }
 
 pub(super) fn inventory(call: Call<'_>) {
@@ -231,7 +259,8 @@ fn here() -> Environment {
         status: "available".into(),
         session_host: true,
         trust: "persistent".into(),
-        capabilities: ["agent.run", "sessions", "tools", "workspace"].map(str::to_owned).to_vec(),
+        capabilities: Some(["agent.run", "sessions", "tools", "workspace"].map(str::to_owned).to_vec()),
+        invocable_commands: None,
         platform: Some(std::env::consts::OS.to_owned()),
         last_connected_at_ms: None,
         last_seen_at_ms: None,
@@ -241,9 +270,13 @@ fn here() -> Environment {
 }
 
 fn at_node(node: NodeRow) -> Environment {
-    let mut capabilities = [node.caps, node.commands].concat();
-    capabilities.sort();
-    capabilities.dedup();
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        Some(names).filter(|names| !names.is_empty())
+    };
+    let invocable_commands = sorted(node.commands.clone()).filter(|_| node.connected);
+    let is_desktop = |names: &Vec<String>| names.iter().any(|name| name == "desktop.stream");
     Environment {
         id: format!("node:{}", node.node_id),
         kind: "node".into(),
@@ -251,8 +284,9 @@ fn at_node(node: NodeRow) -> Environment {
         status: if node.connected { "available" } else { "unavailable" }.into(),
         session_host: false,
         trust: "persistent".into(),
-        desktop: capabilities.iter().any(|name| name == "desktop.stream").then_some(true),
-        capabilities,
+        desktop: invocable_commands.as_ref().is_some_and(is_desktop).then_some(true),
+        capabilities: sorted([node.caps, node.commands].concat()),
+        invocable_commands,
         platform: node.platform.filter(|platform| !platform.is_empty()),
         last_connected_at_ms: node.last_connected_at_ms,
         last_seen_at_ms: node.last_seen_at_ms,

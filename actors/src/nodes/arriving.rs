@@ -51,14 +51,23 @@ impl Nodes {
         let latest = self.estate.nodes.to(&node_id).filter(|link| *link.conn.id() == id);
         if let (Some(link), Some(kept)) = (latest, self.nodes.get_mut(&node_id)) {
             let config = self.estate.config.load();
-            let before = kept.node.request.clone();
-            let then = match kept.node.arrived(&link, &config.settings.gateway.nodes.commands, ctx.now_ms()) {
+            let (before, was) =
+                (kept.node.request.clone(), (kept.node.approved.clone(), kept.node.approvals));
+            let (approved, change) =
+                kept.node.arrived(&link, &config.settings.gateway.nodes.commands, ctx.now_ms());
+            let then = match change {
                 Change::None => None,
                 Change::Withdrawn => before.map(Then::Withdrawn),
                 Change::Asks(request) => Some(Then::Requested { id: request.request_id, before }),
             };
+            kept.thens.extend(approved.map(|request| Then::Approved {
+                request,
+                before: was,
+                responder: None,
+            }));
             self.save(ctx, &node_id, then);
         }
+        self.offer(&node_id);
         for msg in waiting {
             self.handle(ctx, msg)?;
         }
@@ -74,12 +83,22 @@ impl Nodes {
         self.forget(node_id);
         if let Some(row) = row {
             self.nodes.insert(node_id.to_owned(), Kept::new(row));
+            self.note_canvas(node_id);
         }
+    }
+
+    /// For its next hello.
+    pub(super) fn note_canvas(&self, node_id: &str) {
+        let shows = self.nodes.get(node_id).is_some_and(|kept| kept.node.shows_canvas());
+        self.estate.nodes.note_canvas(node_id, shows);
     }
 
     pub(super) fn forget(&mut self, node_id: &str) {
         self.nodes.remove(node_id);
+        self.note_canvas(node_id);
         self.estate.nodes.work.lock().forget(node_id);
+        self.estate.nodes.actions.lock().forget(node_id);
+        self.offer(node_id);
         self.runs.retain(|(node, _)| node != node_id);
     }
 
@@ -91,6 +110,7 @@ impl Nodes {
         }
         let Some(device) = conn.grant().and_then(|grant| grant.device.as_ref()) else { return };
         let node_id = device.to_string();
+        self.offer(&node_id);
         if self.estate.nodes.to(&node_id).is_none() {
             self.publish(
                 crabtree_protocol::Event::NodePresence,

@@ -1,5 +1,6 @@
 //! Commands for nodes: who may give them, what of them reaches the node, and what comes back.
 
+use super::actions::can_wait;
 use super::gate::{self, Wish};
 use super::invoke::{Answer, Call, DEFAULT_BUDGET, Heard, MAX_BUDGET, MAX_OPEN, NodeError};
 use super::{Nodes, NodesMsg, push};
@@ -48,6 +49,8 @@ pub struct Invocation {
 pub struct Asker {
     number: u64,
     reply: Reply<Result<Invoked, Refusal>>,
+    /// Whether it is a client.
+    client: bool,
     gone: Option<CancellationToken>,
     timer: Option<Timer>,
 }
@@ -133,8 +136,11 @@ impl Nodes {
     }
 
     fn send(&mut self, ctx: &mut Ctx<NodesMsg>, invocation: Invocation) {
-        let Invocation { node_id, command, params, budget, idempotency_key, gone, reply, .. } = invocation;
-        let run = params.as_ref().filter(|_| command == gate::COMMAND).and_then(|p| p["runId"].as_str());
+        let Invocation { node_id, command, params, budget, idempotency_key, caller, gone, reply } =
+            invocation;
+        // The agent's own tool tells it the end of what it runs.
+        let told = command == gate::COMMAND && caller.is_some();
+        let run = params.as_ref().filter(|_| told).and_then(|p| p["runId"].as_str());
         let run = run.map(|run| (node_id.clone(), run.to_owned()));
         let params = params.map(|params| params.to_string());
         if params.as_ref().is_some_and(|params| params.len() > MAX_PARAMS) {
@@ -157,7 +163,7 @@ impl Nodes {
             self.runs.push_back(run);
         }
         let deadline = self.estate.clock.uptime() + budget.unwrap_or(DEFAULT_BUDGET).min(MAX_BUDGET);
-        let asker = Asker { number, reply, gone, timer: None };
+        let asker = Asker { number, reply, client: caller.is_some(), gone, timer: None };
         self.dispatch(ctx, Call { node_id, command, params, idempotency_key, deadline, tries: 0, asker });
     }
 
@@ -210,7 +216,7 @@ impl Nodes {
             Heard::Ignored => responder.ok(&Taken { ok: true, ignored: Some(true) }),
             Heard::Over(call, answer) => {
                 responder.ok(&Taken { ok: true, ignored: None });
-                over(call, answer);
+                self.over(ctx, call, answer);
             }
             Heard::Again(call, wait) => {
                 responder.ok(&Taken { ok: true, ignored: None });
@@ -247,6 +253,25 @@ impl Nodes {
         }
     }
 
+    fn over(&self, ctx: &Ctx<NodesMsg>, call: Call<Asker>, answer: Answer) {
+        let Call { node_id, command, params, idempotency_key, asker, .. } = call;
+        let NodeError { code, message } = match answer {
+            Answer::Done(payload, payload_json) => {
+                return asker.reply.send(Ok(Invoked { ok: true, node_id, command, payload, payload_json }));
+            }
+            Answer::Failed(error) => error,
+        };
+        let (code, message) = (code.as_deref(), message.as_deref());
+        let mut refusal = Refusal::node_failed(is_plain(&command), code, message, true);
+        let platform = self.nodes.get(&node_id).map_or("", |kept| kept.node.platform());
+        if asker.client && can_wait(platform, &command, code, message) {
+            let key = idempotency_key.unwrap_or_default();
+            let action = self.estate.nodes.actions.lock().add(&node_id, &command, params, &key, ctx.now_ms());
+            refusal = Refusal::node_command_queued(&node_id, &command, &action, &refusal);
+        }
+        asker.reply.send(Err(refusal));
+    }
+
     pub(super) fn disconnected(&self, call: Call<Asker>) {
         let message = format!("node disconnected ({})", call.command);
         let refusal =
@@ -262,16 +287,4 @@ fn is_plain(command: &str) -> bool {
 fn timed_out(call: Call<Asker>, dispatched: bool) {
     let refusal = Refusal::node_failed(false, Some("TIMEOUT"), Some("node invoke timed out"), dispatched);
     call.asker.reply.send(Err(refusal));
-}
-
-fn over(call: Call<Asker>, answer: Answer) {
-    let Call { node_id, command, asker, .. } = call;
-    asker.reply.send(match answer {
-        Answer::Done(payload, payload_json) => {
-            Ok(Invoked { ok: true, node_id, command, payload, payload_json })
-        }
-        Answer::Failed(NodeError { code, message }) => {
-            Err(Refusal::node_failed(is_plain(&command), code.as_deref(), message.as_deref(), true))
-        }
-    });
 }

@@ -29,8 +29,8 @@ pub enum Then {
         request: Request,
         /// What was approved before, and when.
         before: (Option<Surface>, Option<(i64, i64)>),
-        /// Who it was.
-        responder: Responder,
+        /// Who it was; nobody, if it came with a setup code.
+        responder: Option<Responder>,
     },
     /// A person did not.
     Rejected(Request, Responder),
@@ -76,6 +76,7 @@ impl Nodes {
                 (None, _) => refuse(then, Refusal::unknown_node()),
             }
         }
+        self.offer(node_id);
         if let Some(kept) = self.nodes.get_mut(node_id) {
             kept.writing = false;
             if kept.unsaved {
@@ -97,6 +98,7 @@ impl Nodes {
             }
             Then::Withdrawn(request) => self.tell_resolved(&request.request_id, node_id, "rejected", now),
             Then::Approved { request, responder, .. } => {
+                self.note_canvas(node_id);
                 if self.estate.nodes.to(node_id).is_some_and(|link| link.told().inventory) {
                     self.publish(
                         Name::NodeRunnerInventoryChanged,
@@ -105,6 +107,7 @@ impl Nodes {
                     );
                 }
                 self.tell_resolved(&request.request_id, node_id, "approved", now);
+                let Some(responder) = responder else { return };
                 match kept.node.paired() {
                     Some(node) => responder.ok(&Approved { request_id: request.request_id, node }),
                     None => responder.refuse(Refusal::unknown_request_id()),
@@ -152,7 +155,7 @@ impl Nodes {
         node.approvals = Some((node.approvals.map_or(now, |(first, _)| first), now));
         node.request = None;
         let id = node.id.clone();
-        self.save(ctx, &id, Some(Then::Approved { request, before, responder }));
+        self.save(ctx, &id, Some(Then::Approved { request, before, responder: Some(responder) }));
     }
 
     pub(super) fn reject(&mut self, ctx: &mut Ctx<NodesMsg>, request_id: &str, responder: Responder) {
@@ -231,7 +234,9 @@ fn undo(kept: &mut Kept, then: Then, refusal: Refusal) {
         Then::Approved { request, before: (approved, approvals), responder } => {
             (kept.node.approved, kept.node.approvals) = (approved, approvals);
             kept.node.request.get_or_insert(request);
-            responder.refuse(refusal);
+            if let Some(responder) = responder {
+                responder.refuse(refusal);
+            }
         }
         Then::Rejected(request, responder) => {
             kept.node.request.get_or_insert(request);
@@ -246,9 +251,9 @@ fn undo(kept: &mut Kept, then: Then, refusal: Refusal) {
 
 fn refuse(then: Then, refusal: Refusal) {
     match then {
-        Then::Requested { .. } | Then::Withdrawn(_) => {}
-        Then::Approved { responder, .. } | Then::Rejected(_, responder) | Then::Renamed(_, responder) => {
-            responder.refuse(refusal);
-        }
+        Then::Requested { .. } | Then::Withdrawn(_) | Then::Approved { responder: None, .. } => {}
+        Then::Approved { responder: Some(responder), .. }
+        | Then::Rejected(_, responder)
+        | Then::Renamed(_, responder) => responder.refuse(refusal),
     }
 }

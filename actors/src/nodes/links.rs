@@ -1,12 +1,14 @@
 //! The nodes that are connected, what they have told over their connections, and what waits for them. Part of the
 //! Estate: a reborn `nodes` actor finds the nodes here, whose sockets did not notice.
 
+use super::actions::Actions;
+use super::offers::Offers;
 use super::work::Work;
 use crate::conns::{Conn, Grant};
-use crabtree_protocol::params::nodes::NodeTool;
+use crabtree_protocol::params::nodes::{NodeSkill, NodeTool};
 use crabtree_protocol::{ConnId, Role};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 
@@ -22,8 +24,10 @@ pub struct Activity {
 /// What a node has told over its connection.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
-    /// The tools it offers.
+    /// The tools it offers, whatever of them counts.
     pub tools: Vec<NodeTool>,
+    /// The skills it offers.
+    pub skills: Vec<NodeSkill>,
     /// Whether it has told what it can run.
     pub inventory: bool,
     /// When somebody was active there.
@@ -72,8 +76,14 @@ impl Link {
 #[derive(Default)]
 pub struct Links {
     live: Mutex<Live>,
+    /// Nodes of which a person approved that they show the canvas.
+    shows_canvas: Mutex<BTreeSet<String>>,
     /// What waits for nodes.
     pub work: Mutex<Work>,
+    /// What phones do when they are in the foreground again.
+    pub actions: Mutex<Actions>,
+    /// What nodes offer agents.
+    pub offers: Offers,
 }
 
 #[derive(Default)]
@@ -115,6 +125,21 @@ impl Links {
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Link>> {
         self.live.lock().links.values().cloned().collect()
+    }
+
+    /// Whether a person approved that a node shows the canvas.
+    pub fn shows_canvas(&self, node_id: &str) -> bool {
+        self.shows_canvas.lock().contains(node_id)
+    }
+
+    /// From now on it is so, or not.
+    pub(super) fn note_canvas(&self, node_id: &str, shows: bool) {
+        let mut known = self.shows_canvas.lock();
+        if shows {
+            known.insert(node_id.to_owned());
+        } else {
+            known.remove(node_id);
+        }
     }
 
     /// That by which a node is reached: its latest.

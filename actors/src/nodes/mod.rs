@@ -1,6 +1,7 @@
 //! **Owns** the nodes: what of each is approved, what each asks for, and which call belongs to which result.
 //! **Hears** of nodes that come and go and what they tell, of people who approve and rename, and of commands for
-//! nodes; **tells** nodes what to do, operators what changed, and the store every approval before it is answered.
+//! nodes; **tells** nodes what to do, operators what changed, agents what nodes offer, and the store every approval
+//! before it is answered.
 //! **On crash** no approval is lost: it reads the store again, and finds the connected nodes in the Estate; their sockets
 //! do not notice. Who waits for a node's result is answered retryable `UNAVAILABLE`; the result, when it comes, is
 //! ignored.
@@ -8,6 +9,7 @@
 //! A node goes through two gates: its device is paired (see `devices`), and then a person approves what it offers. When
 //! it offers more, it asks again, and what was approved goes on to count.
 
+pub mod actions;
 mod arriving;
 mod calling;
 mod deciding;
@@ -15,6 +17,7 @@ pub mod gate;
 pub mod invoke;
 mod links;
 mod node;
+pub mod offers;
 pub mod policy;
 pub mod surface;
 mod telling;
@@ -22,8 +25,10 @@ pub mod work;
 
 pub use calling::{Invocation, answer};
 pub use links::Links;
+pub use offers::{Offer, Offers};
 pub use surface::Request;
 
+use crate::agents::AgentsMsg;
 use crate::broadcast::BroadcastMsg;
 use crate::conns::Conn;
 use crate::devices::DevicesMsg;
@@ -35,7 +40,10 @@ use crate::store::{self, Store, StoreError, Written};
 use crate::tree::*;
 use calling::Asker;
 use crabtree_protocol::frame::event_head;
-use crabtree_protocol::params::nodes::{EventParams, NodeRow, NodeTool, Pairings, ResultParams, Triggers};
+use crabtree_protocol::params::nodes::{
+    EventParams, NodeRow, NodeSkill, NodeTool, Pairings, ResultParams, Triggers,
+};
+use crabtree_protocol::value::List;
 use crabtree_protocol::{ConnId, Event as Name, Refusal, Scope};
 use deciding::Then;
 use invoke::{Call, Calls};
@@ -95,6 +103,10 @@ pub enum NodesMsg {
     Event(Box<EventParams>, Responder),
     /// The tools a node offers.
     Tools(Vec<NodeTool>, Responder),
+    /// The skills a node offers.
+    Skills(List<NodeSkill, 0, 64>, Responder),
+    /// The configuration may say something else of what nodes offer.
+    Review,
     /// A node has told what it can run.
     Inventory(Responder),
     /// The words that wake.
@@ -130,6 +142,8 @@ pub struct NodesArgs {
     pub devices: Slot<DevicesMsg>,
     /// Who hears events.
     pub broadcast: Slot<BroadcastMsg>,
+    /// Who gives agents the tools of nodes.
+    pub agents: Slot<AgentsMsg>,
     /// Who tells the agent later what happened at a node.
     pub scheduler: Slot<SchedulerMsg>,
     /// Where what people say at a node goes.
@@ -210,6 +224,7 @@ impl Behavior for Nodes {
             NodesMsg::Again(call) => self.dispatch(ctx, *call),
             NodesMsg::TimedOut(id) => self.timed_out(&id),
             NodesMsg::Abandoned(number) => self.abandoned(number),
+            NodesMsg::Review => self.offer_all(),
             told => self.told(ctx, told),
         }
         ctx.publish_info(json!({
@@ -226,6 +241,7 @@ impl Nodes {
         (rows, triggers): (Vec<store::NodeRow>, Option<String>),
     ) -> Result<(), Fault> {
         self.nodes = rows.into_iter().map(|row| (row.node_id.clone(), Kept::new(row))).collect();
+        self.nodes.keys().for_each(|node_id| self.note_canvas(node_id));
         let known = triggers.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         self.triggers = telling::triggers(known);
         self.loaded = true;
@@ -233,6 +249,8 @@ impl Nodes {
         for link in self.estate.nodes.all() {
             self.arrived(ctx, *link.conn.id());
         }
+        // Those that went while nobody was here.
+        self.offer_all();
         for msg in std::mem::take(&mut self.early) {
             self.handle(ctx, msg)?;
         }
@@ -246,6 +264,7 @@ impl Nodes {
             | NodesMsg::Progress(_, responder)
             | NodesMsg::Event(_, responder)
             | NodesMsg::Tools(_, responder)
+            | NodesMsg::Skills(_, responder)
             | NodesMsg::Inventory(responder) => Some(*responder.conn_id()),
             _ => None,
         };
@@ -257,6 +276,7 @@ impl Nodes {
             NodesMsg::Progress(id, responder) => self.progress(&id, responder),
             NodesMsg::Event(params, responder) => self.event(ctx, *params, responder),
             NodesMsg::Tools(tools, responder) => self.tools(tools, responder),
+            NodesMsg::Skills(skills, responder) => self.skills(skills, responder),
             NodesMsg::Inventory(responder) => self.inventory(responder),
             NodesMsg::Triggers(reply) => reply.send(self.triggers.clone()),
             NodesMsg::SetTriggers(triggers, responder) => self.set_triggers(ctx, triggers, responder),

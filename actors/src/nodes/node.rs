@@ -1,7 +1,8 @@
 //! A node: who it is, what of it is approved, what it asks for, and how it is shown. Pure.
 
 use super::links::Link;
-use super::policy::{Barrier, Platform, Policy};
+use super::offers::carried;
+use super::policy::{Barrier, Platform, Policy, shows_canvas};
 use super::surface::{Change, Request, Standing, Surface, change};
 use crate::pairing::described;
 use crate::settings::NodeCommandSettings;
@@ -10,6 +11,9 @@ use crabtree_protocol::params::nodes::{HostStats, NodeRow, PairNode, PairRequest
 use crabtree_protocol::{ConnectParams, Refusal, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// How who comes in with a setup code is let in (`auth.method`).
+const BY_SETUP_CODE: &str = "bootstrap-token";
 
 /// Who a node says it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +101,8 @@ impl Node {
     }
 
     fn policy<'a>(&self, commands: &'a NodeCommandSettings) -> Policy<'a> {
-        let platform = self.described.platform.as_deref().unwrap_or_default();
-        Policy { platform: Platform::of(platform, self.described.device_family.as_deref()), commands }
+        let platform = Platform::of(self.platform(), self.described.device_family.as_deref());
+        Policy { platform, commands }
     }
 
     /// What it declares on a connection.
@@ -106,8 +110,13 @@ impl Node {
         Surface::declared(params, &self.policy(commands))
     }
 
-    /// It connected: who it is now, and what it asks for.
-    pub fn arrived(&mut self, link: &Link, commands: &NodeCommandSettings, now: i64) -> Change {
+    /// It connected: who it is now, what was approved with that, and what it asks for.
+    pub fn arrived(
+        &mut self,
+        link: &Link,
+        commands: &NodeCommandSettings,
+        now: i64,
+    ) -> (Option<Request>, Change) {
         let (params, peer) = (&link.grant().params, &link.conn.peer);
         let row = described(params, &self.id);
         self.described = Described {
@@ -122,6 +131,7 @@ impl Node {
         self.last_connected_at = Some(link.connected_at);
         self.seen = Some((link.connected_at, "connect".into()));
         let declared = self.declared(params, commands);
+        let approved = self.set_up(link, &declared, commands, now);
         let change =
             change(&declared, self.approved.as_ref(), self.request.as_ref(), self.device_silent, now);
         match &change {
@@ -129,7 +139,29 @@ impl Node {
             Change::Withdrawn => self.request = None,
             Change::Asks(request) => self.request = Some(request.clone()),
         }
-        change
+        (approved, change)
+    }
+
+    /// A node that comes in with a setup code, and of which nothing was ever decided, is approved at once as far as that
+    /// does no harm ([`Surface::harmless`]): an administrator made the code for it. OpenClaw approves all that it
+    /// declares, `system.run` among it; here the rest is asked of a person, since the code says who comes, and not what
+    /// it may do.
+    fn set_up(
+        &mut self,
+        link: &Link,
+        declared: &Surface,
+        commands: &NodeCommandSettings,
+        now: i64,
+    ) -> Option<Request> {
+        let by_code = link.grant().method == BY_SETUP_CODE;
+        if !by_code || self.approved.is_some() || self.approvals.is_some() || self.request.is_some() {
+            return None;
+        }
+        let surface = declared.harmless(&self.policy(commands));
+        let request = Request::new(surface, true, now);
+        self.approved = Some(request.surface.clone());
+        self.approvals = Some((now, now));
+        Some(request)
     }
 
     /// What counts of what it declares.
@@ -162,9 +194,19 @@ impl Node {
         Err(Refusal::node_command_not_allowed(command, &why, barrier != Barrier::NotDeclared))
     }
 
+    /// Whether a person approved that it shows the canvas.
+    pub fn shows_canvas(&self) -> bool {
+        self.approved.as_ref().is_some_and(|approved| approved.commands.iter().any(|name| shows_canvas(name)))
+    }
+
     /// Whether it is a Mac, which can tell where its person is.
     pub fn is_mac(&self) -> bool {
-        Platform::of(self.described.platform.as_deref().unwrap_or_default(), None) == Platform::Macos
+        Platform::of(self.platform(), None) == Platform::Macos
+    }
+
+    /// What it says it runs on.
+    pub fn platform(&self) -> &str {
+        self.described.platform.as_deref().unwrap_or_default()
     }
 
     /// What people see as its name.
@@ -225,6 +267,7 @@ impl Node {
         };
         surface.commands.sort();
         let told = link.map(Link::told);
+        let node_plugin_tools = told.as_ref().map(|told| carried(&told.tools, &surface.commands));
         let activity = told.as_ref().and_then(|told| told.activity);
         let asked = self.request.as_ref().map(|request| &request.surface);
         let (last_seen_at_ms, last_seen_reason) = self.seen.clone().unzip();
@@ -241,7 +284,7 @@ impl Node {
             commands: surface.commands,
             session_host: false,
             host_stats: self.host_stats.clone(),
-            node_plugin_tools: told.map(|told| told.tools),
+            node_plugin_tools,
             permissions: surface.permissions,
             path_env: link.and_then(|link| link.grant().params.path_env.clone()),
             approval_state: Standing::of(self.approved.as_ref(), self.request.as_ref()).name().to_owned(),

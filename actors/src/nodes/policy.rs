@@ -129,6 +129,10 @@ const MACOS: &[&str] = &[
     "canvas.present",
     "canvas.hide",
     "canvas.navigate",
+    // Beyond the recorded three, of one's own panel: they neither look elsewhere nor run anything.
+    "canvas.snapshot",
+    "canvas.a2ui.pushJSONL",
+    "canvas.a2ui.reset",
 ];
 /// What whoever can talk is there for, whatever it runs on.
 const TALK: &[&str] = &["talk.ptt.start", "talk.ptt.stop", "talk.ptt.cancel", "talk.ptt.once"];
@@ -149,8 +153,9 @@ const DESKTOP: &[&str] = &[
     "ollama.models",
     "terminal.upload",
 ];
-/// What looks into people's lives or speaks for them: only if the configuration allows it by name.
+/// What looks into people's lives, speaks for them or runs scripts on their screens: only if the configuration allows it by name.
 const OPT_IN: &[&str] = &[
+    "canvas.eval",
     "camera.snap",
     "camera.clip",
     "camera.ptz.control",
@@ -162,6 +167,14 @@ const OPT_IN: &[&str] = &[
     "sms.send",
     "sms.search",
 ];
+
+/// What acts in a person's place, though platforms are there for it.
+const ACTING: &[&str] = &["computer.act", "mobile.ui.act", "notifications.actions"];
+
+/// Whether who can do this shows the canvas.
+pub fn shows_canvas(command: &str) -> bool {
+    command.starts_with("canvas.")
+}
 
 /// Why a command may not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +212,14 @@ impl Policy<'_> {
             () if self.platform.is_for(command) => Ok(()),
             () => Err(Barrier::NotListed),
         }
+    }
+
+    /// Whether it may be used with nobody having looked at it: the platform itself is there for it (nothing that only
+    /// the configuration adds, nothing a computer does once a person has approved it, so never `system.run`), and it
+    /// acts in nobody's place.
+    pub fn is_harmless(&self, command: &str) -> bool {
+        let native = self.platform.commands().contains(&command) || TALK.contains(&command);
+        native && !ACTING.contains(&command) && self.admits(command).is_ok()
     }
 
     /// What of the declared commands may be used, in their order, each once.
@@ -289,6 +310,28 @@ mod tests {
     }
 
     #[test]
+    fn what_does_no_harm_runs_nothing_and_is_on_no_list_of_the_configuration() {
+        let commands = NodeCommandSettings {
+            allow: vec!["camera.snap".into(), "foo.bar".into()],
+            deny: vec!["location.get".into()],
+        };
+        let harmless = |platform| {
+            let policy = Policy { platform, commands: &commands };
+            DECLARED
+                .split_whitespace()
+                .filter(|command| policy.is_harmless(command))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(harmless(Platform::Linux), "camera.list system.notify talk.ptt.start");
+        assert_eq!(
+            harmless(Platform::Macos),
+            "camera.list canvas.present canvas.navigate system.notify device.info contacts.search talk.ptt.start"
+        );
+        assert_eq!(harmless(Platform::Unknown), "camera.list system.notify talk.ptt.start");
+    }
+
+    #[test]
     fn platforms_are_known_by_how_they_call_themselves() {
         for (platform, family, found) in [
             ("macOS 15.1.0", None, Platform::Macos),
@@ -304,5 +347,32 @@ mod tests {
         ] {
             assert_eq!(Platform::of(platform, family), found, "{platform}");
         }
+    }
+
+    /// accepts: F3
+    #[test]
+    fn a_mac_shows_the_canvas_and_runs_scripts_in_it_only_if_that_is_allowed() {
+        let shown = [
+            "canvas.present",
+            "canvas.hide",
+            "canvas.navigate",
+            "canvas.snapshot",
+            "canvas.a2ui.pushJSONL",
+            "canvas.a2ui.reset",
+        ];
+        let admits = |platform, commands: &NodeCommandSettings, command: &str| {
+            Policy { platform, commands }.admits(command)
+        };
+        let (nothing, allowed) = (
+            NodeCommandSettings::default(),
+            NodeCommandSettings { allow: vec!["canvas.eval".into()], ..NodeCommandSettings::default() },
+        );
+        for command in shown {
+            assert!(shows_canvas(command));
+            assert_eq!(admits(Platform::Macos, &nothing, command), Ok(()), "{command}");
+            assert_eq!(admits(Platform::Linux, &nothing, command), Err(Barrier::NotListed), "{command}");
+        }
+        assert_eq!(admits(Platform::Macos, &nothing, "canvas.eval"), Err(Barrier::OptIn));
+        assert_eq!(admits(Platform::Macos, &allowed, "canvas.eval"), Ok(()));
     }
 }

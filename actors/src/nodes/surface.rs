@@ -75,6 +75,13 @@ impl Surface {
         }
     }
 
+    /// What of it does no harm: its abilities and permissions, which tell of it and let it do nothing, and the commands
+    /// of which [`Policy::is_harmless`] says so.
+    pub fn harmless(&self, policy: &Policy<'_>) -> Self {
+        let commands = self.commands.iter().filter(|command| policy.is_harmless(command)).cloned().collect();
+        Self { commands, ..self.clone() }
+    }
+
     /// Whoever approves it needs all of these.
     pub fn approve_scopes(&self) -> Vec<Scope> {
         let more = match self.commands.iter().any(|command| FOR_ADMINS.contains(&command.as_str())) {
@@ -97,6 +104,13 @@ pub struct Request {
     pub silent: bool,
     /// When it was made, ms.
     pub ts: i64,
+}
+
+impl Request {
+    /// A request for this; `silent`: its device was paired without asking anybody.
+    pub fn new(surface: Surface, silent: bool, ts: i64) -> Self {
+        Self { request_id: Uuid::new_v4().to_string(), surface, silent, ts }
+    }
 }
 
 /// How a node stands.
@@ -159,12 +173,7 @@ pub fn change(
             None => Change::None,
         },
         (_, Some(request)) if request.surface == *declared => Change::None,
-        _ => Change::Asks(Request {
-            request_id: Uuid::new_v4().to_string(),
-            surface: declared.clone(),
-            silent: silent && approved.is_none(),
-            ts: now,
-        }),
+        _ => Change::Asks(Request::new(declared.clone(), silent && approved.is_none(), now)),
     }
 }
 

@@ -8,9 +8,7 @@ use crate::responder::Responder;
 use crate::scheduler::SchedulerMsg;
 use crate::store::{WriteOp, Written};
 use crate::tree::*;
-use crabtree_protocol::params::nodes::{
-    EventParams, EventTaken, HostStats, Named, NodeTool, ToolsUpdated, Triggers,
-};
+use crabtree_protocol::params::nodes::{EventParams, EventTaken, HostStats, Named, Triggers};
 use crabtree_protocol::{Event as Name, Refusal, Scope, SessionKey};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -21,15 +19,11 @@ const MAX_IDLE_S: i64 = 2_592_000;
 const MAX_SPOKEN: usize = 20_000;
 /// Characters of what the agent is told of an event.
 const MAX_TOLD: usize = 400;
-/// Tools of one node.
-const MAX_TOOLS: usize = 128;
 /// The words that wake: how many, and characters of each.
 const MAX_TRIGGERS: usize = 32;
 const MAX_TRIGGER: usize = 64;
 /// Those of whoever has set none.
 const DEFAULT_TRIGGERS: [&str; 3] = ["openclaw", "claude", "computer"];
-/// The command behind the tools of MCP servers at a node.
-const MCP_COMMAND: &str = "mcp.tools.call.v1";
 
 /// What an event came to.
 enum Came {
@@ -246,23 +240,6 @@ impl Nodes {
     /// The agent hears of it with its next heartbeat.
     fn later(&self, text: String) {
         let _ = self.args.scheduler.send(SchedulerMsg::Later(brief(&text)));
-    }
-
-    /// Of the tools a node offers those count that its approved commands do.
-    pub(super) fn tools(&mut self, mut tools: Vec<NodeTool>, responder: Responder) {
-        let config = self.estate.config.load_full();
-        let Some((kept, link)) = self.sender(responder.conn()) else {
-            return responder.refuse(Refusal::unknown_node());
-        };
-        let commands = kept.node.effective(&link, &config.settings.gateway.nodes.commands).commands;
-        tools.retain(|tool| {
-            let command = tool.command.as_ref().map(|command| command.as_str());
-            let command = command.or(tool.mcp.as_ref().map(|_| MCP_COMMAND));
-            command.is_some_and(|command| commands.iter().any(|known| known == command))
-        });
-        tools.truncate(MAX_TOOLS);
-        link.tell(|told| told.tools.clone_from(&tools));
-        responder.ok(&ToolsUpdated { node_id: link.node_id.clone(), tools });
     }
 
     pub(super) fn inventory(&mut self, responder: Responder) {

@@ -1,4 +1,5 @@
-//! The requests to pair that wait for an operator, one a device.
+//! The requests to pair that wait for an operator, one a device. The Estate has what was told of them, for when the
+//! actor that decides about them is reborn.
 
 use super::with;
 use crate::store::DeviceRow;
@@ -79,6 +80,13 @@ impl PendingRequest {
             && Scopes::parse(&ask.scopes).is_subset_of(&Scopes::parse(&self.scopes))
     }
 
+    /// Whether the device has got all it asks for since it asked.
+    pub fn is_granted(&self, device: &DeviceRow) -> bool {
+        device.approved_at >= self.ts
+            && self.roles.iter().all(|role| device.roles.iter().any(|name| name == role.name()))
+            && Scopes::parse(&self.scopes).is_subset_of(&Scopes::parse(&device.scopes))
+    }
+
     fn is_over(&self, now: i64) -> bool {
         now - self.refreshed >= PENDING_TTL_MS
     }
@@ -96,7 +104,7 @@ pub struct Asked {
 }
 
 /// The requests that wait, by device.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pending(HashMap<String, PendingRequest>);
 
 impl Pending {
@@ -111,10 +119,6 @@ impl Pending {
             self.0.insert(device_id, request.clone());
             return Asked { request, is_new: false, superseded: None };
         }
-        if self.0.len() >= MAX_PENDING {
-            let oldest = self.0.iter().min_by_key(|(_, request)| request.refreshed).map(|(id, _)| id.clone());
-            oldest.and_then(|id| self.0.remove(&id));
-        }
         let mut request = PendingRequest::new(ask, now);
         if let Some(old) = &before {
             request.ask.silent &= old.ask.silent;
@@ -122,8 +126,33 @@ impl Pending {
             let new = request.roles.into_iter().filter(|role| !old.roles.contains(role));
             request.roles = old.roles.iter().copied().chain(new).collect();
         }
-        self.0.insert(device_id, request.clone());
+        self.keep(request.clone());
         Asked { request, is_new: true, superseded: before.map(|old| old.request_id) }
+    }
+
+    fn keep(&mut self, request: PendingRequest) {
+        let device_id = request.ask.device.device_id.clone();
+        if self.0.len() >= MAX_PENDING && !self.0.contains_key(&device_id) {
+            let oldest = self.0.iter().min_by_key(|(_, request)| request.refreshed).map(|(id, _)| id.clone());
+            oldest.and_then(|id| self.0.remove(&id));
+        }
+        self.0.insert(device_id, request);
+    }
+
+    /// Takes over a request as it was made or repeated elsewhere, in place of what its device asked before.
+    pub fn take_over(&mut self, request: PendingRequest, now: i64) {
+        self.0.retain(|_, request| !request.is_over(now));
+        self.keep(request);
+    }
+
+    /// The request with this id was decided; one that took its place still waits.
+    pub fn end(&mut self, request_id: &str) {
+        self.retain(|request| request.request_id != request_id);
+    }
+
+    /// Only these wait on.
+    pub fn retain(&mut self, wanted: impl Fn(&PendingRequest) -> bool) {
+        self.0.retain(|_, request| wanted(request));
     }
 
     /// The request with this id, if it still waits.

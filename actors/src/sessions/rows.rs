@@ -94,6 +94,11 @@ pub fn session_row(record: &SessionRecord, active: Option<&RunId>, estate: &Esta
             row[name] = value;
         }
     }
+    for (last, member) in LAST {
+        if let Some(value) = entry.get("deliveryContext").and_then(|route| route.get(member)) {
+            row[*last] = value.clone();
+        }
+    }
     if let Some(status) = entry.get("agentStatus").filter(|s| s["expiresAt"].as_i64() > Some(now)) {
         row["agentStatus"] = status.clone();
     }
@@ -108,6 +113,14 @@ fn tool_permissions(key: &SessionKey, estate: &Estate) -> Value {
     json!(Policy::of(&estate.config.load().settings, key).permissions())
 }
 
+/// Where a session was spoken to last, once more one by one.
+const LAST: &[(&str, &str)] = &[
+    ("lastChannel", "channel"),
+    ("lastTo", "to"),
+    ("lastAccountId", "accountId"),
+    ("lastThreadId", "threadId"),
+];
+
 /// Members of an entry that stand in the row as they are.
 const KEPT: &[&str] = &[
     "abortedLastRun",
@@ -117,6 +130,7 @@ const KEPT: &[&str] = &[
     "category",
     "color",
     "contextWindow",
+    "deliveryContext",
     "displayName",
     "elevatedLevel",
     "estimatedCostUsd",

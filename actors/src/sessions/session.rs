@@ -11,6 +11,7 @@
 
 mod change;
 mod ending;
+mod heard;
 mod idle;
 mod intake;
 mod joining;

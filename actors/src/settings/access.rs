@@ -83,13 +83,42 @@ pub struct ControlUiSettings {
 }
 
 /// `gateway.nodes`: nodes, and devices in general.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
 pub struct NodesSettings {
     /// Who is paired without being asked about.
     pub pairing: NodePairingSettings,
     /// Which commands nodes may be asked to carry out.
     pub commands: NodeCommandSettings,
+    /// Whether agents have the tools that nodes offer.
+    pub plugin_tools: NodeToolSettings,
+    /// Whether agents hear of the skills that nodes offer.
+    pub allow_skills: bool,
+}
+
+impl Default for NodesSettings {
+    fn default() -> Self {
+        Self {
+            pairing: NodePairingSettings::default(),
+            commands: NodeCommandSettings::default(),
+            plugin_tools: NodeToolSettings::default(),
+            allow_skills: true,
+        }
+    }
+}
+
+/// `gateway.nodes.pluginTools`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct NodeToolSettings {
+    /// Whether agents have them.
+    pub enabled: bool,
+}
+
+impl Default for NodeToolSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// `gateway.nodes.commands`: exact names of commands.

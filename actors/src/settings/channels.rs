@@ -1,5 +1,6 @@
 //! `channels` and `bindings`: which accounts there are, who may write to them, and which agent answers.
 
+use super::bots::{AllowBots, BotLoopProtection};
 use super::secret::{SecretError, SecretInput};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -8,6 +9,11 @@ use std::collections::BTreeMap;
 
 /// The account that is meant when none is named.
 pub const DEFAULT_ACCOUNT: &str = "default";
+
+/// The section that is no channel: what holds for all of them.
+const DEFAULTS: &str = "defaults";
+/// The setting whose members an account has one by one in the place of its channel's.
+const BOT_LOOP: &str = "botLoopProtection";
 
 /// Members of a channel's section that are references to secrets, and no settings of objects.
 const IS_SECRET: [&str; 2] = ["source", "id"];
@@ -21,7 +27,9 @@ impl ChannelsSettings {
     /// The accounts of a channel, with their settings: those of the channel, and the account's own in their place.
     /// A section without `accounts` is one account called `default`; one that is switched off has none.
     pub fn accounts(&self, channel: &str) -> Vec<(String, Value)> {
-        let Some(Value::Object(section)) = self.0.get(channel) else { return Vec::new() };
+        let Some(Value::Object(section)) = self.0.get(channel).filter(|_| channel != DEFAULTS) else {
+            return Vec::new();
+        };
         let mut shared = section.clone();
         let accounts = match shared.remove("accounts") {
             Some(Value::Object(accounts)) if !accounts.is_empty() => accounts,
@@ -29,12 +37,23 @@ impl ChannelsSettings {
         };
         let merged = accounts.into_iter().map(|(id, own)| {
             let mut settings = shared.clone();
-            if let Value::Object(own) = own {
+            if let Value::Object(mut own) = own {
+                if let (Some(Value::Object(shared)), Some(Value::Object(mine))) =
+                    (settings.get(BOT_LOOP), own.get_mut(BOT_LOOP))
+                {
+                    *mine = shared.clone().into_iter().chain(std::mem::take(mine)).collect();
+                }
                 settings.extend(own);
             }
             (id, Value::Object(settings))
         });
         merged.filter(|(_, settings)| settings.get("enabled") != Some(&Value::Bool(false))).collect()
+    }
+
+    /// `channels.defaults.botLoopProtection`; what of it cannot be read is not set.
+    pub fn bot_loop_protection(&self) -> BotLoopProtection {
+        let shared = self.0.get(DEFAULTS).and_then(|defaults| defaults.get(BOT_LOOP));
+        shared.and_then(|shared| BotLoopProtection::deserialize(shared).ok()).unwrap_or_default()
     }
 }
 
@@ -70,7 +89,7 @@ pub fn with_secrets(
 }
 
 /// What every channel has in its section.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ChannelSettings {
     /// Who may write directly.
@@ -84,7 +103,9 @@ pub struct ChannelSettings {
     /// The groups, by their ids; `*` is what holds for all others.
     pub groups: BTreeMap<String, GroupEntry>,
     /// Whether other programs are heard.
-    pub allow_bots: bool,
+    pub allow_bots: AllowBots,
+    /// How much of them.
+    pub bot_loop_protection: BotLoopProtection,
     /// What is done about a message of which nobody knows whether it was sent.
     pub on_uncertain: OnUncertain,
     /// How many messages of a group that were not for the agent are told with the next that is.
@@ -131,7 +152,7 @@ pub enum OnUncertain {
 }
 
 /// `groups.<id>`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GroupEntry {
     /// Whether the group is heard at all.
@@ -140,23 +161,21 @@ pub struct GroupEntry {
     pub require_mention: Option<bool>,
     /// Who is heard in this group.
     pub allow_from: Ids,
+    /// How much of other programs is.
+    pub bot_loop_protection: BotLoopProtection,
 }
 
 /// Ids and names of people, written as texts or numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ids(pub Vec<String>);
 
-impl JsonSchema for Ids {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Ids".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "array", "items": { "type": ["string", "number"] } })
+impl Ids {
+    /// The one who is named, if it is one and not everybody.
+    pub fn only(&self) -> Option<Self> {
+        let mut plain =
+            self.0.iter().map(|id| id.rsplit(':').next().unwrap_or(id).trim_start_matches(['@', '+']));
+        let first = plain.next().filter(|first| *first != "*")?;
+        plain.all(|other| other.eq_ignore_ascii_case(first)).then(|| Self(vec![self.0[0].clone()]))
     }
 }
 
@@ -264,6 +283,21 @@ mod tests {
         assert_eq!(settings.accounts("discord"), [("default".into(), json!({ "token": "t" }))]);
         assert!(settings.accounts("off").is_empty() && settings.accounts("unknown").is_empty());
         assert_eq!(settings.accounts("half").len(), 1);
+    }
+
+    #[test]
+    fn what_holds_for_all_channels_is_no_channel_and_lies_under_what_each_says() {
+        let settings = settings(json!({
+            "defaults": { "botLoopProtection": { "windowSeconds": 9 } },
+            "discord": {
+                "botLoopProtection": { "maxEventsPerWindow": 8, "cooldownSeconds": 7 },
+                "accounts": { "a": { "botLoopProtection": { "maxEventsPerWindow": 5 } } },
+            },
+        }));
+        assert!(settings.accounts("defaults").is_empty());
+        assert_eq!(settings.bot_loop_protection().window_seconds, Some(9));
+        let (_, own) = settings.accounts("discord").remove(0);
+        assert_eq!(own["botLoopProtection"], json!({ "maxEventsPerWindow": 5, "cooldownSeconds": 7 }));
     }
 
     #[test]

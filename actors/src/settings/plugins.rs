@@ -15,11 +15,43 @@ pub struct PluginsSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginEntries {
+    /// Pages that agents make.
+    pub canvas: CanvasEntry,
     /// Ollama and its models.
     pub ollama: OllamaEntry,
     /// Setup codes for devices.
     #[serde(rename = "device-pair")]
     pub device_pair: DevicePairEntry,
+}
+
+/// `plugins.entries.canvas`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CanvasEntry {
+    /// Its settings.
+    pub config: CanvasConfig,
+}
+
+/// `plugins.entries.canvas.config`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CanvasConfig {
+    /// Serving them.
+    pub host: CanvasHostSettings,
+}
+
+/// `plugins.entries.canvas.config.host`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CanvasHostSettings {
+    /// Whether pages are served, and agents may make some.
+    pub enabled: bool,
+}
+
+impl Default for CanvasHostSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// `plugins.entries.device-pair`.

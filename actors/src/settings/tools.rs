@@ -75,6 +75,10 @@ pub struct ExecSettings {
     pub timeout_sec: u64,
     /// Runs commands in a container of their own.
     pub sandbox: ExecSandbox,
+    /// On which machine they run.
+    pub host: ExecHost,
+    /// At which node, by its id, its name or its address, if it is a node; the only one that can by default.
+    pub node: Option<String>,
 }
 
 impl Default for ExecSettings {
@@ -84,8 +88,25 @@ impl Default for ExecSettings {
             ask: ExecAsk::default(),
             timeout_sec: 1_800,
             sandbox: ExecSandbox::default(),
+            host: ExecHost::default(),
+            node: None,
         }
     }
+}
+
+/// On which machine commands run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecHost {
+    /// On the gateway's, unless a call names another one.
+    #[default]
+    Auto,
+    /// On the gateway's, in the sandbox and not without.
+    Sandbox,
+    /// On the gateway's.
+    Gateway,
+    /// At a node.
+    Node,
 }
 
 /// Which commands may run at all.

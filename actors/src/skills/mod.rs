@@ -8,6 +8,7 @@
 //! | `fitness` | which of them work here |
 //! | `listing` | what a model is told of them |
 //! | `reading` | the tool a model reads them with |
+//! | `remote` | those that connected nodes offer |
 //! | `install`, `parcel`, `git` | how one comes to be here |
 //!
 //! Nothing is read when the gateway starts: whoever asks waits for the disk, on a thread that may.
@@ -19,15 +20,19 @@ mod listing;
 mod manifest;
 mod parcel;
 mod reading;
+mod remote;
 mod scan;
 
 pub use fitness::{Fitness, Machine};
 pub use install::{Installed, Order, Origin};
+pub(crate) use manifest::parse as parse_skill;
 pub use manifest::{Installer, Manifest, Needs, Requires};
 pub use reading::{SKILL_READ, SkillRead};
 pub use scan::{Broken, Skill, Source, managed};
 
+use crate::nodes::Offer;
 use crate::settings::{Loaded, Secret};
+use listing::Entry;
 use scan::{Readings, roots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,12 +73,19 @@ impl Skills {
         spawn_blocking(move || this.look(&loaded, &agent_id)).await.unwrap_or_default()
     }
 
-    /// What a model is told of the skills of its agent; nothing if there is none for it.
-    pub async fn listing(self: &Arc<Self>, loaded: Arc<Loaded>, agent_id: &str) -> Option<String> {
+    /// What a model is told of the skills of its agent and those of nodes; nothing if there is none for it.
+    pub async fn listing(
+        self: &Arc<Self>,
+        loaded: Arc<Loaded>,
+        agent_id: &str,
+        offers: &[Offer],
+    ) -> Option<String> {
         let survey = self.survey(loaded, agent_id).await;
         let visible =
             |(skill, fitness): &&(Skill, Fitness)| fitness.eligible && skill.manifest.model_invocable;
-        listing::text(survey.skills.iter().filter(visible).map(|(skill, _)| skill))
+        let far = remote::remote(offers, survey.skills.iter().map(|(skill, _)| &*skill.manifest.name));
+        let here = survey.skills.iter().filter(visible).map(|(skill, _)| Entry::from(skill));
+        listing::text(here.chain(far.iter().filter(|skill| skill.model_invocable).map(Entry::from)))
     }
 
     /// The variables that programs of an agent's skills need and the gateway's environment does not have, from
@@ -128,13 +140,13 @@ mod tests {
         skill(state.path(), "workspace-b/skills", "other", "");
         let agents = json!({ "agents": { "list": [{ "id": "main" }, { "id": "b" }] } });
         let (skills, loaded) = (Arc::<Skills>::default(), Arc::new(loaded(agents, state.path())));
-        let text = skills.listing(loaded.clone(), "main").await.unwrap();
+        let text = skills.listing(loaded.clone(), "main", &[]).await.unwrap();
         for (name, told) in
             [("one", true), ("two", true), ("hidden", false), ("lost", false), ("other", false)]
         {
             assert_eq!(text.contains(&format!("<name>{name}</name>")), told, "{name}: {text}");
         }
-        assert!(skills.listing(loaded.clone(), "b").await.unwrap().contains("<name>other</name>"));
+        assert!(skills.listing(loaded.clone(), "b", &[]).await.unwrap().contains("<name>other</name>"));
         assert_eq!(skills.bins(&loaded).into_iter().collect::<Vec<_>>(), ["no-such-program"]);
     }
 

@@ -1,7 +1,9 @@
 //! `skill_read`: a model reads a skill, or another file of its folder.
 
 use super::manifest::MAX_FILE;
+use super::remote::remote;
 use super::scan::{FILE, Skill};
+use crate::nodes::Offer;
 use crate::settings::Loaded;
 use crate::skills::Skills;
 use crate::tools::{Call, Definition, Effects, Permission, Sandbox, Tool, ToolResult};
@@ -66,7 +68,8 @@ impl Tool for SkillRead {
         let (estate, agent_id) = (call.place.store.estate.clone(), call.place.agent_id.clone());
         let read = move || {
             let loaded = estate.config.load();
-            let content = read(&estate.skills, &loaded, &agent_id, &name, &path)?;
+            let far = estate.nodes.offers.all();
+            let content = read(&estate.skills, &loaded, (&agent_id, &far), &name, &path)?;
             Ok(ToolResult::text(content).with_details(json!({ "name": name, "path": path })))
         };
         let work = async move {
@@ -78,11 +81,28 @@ impl Tool for SkillRead {
     }
 }
 
-/// A file of a skill that an agent may use.
-fn read(skills: &Skills, loaded: &Loaded, agent_id: &str, name: &str, path: &str) -> Result<String, String> {
+/// A file of a skill that an agent may use, its own or a node's.
+fn read(
+    skills: &Skills,
+    loaded: &Loaded,
+    (agent_id, offers): (&str, &[Offer]),
+    name: &str,
+    path: &str,
+) -> Result<String, String> {
     let survey = skills.look(loaded, agent_id);
     let Some((skill, fitness)) = survey.skills.iter().find(|(skill, _)| skill.manifest.name == name) else {
-        return Err(format!("There is no skill called {name}; use a name from the list of skills"));
+        let far = remote(offers, survey.skills.iter().map(|(skill, _)| &*skill.manifest.name));
+        let skill = far.into_iter().find(|skill| skill.name == name);
+        let skill = skill
+            .ok_or_else(|| format!("There is no skill called {name}; use a name from the list of skills"))?;
+        if path == FILE {
+            return Ok(skill.content);
+        }
+        return Err(format!(
+            "{path} is at the node {}: call exec with host node, that node, {} as workdir, and `cat`",
+            skill.node_id,
+            skill.folder()
+        ));
     };
     match fitness.why_not(&skill.manifest.needs.os) {
         None => content(skill, path),
@@ -162,7 +182,7 @@ mod tests {
         symlink(state.path().join("secret"), dir.join("outer")).unwrap();
         symlink(state.path(), dir.join("up")).unwrap();
         let (skills, loaded) = (Skills::default(), loaded(json!({}), state.path()));
-        let read = |name: &str, path: &str| read(&skills, &loaded, "main", name, path);
+        let read = |name: &str, path: &str| read(&skills, &loaded, ("main", &[]), name, path);
         assert_eq!(read("notes", FILE).unwrap(), body);
         assert_eq!(read("notes", "./more/a.md").unwrap(), "deeper");
         assert_eq!(read("notes", "inner").unwrap(), "deeper");
@@ -203,7 +223,7 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(FILE), "---\nname: notes\ndescription: x\n---\n").unwrap();
         let off = loaded(json!({ "skills": { "entries": { "notes": { "enabled": false } } } }), state.path());
-        let why = read(&Skills::default(), &off, "main", "notes", FILE).unwrap_err();
+        let why = read(&Skills::default(), &off, ("main", &[]), "notes", FILE).unwrap_err();
         assert!(why.contains("switched off in the configuration. Tell the person"), "{why}");
     }
 }

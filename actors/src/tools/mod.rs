@@ -3,12 +3,14 @@
 //! schema, a person agrees if need be; then it runs, for as long as it may, and its result is cut to what a model is
 //! given.
 
+mod canvas;
 pub mod exec;
 pub mod files;
 mod html;
 pub mod invoke;
 mod message;
 mod nodes;
+mod offered;
 mod plain;
 mod policy;
 mod registry;
@@ -19,6 +21,7 @@ mod ssrf;
 pub(crate) mod testing;
 pub mod web_fetch;
 
+pub use offered::offered;
 pub use plain::plain;
 pub use policy::{Policy, profiles_of};
 pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
@@ -56,15 +59,18 @@ pub struct Makings<'a> {
 
 /// The tools that every gateway has.
 pub fn built_in(makings: &Makings<'_>) -> Registry {
+    let (guard, approvals) = (makings.guard.clone(), makings.approvals.clone());
     let exec = makings
         .guard
         .is_there()
-        .then(|| exec::tool(&makings.settings.tools.exec, makings.guard.clone(), makings.approvals.clone()));
+        .then(|| exec::tool(&makings.settings.tools.exec, guard, approvals, makings.nodes.clone()));
     let skills: Arc<dyn Tool> = Arc::new(SkillRead::default());
     let web = web_fetch::tool(&makings.settings.tools.web.fetch);
     let all = sessions::tools(makings.sessions).into_iter().chain(files::tools());
     let nodes = nodes::tool(makings.nodes.clone());
-    Registry::new(all.chain([skills, nodes, message::tool()]).chain(exec).chain(web))
+    let host = &makings.settings.plugins.entries.canvas.config.host;
+    let canvas = host.enabled.then(|| canvas::tool(makings.nodes.clone()));
+    Registry::new(all.chain([skills, nodes, message::tool()]).chain(canvas).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.

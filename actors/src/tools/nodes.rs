@@ -15,6 +15,8 @@ const DEFAULT_WAIT: u64 = 30;
 const MAX_WAIT: u64 = 300;
 /// How long is waited for the list of nodes.
 const LIST_WAIT: Duration = Duration::from_secs(5);
+/// Characters of the beginning of an id that name a node.
+const MIN_BEGINNING: usize = 6;
 /// Commands that have a tool or a method of their own, where people are asked about them.
 const APART: [&str; 2] = ["system.run", "system.execApprovals."];
 
@@ -51,7 +53,7 @@ fn definition() -> Definition {
 }
 
 async fn act(call: Call, slot: Slot<NodesMsg>) -> ToolResult {
-    let Some(nodes) = slot.ask_within(LIST_WAIT, NodesMsg::Rows).await else {
+    let Some(nodes) = listed(&slot).await else {
         return ToolResult::error("The nodes are being restarted. Try again in a moment.");
     };
     match call.args["action"].as_str() {
@@ -90,25 +92,107 @@ fn described(node: &NodeRow) -> Value {
     shown
 }
 
-/// The node that is meant: by its id, the beginning of it, or its name.
+/// The node that is meant: by its id or the beginning of that, its name, or its address.
+///
+/// # Errors
+/// There is none or more than one, in words for the model.
+pub(super) fn matching<'a>(nodes: &'a [NodeRow], named: &str) -> Result<&'a NodeRow, String> {
+    let named = named.trim();
+    let only = |is: &dyn Fn(&NodeRow) -> bool| {
+        let mut fitting = nodes.iter().filter(|node| is(node));
+        (fitting.next(), fitting.next())
+    };
+    let is_called = |node: &NodeRow| {
+        let name = node.display_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(named));
+        node.node_id == named || name || node.remote_ip.as_deref() == Some(named)
+    };
+    let begins = |node: &NodeRow| named.len() >= MIN_BEGINNING && node.node_id.starts_with(named);
+    match (only(&is_called), only(&begins)) {
+        ((Some(node), None), _) | ((None, _), (Some(node), None)) => Ok(node),
+        ((None, _), (None, _)) => Err(format!("There is no node {named}. list tells which there are.")),
+        _ => Err(format!("Several nodes are called {named}. Name one by its id.")),
+    }
+}
+
 fn find<'a>(nodes: &'a [NodeRow], call: &Call) -> Result<&'a NodeRow, ToolResult> {
-    let Some(named) = call.args["node"].as_str().map(str::trim) else {
+    let Some(named) = call.args["node"].as_str() else {
         return Err(ToolResult::error(
             "Which node? Give its id or its name as node; list tells which there are.",
         ));
     };
-    let is_called = |node: &&NodeRow| {
-        node.node_id == named
-            || node.display_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(named))
-    };
-    let mut fitting = nodes.iter().filter(is_called);
-    match (fitting.next(), fitting.next()) {
-        (Some(node), None) => Ok(node),
-        (Some(_), Some(_)) => {
-            Err(ToolResult::error(format!("Several nodes are called {named}. Name one by its id.")))
+    matching(nodes, named).map_err(ToolResult::error)
+}
+
+/// Why it is not known that a node did something.
+pub(super) enum Undone {
+    /// It was not asked.
+    NotSent,
+    /// It did not, or may not: what it says, or what the gateway says of it.
+    Refused(Box<Refusal>),
+    /// Nobody knows.
+    Lost,
+}
+
+impl Undone {
+    /// In words for the model.
+    pub(super) fn words(&self, node_id: &str) -> String {
+        match self {
+            Self::NotSent => "Not sent: the nodes are being restarted. Try again in a moment.".into(),
+            Self::Refused(refusal) => format!("{node_id}: {}", refusal.message),
+            Self::Lost => {
+                "It is not known whether the node did it: the answer was lost. Look before you try again."
+                    .into()
+            }
         }
-        _ => Err(ToolResult::error(format!("There is no node {named}. list tells which there are."))),
     }
+}
+
+/// What an agent has a node do.
+pub(super) struct Errand<'a> {
+    /// For whom.
+    pub call: &'a Call,
+    /// The node.
+    pub node_id: &'a str,
+    /// The command.
+    pub command: &'a str,
+    /// With what.
+    pub params: Value,
+    /// How long it may take.
+    pub budget: Duration,
+}
+
+impl Errand<'_> {
+    /// Has it done, and waits. When that is dropped, the node is told to stop.
+    ///
+    /// # Errors
+    /// Why it may not have been done.
+    pub(super) async fn run(self, slot: &Slot<NodesMsg>) -> Result<Invoked, Undone> {
+        let gone = CancellationToken::new();
+        let _gone = gone.clone().drop_guard();
+        let (reply, outcome) = Reply::<Result<Invoked, Refusal>>::oneshot();
+        let invocation = Invocation {
+            node_id: self.node_id.to_owned(),
+            command: self.command.to_owned(),
+            params: Some(self.params),
+            budget: Some(self.budget),
+            idempotency_key: Some(format!("{}.{}.{}", self.call.place.run_id, self.call.id, self.command)),
+            caller: None,
+            gone: Some(gone),
+            reply,
+        };
+        if slot.send(NodesMsg::Invoke(Box::new(invocation))).is_err() {
+            return Err(Undone::NotSent);
+        }
+        match outcome.await {
+            Ok(done) => done.map_err(|refusal| Undone::Refused(Box::new(refusal))),
+            Err(_) => Err(Undone::Lost),
+        }
+    }
+}
+
+/// All nodes; nothing while they are being restarted for long.
+pub(super) async fn listed(slot: &Slot<NodesMsg>) -> Option<Vec<NodeRow>> {
+    slot.ask_within(LIST_WAIT, NodesMsg::Rows).await
 }
 
 async fn invoke(call: &Call, node: &NodeRow, slot: &Slot<NodesMsg>) -> ToolResult {
@@ -117,32 +201,14 @@ async fn invoke(call: &Call, node: &NodeRow, slot: &Slot<NodesMsg>) -> ToolResul
     };
     if APART.iter().any(|beginning| command.starts_with(beginning)) {
         return ToolResult::error(format!(
-            "{command} is not for this tool: shell commands at nodes are not offered."
+            "{command} is not for this tool: shell commands at nodes are run by exec, with node as its host."
         ));
     }
-    let (gone, wait) =
-        (CancellationToken::new(), call.args["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_WAIT));
-    // When this call is ended, the node is told to stop.
-    let _gone = gone.clone().drop_guard();
-    let (reply, outcome) = Reply::<Result<Invoked, Refusal>>::oneshot();
-    let invocation = Invocation {
-        node_id: node.node_id.clone(),
-        command: command.to_owned(),
-        params: Some(call.args.get("params").cloned().unwrap_or_else(|| json!({}))),
-        budget: Some(Duration::from_secs(wait)),
-        idempotency_key: Some(format!("{}.{}", call.place.run_id, call.id)),
-        caller: None,
-        gone: Some(gone),
-        reply,
-    };
-    if slot.send(NodesMsg::Invoke(Box::new(invocation))).is_err() {
-        return ToolResult::error("Not sent: the nodes are being restarted. Try again in a moment.");
-    }
-    match outcome.await {
-        Ok(Ok(invoked)) => ToolResult::text(invoked.payload.to_string()),
-        Ok(Err(refusal)) => ToolResult::error(format!("{}: {}", node.node_id, refusal.message)),
-        Err(_) => ToolResult::error(
-            "It is not known whether the node did it: the answer was lost. Look before you try again.",
-        ),
+    let wait = call.args["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_WAIT);
+    let params = call.args.get("params").cloned().unwrap_or_else(|| json!({}));
+    let (node_id, budget) = (&*node.node_id, Duration::from_secs(wait));
+    match (Errand { call, node_id, command, params, budget }).run(slot).await {
+        Ok(invoked) => ToolResult::text(invoked.payload.to_string()),
+        Err(undone) => ToolResult::error(undone.words(node_id)),
     }
 }

@@ -309,3 +309,15 @@ pub struct SurfaceRefreshParams {
     /// Which surface.
     pub surface: Option<Value>,
 }
+
+/// Result of `node.pluginSurface.refresh` and `plugin.surface.refresh`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SurfaceRefreshed {
+    /// Which surface.
+    pub surface: String,
+    /// Where it is now, by its name.
+    pub plugin_surface_urls: Value,
+    /// Until when that is good, ms.
+    pub expires_at_ms: i64,
+}

@@ -101,10 +101,16 @@ record! {
         thinking_default: String,
         /// Where it comes from: `{provider, surface, chatType, from, to, …}`.
         origin: Value,
-        /// Where its replies go.
+        /// Where its replies go: `{channel, to, accountId, threadId?}` of who spoke to it last.
         delivery_context: Value,
+        /// The channel of that.
+        last_channel: String,
         /// Whom its last reply went to.
         last_to: String,
+        /// The account.
+        last_account_id: String,
+        /// The thread.
+        last_thread_id: String,
         /// What it is about.
         activity_summary: Value,
         /// When a person wrote last.
@@ -289,7 +295,10 @@ impl SessionRow {
             thinking_default: None,
             origin: None,
             delivery_context: None,
+            last_channel: None,
             last_to: None,
+            last_account_id: None,
+            last_thread_id: None,
             activity_summary: None,
             last_interaction_at: None,
             last_activity_at: None,

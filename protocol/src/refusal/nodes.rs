@@ -77,6 +77,25 @@ impl Refusal {
         }
     }
 
+    /// The phone was in the background: it finds the command when it looks ([`PendingAction`]). Nobody can wake it.
+    ///
+    /// [`PendingAction`]: crate::params::nodes::PendingAction
+    pub fn node_command_queued(node_id: &str, command: &str, action_id: &str, error: &Self) -> Self {
+        let told = error.details.as_ref().map(|details| details["nodeError"].clone());
+        let wake = json!({ "path": "no-registration", "available": false, "throttled": false });
+        let mut refusal =
+            Self::failed("node command queued until iOS returns to foreground").with_details(json!({
+                "code": "QUEUED_UNTIL_FOREGROUND",
+                "queuedActionId": action_id,
+                "nodeId": node_id,
+                "command": command,
+                "wake": wake,
+                "nodeError": told,
+            }));
+        refusal.retryable = Some(true);
+        refusal
+    }
+
     /// Something about the approval that a command at a node claims to have is not right.
     pub fn node_approval(code: &str, message: &str, run_id: Option<&str>) -> Self {
         let mut details = json!({ "code": code });

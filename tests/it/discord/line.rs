@@ -72,6 +72,23 @@ async fn a_broken_connection_holds_up_no_order() {
     }
 }
 
+/// Serenity would look for what comes over the broken one until the next heartbeat, 41 s later.
+#[tokio::test]
+async fn a_line_that_is_not_taken_up_again_soon_is_made_anew() {
+    let server = Discord::start().await;
+    let mut desk = connected(&server).await;
+    server.says(ADA_DIRECT, text(person(ADA, "ada"), "one"));
+    assert_eq!(desk.message().await.text, "one");
+    server.line().shut(true);
+    server.line().reset();
+    desk.next(|news| matches!(news, Heard::Disconnected(_))).await;
+    server.says_unheard(ADA_DIRECT, text(person(ADA, "ada"), "meanwhile"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    server.line().shut(false);
+    assert_eq!(desk.message().await.text, "meanwhile");
+    assert_eq!(server.line().seen(|seen| seen.identifies == 2).await.resumes, 0);
+}
+
 #[tokio::test]
 async fn what_is_no_event_disturbs_nobody() {
     let server = Discord::start().await;

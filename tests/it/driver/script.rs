@@ -12,7 +12,7 @@ def frames():
 def message(text):
     return {'channel': {'kind': 'group', 'id': 'g'}, 'sender': {'id': 'u'}, 'content': text}
 say('connect', {'protocol': 1, 'driver': 'script', 'capabilities': {
-    'text_limit': 4000, 'files': True, 'buttons': True}})
+    'text_limit': 4000, 'files': True, 'buttons': True, 'edits_every_ms': 1000}})
 assert json.loads(sys.stdin.readline())['type'] == 'connected'
 ";
 

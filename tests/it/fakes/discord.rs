@@ -209,6 +209,13 @@ impl Discord {
         self.world.messages.lock().get(channel).cloned().unwrap_or_default()
     }
 
+    /// The texts of the bot in a channel, in their order.
+    pub fn answers(&self, channel: &str) -> Vec<String> {
+        let all = self.messages(channel).into_iter();
+        let own = all.filter(|message| message["author"]["id"] == BOT);
+        own.map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// The requests so far that begin like this.
     pub fn calls(&self, what: &str) -> Vec<Call> {
         self.world.calls.borrow().iter().filter(|call| call.what.starts_with(what)).cloned().collect()

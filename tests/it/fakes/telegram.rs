@@ -8,7 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 mod form;
+mod hook;
+mod posts;
+
+pub use hook::{brings, free_port, update};
+pub use posts::Post;
 
 pub const TOKEN: &str = "7001:AAfake-Token_of_a_bot";
 pub const BOT: i64 = 7001;
@@ -79,7 +84,7 @@ struct Known {
     webhook: String,
     faults: Vec<(String, Fault)>,
     calls: Vec<(String, Value)>,
-    messages: HashMap<(i64, i64), Value>,
+    messages: BTreeMap<(i64, i64), Post>,
     last_message: i64,
     files: HashMap<String, (String, Vec<u8>)>,
 }
@@ -346,47 +351,4 @@ impl Api {
             let _ = timeout_at(until, changed).await;
         }
     }
-}
-
-impl Known {
-    fn post(&mut self, params: &Value, kind: &str) -> Value {
-        let text = &params[if kind == "text" { "text" } else { "caption" }];
-        if kind == "text" && text.as_str().is_none_or(str::is_empty) {
-            return bad("message text is empty");
-        }
-        if text.as_str().is_some_and(|text| text.encode_utf16().count() > 4096) {
-            return bad("message is too long");
-        }
-        // In a form, numbers are texts.
-        let chat = params["chat_id"].as_i64().or_else(|| params["chat_id"].as_str()?.parse().ok());
-        let Some(chat) = chat else { return bad("chat not found") };
-        self.last_message += 1;
-        let number = self.last_message;
-        let said = json!([text, params["reply_markup"]]);
-        self.messages.insert((chat, number), said);
-        posted(chat, number)
-    }
-
-    fn edit(&mut self, params: &Value) -> Value {
-        let at = (params["chat_id"].as_i64().unwrap_or(0), params["message_id"].as_i64().unwrap_or(0));
-        let said = json!([params["text"], params["reply_markup"]]);
-        match self.messages.get_mut(&at) {
-            None => bad("message to edit not found"),
-            Some(before) if *before == said => bad(
-                "message is not modified: specified new message content and reply markup are exactly the same as a \
-                 current content and reply markup of the message",
-            ),
-            Some(before) => {
-                *before = said;
-                posted(at.0, at.1)
-            }
-        }
-    }
-}
-
-fn posted(chat: i64, number: i64) -> Value {
-    let kind = if chat > 0 { "private" } else { "supergroup" };
-    let from = json!({ "id": BOT, "is_bot": true, "first_name": "Crab", "username": "crab_bot" });
-    let chat = json!({ "id": chat, "type": kind });
-    done(json!({ "message_id": number, "date": 1_700_000_001, "chat": chat, "from": from }))
 }

@@ -49,6 +49,7 @@ fn examples(asked: &str, answered: &str, skill: &Path, plugin: &str) -> Vec<(&'s
         ("tools.catalog", json!({ "agentId": "main", "includePlugins": true })),
         ("tools.effective", json!({ "sessionKey": "main" })),
         ("tools.invoke", json!({ "name": "session_status", "args": {} })),
+        ("plugin.surface.refresh", json!({ "surface": "canvas" })),
         ("agent", json!({ "message": "hello", "sessionKey": "main", "idempotencyKey": "k1" })),
         ("agent.wait", json!({ "runId": "k1", "timeoutMs": 1 })),
         ("agent.wait", json!({ "runId": "unknown", "timeoutMs": 1 })),
@@ -278,7 +279,7 @@ async fn every_answer_has_the_declared_shape() {
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     // One opens a connection, some are refused here, and some need a node: `nodes` beside this.
-    let refused = ["connect", "users.self", "plugin.surface.refresh", "web.login.start", "web.login.wait"];
+    let refused = ["connect", "users.self", "web.login.start", "web.login.wait"];
     let of_nodes = [
         "node.describe",
         "node.rename",

@@ -41,6 +41,11 @@ pub struct Fake {
 impl Fake {
     /// Connects as the device its name stands for.
     pub async fn connect(addr: SocketAddr, kind: &Kind) -> Self {
+        Self::connect_with(addr, kind, json!({ "token": TOKEN })).await
+    }
+
+    /// The same, with this `auth`.
+    pub async fn connect_with(addr: SocketAddr, kind: &Kind, auth: Value) -> Self {
         let mut seed = [9; 32];
         for (to, from) in seed.iter_mut().zip(kind.name.bytes()) {
             *to = from;
@@ -55,7 +60,7 @@ impl Fake {
                 "deviceFamily": kind.family, "mode": "node", "instanceId": "an-instance",
             },
             "role": "node", "scopes": [], "caps": words(kind.caps), "commands": words(kind.commands),
-            "pathEnv": "/usr/bin", "auth": { "token": TOKEN },
+            "pathEnv": "/usr/bin", "auth": auth,
         });
         if !kind.permissions.is_null() {
             params["permissions"] = kind.permissions.clone();

@@ -143,6 +143,38 @@ async fn what_a_node_offers_counts_as_far_as_it_is_approved() {
     assert_eq!(wrong["message"], "invalid node runner inventory");
 }
 
+/// As OpenClaw's own gateway words it.
+#[tokio::test]
+async fn what_a_phone_cannot_do_in_the_background_waits_until_it_looks() {
+    let gateway = Embedded::with(recorded()).await;
+    let mut operator = Client::admin(gateway.addr).await;
+    let phone =
+        Kind { commands: "camera.list camera.snap", ..Kind::of("openclaw-ios", "ios", "iPhone", "phone") };
+    let mut node = Fake::connect(gateway.addr, &phone).await;
+    node.settled().await;
+    approve(&mut operator, &node).await;
+    let background =
+        json!({ "code": "NODE_BACKGROUND_UNAVAILABLE", "message": "command requires foreground" });
+    for _ in 0..2 {
+        let failed =
+            node.serve(&mut operator, "camera.list", json!({ "ok": false, "error": background })).await;
+        let (error, details) = (&failed["error"], &failed["error"]["details"]);
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(true)));
+        assert_eq!(error["message"], "node command queued until iOS returns to foreground");
+        assert_eq!(
+            (&details["code"], &details["nodeError"]),
+            (&json!("QUEUED_UNTIL_FOREGROUND"), &background)
+        );
+    }
+    let pulled = node.client.call("node.pending.pull", json!({})).await;
+    let actions = pulled["actions"].as_array().unwrap().clone();
+    assert_eq!((actions.len(), &actions[0]["command"]), (1, &json!("camera.list")), "one key is one action");
+    assert_eq!(actions[0]["paramsJSON"], "{}");
+    let acked = node.client.call("node.pending.ack", json!({ "ids": [actions[0]["id"]] })).await;
+    assert_eq!((&acked["remainingCount"], &acked["ackedIds"]), (&json!(0), &json!([actions[0]["id"]])));
+    assert_eq!(node.client.call("node.pending.pull", json!({})).await["actions"], json!([]));
+}
+
 #[tokio::test]
 async fn work_waits_for_a_node_until_it_looks() {
     let gateway = Embedded::with(recorded()).await;
@@ -192,6 +224,7 @@ async fn the_words_that_wake_are_everybodys_and_places_are_listed() {
     assert_eq!((&at_node["id"], &at_node["label"]), (&json!(format!("node:{}", node.id)), &json!("box")));
     assert_eq!(at_node["capabilities"], json!(["desktop.stream", "system", "system.which"]));
     assert_eq!((&at_node["desktop"], &at_node["sessionHost"]), (&json!(true), &json!(false)));
+    assert_eq!(at_node["invocableCommands"], json!(["desktop.stream", "system.which"]));
     let one = operator.call("environments.status", json!({ "environmentId": at_node["id"] })).await;
     assert_eq!(one, *at_node);
     // It is kept.

@@ -15,6 +15,7 @@ mod testing;
 mod tool;
 
 pub use roster::Roster;
+pub(crate) use tool::mcp_result;
 
 use super::AgentsMsg;
 use crate::estate::Estate;

@@ -137,6 +137,12 @@ fn text(text: impl Into<String>) -> Value {
     json!({ "type": "text", "text": text.into() })
 }
 
+/// What an MCP server at a node answered, if it is that.
+pub(crate) fn mcp_result(payload: &Value) -> Option<ToolResult> {
+    payload.get("content").filter(|content| content.is_array())?;
+    serde_json::from_value(payload.clone()).ok().map(read)
+}
+
 /// A result in our shape: what a model cannot read is named.
 fn read(result: CallToolResult) -> ToolResult {
     let mut content: Vec<Value> = result.content.into_iter().map(part).collect();

@@ -1,7 +1,8 @@
 //! The line to Discord's gateway: serenity keeps it, and takes it up again where it was cut.
 //!
 //! It has a thread of its own. Serenity's tasks end with nothing but their runtime; and when a connection breaks and
-//! cannot be made again at once, they look for what comes over it without a pause until the next heartbeat is due.
+//! cannot be made again at once, they look for what comes over it without a pause until the next heartbeat is due. So
+//! a line that is not taken up again soon is given up, with its runtime, and made anew.
 
 use super::api::{Api, Failure};
 use super::known::Known;
@@ -14,6 +15,7 @@ use serenity::all::{
     ShardManagerOptions,
 };
 use serenity::gateway::GatewayError;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +25,9 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_millis(250);
 /// How long there may be no line; then we begin anew.
 const MAX_AWAY: Duration = Duration::from_secs(60);
+/// How long a line may be taken up again; then it is made anew. Serenity is busy with nothing all the while, and would be
+/// until the next heartbeat.
+const MAX_BUSY: Duration = Duration::from_secs(3);
 
 /// Where the line goes, and whether we may call.
 #[derive(Deserialize)]
@@ -38,7 +43,7 @@ struct Calls {
     reset_after: u64,
 }
 
-/// Keeps the line until that is of no use any more; what comes over it goes to `events`.
+/// Keeps a line until that is of no use any more; what comes over it goes to `events`.
 pub(super) async fn keep(
     settings: &Settings,
     api: &Api,
@@ -46,9 +51,24 @@ pub(super) async fn keep(
     link: &Link,
     events: mpsc::Sender<Box<Event>>,
 ) -> Trouble {
+    loop {
+        if let Break(trouble) = keep_one(settings, api, known, link, events.clone()).await {
+            return trouble;
+        }
+    }
+}
+
+/// Keeps a line until that is of no use any more, or another has to be made.
+async fn keep_one(
+    settings: &Settings,
+    api: &Api,
+    known: &Known,
+    link: &Link,
+    events: mpsc::Sender<Box<Event>>,
+) -> ControlFlow<Trouble> {
     let gateway = match gateway(api).await {
         Ok(gateway) => gateway,
-        Err(trouble) => return trouble,
+        Err(trouble) => return Break(trouble),
     };
     let ear = Ear { link: link.clone(), events };
     let (tell_manager, manager) = oneshot::channel();
@@ -76,11 +96,11 @@ pub(super) async fn keep(
         runtime.shutdown_background();
     });
     let Ok(manager) = started.map(|_| manager) else {
-        return Trouble::Retry("there is no thread left".into());
+        return Break(Trouble::Retry("there is no thread left".into()));
     };
-    let Ok(manager) = manager.await else { return why(None) };
+    let Ok(manager) = manager.await else { return Break(why(None)) };
     tokio::select! {
-        ended = end => why(ended.ok().flatten()),
+        ended = end => Break(why(ended.ok().flatten())),
         trouble = watch(&manager, known, link) => trouble,
     }
 }
@@ -120,8 +140,9 @@ fn options(gateway: &Gateway, token: &str, ear: Ear) -> ShardManagerOptions {
 }
 
 /// Tells whether there is a line, and of every heartbeat: serenity says that by how long it took.
-async fn watch(manager: &ShardManager, known: &Known, link: &Link) -> Trouble {
+async fn watch(manager: &ShardManager, known: &Known, link: &Link) -> ControlFlow<Trouble> {
     let (mut is_there, mut heartbeat, mut there_at) = (false, None, Instant::now());
+    let mut was_ever_there = false;
     let mut look = tokio::time::interval(LOOK);
     loop {
         look.tick().await;
@@ -145,15 +166,23 @@ async fn watch(manager: &ShardManager, known: &Known, link: &Link) -> Trouble {
             }))),
             None if was_there => Some(Heard::Disconnected("the connection to Discord was lost".into())),
             None if there_at.elapsed() > MAX_AWAY => {
-                return Trouble::Retry(format!("no connection to Discord for {} s", MAX_AWAY.as_secs()));
+                let why = format!("no connection to Discord for {} s", MAX_AWAY.as_secs());
+                return Break(Trouble::Retry(why));
+            }
+            None if was_ever_there
+                && there_at.elapsed() > MAX_BUSY
+                && now.is_some_and(|(stage, _)| stage.is_connecting()) =>
+            {
+                return Continue(());
             }
             None => continue,
         };
         there_at = Instant::now();
+        was_ever_there |= is_there;
         if let Some(news) = news
             && let Err(end) = link.say(news).await
         {
-            return stopped(end);
+            return Break(stopped(end));
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Where drivers on other hosts come in: the accounts that wait for one, and the way from a WebSocket to them.
+//! Where drivers on other hosts come in: the accounts that wait for one, and the way from a WebSocket to them; and what
+//! all drivers have said that they can, which outlives their accounts.
 
+use super::abilities::Told;
 use super::guest::{Admitted, Guest, Packet, Terms, Verdict, unwrap, wrap};
 use super::sealed::{LinkKey, Opener, Sealer};
 use super::session::Session;
@@ -35,6 +37,7 @@ struct Inside {
     opened: AtomicU64,
     /// By the account's name for drivers.
     plates: Mutex<HashMap<String, Plate>>,
+    told: Told,
 }
 
 /// What stands on a door.
@@ -107,6 +110,11 @@ impl Doors {
                 return Err(close);
             }
         }
+    }
+
+    /// What drivers have said that they can.
+    pub(super) fn told(&self) -> Told {
+        self.0.told.clone()
     }
 
     /// Opens the door of an account, in the place of one that it had before.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::channels::contract::{Address, Capabilities, Kind, Outgoing};
+use crate::channels::contract::{Address, Kind, Outgoing};
 use crate::channels::driver::sealed::public_key;
 use crate::channels::driver::sealed::tests::{call, encoded};
 use crate::settings::{AuthSecret, Secret};
@@ -29,7 +29,7 @@ impl Account {
             client_id: "signal/default".into(),
             secret: AuthSecret::Token(Secret::new("right")),
             pinned: None,
-            claims: Capabilities::texts(100),
+            claims: Default::default(),
         };
         let door = doors.open(terms).unwrap();
         let running = tokio::spawn(async move {
@@ -191,7 +191,7 @@ async fn a_sealed_link_carries_everything_sealed() {
         client_id: "signal/default".into(),
         secret: AuthSecret::None,
         pinned: Some(PublicKey::from(&secret(1))),
-        claims: Capabilities::texts(100),
+        claims: Default::default(),
     };
     let (to_desk, mut heard) = mpsc::channel(64);
     let (_orders, mut to_channel) = mpsc::channel(64);
@@ -224,7 +224,7 @@ fn a_door_that_is_replaced_stays_open_and_sealing_needs_a_key() {
         client_id: "signal/default".into(),
         secret: AuthSecret::None,
         pinned,
-        claims: Capabilities::texts(100),
+        claims: Default::default(),
     };
     let doors = Doors::default();
     let older = doors.open(terms(None)).unwrap();

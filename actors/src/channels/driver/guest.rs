@@ -1,9 +1,9 @@
 //! A driver at the door: what it has to say before it is in. A state machine over frames.
 
+use super::abilities::{Claims, Told};
 use super::sealed::{self, LinkKey, Opener, Sealer};
 use super::session::{Session, Step};
 use super::settings::client_id;
-use crate::channels::contract::Capabilities;
 use crate::settings::AuthSecret;
 use crabtree_protocol::driver::{
     Connect, Frame, FromDriver, MAX_FRAME, PROTOCOL, RefusedCode, Seal, Sealed, ToDriver, unauthorized,
@@ -30,7 +30,7 @@ pub(super) struct Terms {
     pub secret: AuthSecret,
     /// The driver's public key, where the link has to be sealed.
     pub pinned: Option<PublicKey>,
-    pub claims: Capabilities,
+    pub claims: (Claims, Told),
 }
 
 /// A driver that has come in.

@@ -1,14 +1,14 @@
 //! What a driver's frames mean, from `connect` on: a state machine without sockets, processes or a clock.
 
+use super::abilities::{Claims, Told};
 use super::gathered::Gathered;
-use super::settings::unit;
 use crate::channels::contract::{
     Address, Capabilities, Envelope, Kind, Place, Quote, SendError, Sender, Trouble,
 };
 use crate::settings::AuthSecret;
 use crabtree_protocol::driver::{
     Ack, ChannelStatus, Chat, ChatKind, Connect, Connected, Failure, FailureCode, Frame, FromDriver,
-    HEARTBEAT_MS, MAX_FILES, MAX_FRAME, MAX_UNACKNOWLEDGED, MessageIn, Offers, PROTOCOL, Person, Refused,
+    HEARTBEAT_MS, MAX_FILES, MAX_FRAME, MAX_UNACKNOWLEDGED, MessageIn, PROTOCOL, Person, Refused,
     RefusedCode, ToDriver,
 };
 use std::sync::Arc;
@@ -76,24 +76,33 @@ pub(super) enum Step {
 pub(super) struct Session {
     client_id: String,
     secret: AuthSecret,
-    claims: Capabilities,
+    claims: Claims,
+    told: Told,
+    /// What it can, once it is in.
+    can: Option<Capabilities>,
     voice: Voice,
     known: bool,
-    connected: bool,
     gathered: Gathered,
 }
 
 impl Session {
-    /// One for the account called `client_id`, for who knows the secret and can do what is claimed of its platform.
-    pub fn new(client_id: String, secret: AuthSecret, claims: Capabilities, now: fn() -> i64) -> Self {
+    /// One for the account called `client_id`, for who knows the secret and can do what is claimed of its platform;
+    /// what it can is told there.
+    pub fn new(
+        client_id: String,
+        secret: AuthSecret,
+        (claims, told): (Claims, Told),
+        now: fn() -> i64,
+    ) -> Self {
         let voice = Voice { session: Uuid::new_v4().to_string().into(), now };
         Self {
             client_id,
             secret,
             claims,
+            told,
+            can: None,
             voice,
             known: false,
-            connected: false,
             gathered: Gathered::default(),
         }
     }
@@ -104,6 +113,11 @@ impl Session {
 
     pub fn voice(&self) -> Voice {
         self.voice.clone()
+    }
+
+    /// What the driver can; a little, while it is not in.
+    pub fn can(&self) -> Capabilities {
+        self.can.unwrap_or(Capabilities::texts(1))
     }
 
     /// Whether the secret was told.
@@ -123,7 +137,7 @@ impl Session {
                 "it belongs to another connection; take session_id from connected, or leave it out",
             );
         }
-        match (self.connected, frame.body) {
+        match (self.can.is_some(), frame.body) {
             (false, FromDriver::Connect(connect)) => self.connect(&frame.id, &connect),
             (true, FromDriver::Connect(_) | FromDriver::Seal(_)) => refused("it is connected already"),
             (false, _) => refused("connect comes first"),
@@ -146,14 +160,19 @@ impl Session {
                 format!("the driver speaks protocol {theirs}, and this gateway {PROTOCOL}"),
             );
         }
-        if let Err(why) = able(&self.claims, &connect.capabilities) {
-            let channel = self.client_id.split('/').next().unwrap_or_default();
-            return end(
-                RefusedCode::Unsupported,
-                format!("{why}; change channels.{channel}.driver.capabilities"),
-            );
+        match self.claims.met_by(&connect.capabilities) {
+            Ok(can) => {
+                self.can = Some(can);
+                self.told.note(&self.client_id, connect.capabilities);
+            }
+            Err(why) => {
+                let channel = self.client_id.split('/').next().unwrap_or_default();
+                return end(
+                    RefusedCode::Unsupported,
+                    format!("{why}; change channels.{channel}.driver.capabilities"),
+                );
+            }
         }
-        self.connected = true;
         Step::Welcome(self.voice.say(ToDriver::Connected(Connected {
             protocol: PROTOCOL,
             client_id: self.client_id.clone(),
@@ -225,32 +244,6 @@ impl Session {
             at_ms: i64::try_from(message.sent_at.unwrap_or(timestamp)).unwrap_or(i64::MAX),
         }))
     }
-}
-
-/// Whether the platform can do what is claimed of it, or what it cannot.
-fn able(claims: &Capabilities, offers: &Offers) -> Result<(), String> {
-    if let Some(theirs) = offers.unit
-        && unit(theirs) != claims.unit
-    {
-        let theirs = format!("{theirs:?}").to_lowercase();
-        return Err(format!("unit has to be {theirs} as the driver counts"));
-    }
-    if let Some(limit) = offers.text_limit.filter(|limit| *limit < claims.text_limit) {
-        return Err(format!("textLimit is {}, and the driver takes {limit} at most", claims.text_limit));
-    }
-    for (name, claimed, offered) in [
-        ("idempotent", claims.idempotent, offers.idempotent),
-        ("editsEveryMs", claims.edits.is_some(), offers.edits_every_ms.is_some()),
-        ("typing", claims.typing, offers.typing),
-        ("buttons", claims.buttons, offers.buttons),
-        ("reactions", claims.reactions, offers.reactions),
-        ("files", claims.files, offers.files),
-    ] {
-        if claimed && !offered {
-            return Err(format!("{name} is set, and the driver cannot do that"));
-        }
-    }
-    Ok(())
 }
 
 /// A person, and their roles.

@@ -2,12 +2,12 @@ use super::*;
 use crate::settings::Secret;
 use serde_json::{Value, json};
 
-fn session(secret: AuthSecret, claims: Capabilities) -> Session {
+fn session(secret: AuthSecret, claims: (Claims, Told)) -> Session {
     Session::new("signal/default".into(), secret, claims, || 1_000)
 }
 
 fn open() -> Session {
-    let mut session = session(AuthSecret::None, Capabilities::texts(2000));
+    let mut session = session(AuthSecret::None, Default::default());
     assert!(matches!(session.hear(&connect(json!({}))), Step::Welcome(_)));
     session
 }
@@ -45,7 +45,7 @@ fn refusal(step: Step) -> (String, String) {
 /// accepts: B16, B19
 #[test]
 fn who_connects_is_told_which_connection_and_account_it_is() {
-    let mut session = session(AuthSecret::None, Capabilities::texts(2000));
+    let mut session = session(AuthSecret::None, Default::default());
     let welcome = said(session.hear(&connect(json!({}))));
     let id = welcome["session_id"].as_str().unwrap().to_owned();
     assert_eq!(welcome["type"], "connected");
@@ -63,7 +63,7 @@ fn who_connects_is_told_which_connection_and_account_it_is() {
 
 #[test]
 fn nothing_is_taken_before_connect_and_connect_only_once() {
-    let mut session = session(AuthSecret::None, Capabilities::texts(2000));
+    let mut session = session(AuthSecret::None, Default::default());
     assert_eq!(refusal(session.hear(&message("m"))), ("refused".into(), "connect comes first".into()));
     assert!(matches!(session.hear(&connect(json!({}))), Step::Welcome(_)));
     assert_eq!(refusal(session.hear(&connect(json!({})))).0, "refused");
@@ -73,7 +73,7 @@ fn nothing_is_taken_before_connect_and_connect_only_once() {
 fn who_does_not_know_the_token_is_not_let_in() {
     for token in [json!({}), json!({ "token": "wrong" }), json!({ "token": "" })] {
         let secret = AuthSecret::Token(Secret::new("right"));
-        let mut session = session(secret, Capabilities::texts(2000));
+        let mut session = session(secret, Default::default());
         let step = session.hear(&connect(token));
         assert!(matches!(step, Step::End(_, Trouble::Fatal(_))), "{step:?}");
         assert_eq!(refusal(step).0, "unauthorized");
@@ -84,14 +84,16 @@ fn who_does_not_know_the_token_is_not_let_in() {
 
 #[test]
 fn what_is_claimed_of_a_platform_its_driver_must_offer() {
-    let mut claims = Capabilities::texts(2000);
-    claims.typing = true;
+    let claims = || {
+        let claims = json!({ "textLimit": 2000, "typing": true, "unit": "chars" });
+        (serde_json::from_value(claims).unwrap(), Told::default())
+    };
     for (offers, told) in [
         (json!({}), "typing is set"),
         (json!({ "typing": true, "text_limit": 1999 }), "the driver takes 1999 at most"),
         (json!({ "typing": true, "unit": "utf16" }), "unit has to be utf16"),
     ] {
-        let step = session(AuthSecret::None, claims).hear(&connect(json!({ "capabilities": offers })));
+        let step = session(AuthSecret::None, claims()).hear(&connect(json!({ "capabilities": offers })));
         let (code, message) = refusal(step);
         assert_eq!(code, "unsupported");
         assert!(message.contains(told), "{message}");
@@ -99,12 +101,12 @@ fn what_is_claimed_of_a_platform_its_driver_must_offer() {
     }
     let more =
         json!({ "capabilities": { "typing": true, "files": true, "text_limit": 9000, "unit": "chars" } });
-    assert!(matches!(session(AuthSecret::None, claims).hear(&connect(more)), Step::Welcome(_)));
+    assert!(matches!(session(AuthSecret::None, claims()).hear(&connect(more)), Step::Welcome(_)));
 }
 
 #[test]
 fn another_version_is_not_spoken() {
-    let step = session(AuthSecret::None, Capabilities::texts(1)).hear(&connect(json!({ "protocol": 2 })));
+    let step = session(AuthSecret::None, Default::default()).hear(&connect(json!({ "protocol": 2 })));
     assert!(matches!(step, Step::End(_, Trouble::Fatal(_))));
     assert_eq!(refusal(step).0, "unsupported");
 }

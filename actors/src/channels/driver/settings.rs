@@ -1,19 +1,14 @@
 //! `channels.<name>.driver`: which program speaks for the channel, or how one that calls proves who it is.
 
+use super::abilities::{Claims, MAX_TEXT};
 use super::sealed::public_key;
-use crate::channels::contract::{Capabilities, EditLimit, Unit};
+use crate::channels::contract::Unit;
 use crate::settings::{AuthSecret, Secret, expanded};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 use x25519_dalek::PublicKey;
-
-/// The longest text of a message that may be configured: in JSON it fits a frame, whatever is in it.
-const MAX_TEXT: usize = 65_536;
-/// How long nothing may be heard of an account until it counts as stuck: two heartbeats are missed before.
-const SILENCE: Duration = Duration::from_secs(180);
 
 /// See the module. No `Debug`: its environment and token may be secrets.
 #[derive(Clone, Default, Deserialize)]
@@ -43,51 +38,6 @@ pub(super) enum Speaker {
     Guest(AuthSecret, Option<PublicKey>),
 }
 
-/// `channels.<name>.driver.capabilities`: what the platform can do, as the driver says of itself too.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Claims {
-    text_limit: usize,
-    unit: crabtree_protocol::driver::Unit,
-    idempotent: bool,
-    edits_every_ms: Option<u64>,
-    typing: bool,
-    buttons: bool,
-    reactions: bool,
-    files: bool,
-}
-
-impl Default for Claims {
-    fn default() -> Self {
-        Self {
-            text_limit: 4000,
-            unit: crabtree_protocol::driver::Unit::Chars,
-            idempotent: false,
-            edits_every_ms: None,
-            typing: false,
-            buttons: false,
-            reactions: false,
-            files: false,
-        }
-    }
-}
-
-impl Claims {
-    pub fn capabilities(self) -> Capabilities {
-        Capabilities {
-            text_limit: self.text_limit,
-            unit: unit(self.unit),
-            idempotent: self.idempotent,
-            edits: self.edits_every_ms.map(|ms| EditLimit { every: Duration::from_millis(ms) }),
-            typing: self.typing,
-            buttons: self.buttons,
-            reactions: self.reactions,
-            files: self.files,
-            silence: SILENCE,
-        }
-    }
-}
-
 /// The gateway's word for a unit of the wire.
 pub(super) fn unit(unit: crabtree_protocol::driver::Unit) -> Unit {
     match unit {
@@ -106,8 +56,10 @@ impl DriverSettings {
         let read: Self = serde_json::from_value(driver.clone())
             .map_err(|e| format!("channels.{name}.driver cannot be read: {e}"))?;
         match read.capabilities.text_limit {
-            1..=MAX_TEXT => Ok(read),
-            _ => Err(format!("channels.{name}.driver.capabilities.textLimit is not within 1 and {MAX_TEXT}")),
+            None | Some(1..=MAX_TEXT) => Ok(read),
+            Some(_) => {
+                Err(format!("channels.{name}.driver.capabilities.textLimit is not within 1 and {MAX_TEXT}"))
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use super::outgoing;
 use super::session::{Session, Step, Voice, sender, short};
 use super::waiting::{Asker, Waiting};
-use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, Trouble};
+use crate::channels::contract::{
+    Capabilities, Envelope, Heard, Link, Order, Orders, Outgoing as Message, SendError, Trouble,
+};
 use crabtree_protocol::driver::{
     ChannelStatus, HEARTBEAT_MS, MAX_UNACKNOWLEDGED, Nothing, RefusedCode, ToDriver,
 };
@@ -91,7 +93,7 @@ impl Wire {
     /// Carries messages in and orders out until something ends that.
     pub async fn talk(self, session: Session, link: &Link, orders: &mut Orders) -> Trouble {
         let Self { incoming, mut outgoing } = self;
-        let voice = session.voice();
+        let (voice, can) = (session.voice(), session.can());
         let (to_inbox, mut inbox) = mpsc::channel(MAX_UNACKNOWLEDGED);
         let (to_outbox, mut outbox) = mpsc::channel(OUTBOX);
         let waiting = Waiting::default();
@@ -107,7 +109,7 @@ impl Wire {
         tokio::select! {
             ended = ear.listen(incoming) => ended,
             ended = hand_in(&voice, link, &mut inbox, &to_outbox) => ended,
-            ended = carry(&voice, orders, &waiting, &to_outbox) => ended,
+            ended = carry((&voice, can), orders, &waiting, &to_outbox) => ended,
             ended = speak(&voice, &mut outgoing, &mut outbox, &waiting) => ended,
         }
     }
@@ -258,9 +260,24 @@ async fn hand_in(
     stopped()
 }
 
-/// Turns orders into frames.
+/// A message as far as the driver can carry it out; or what it cannot.
+fn within(can: &Capabilities, mut message: Message) -> Result<Message, SendError> {
+    let cannot = |what: &str| Err(SendError::Refused(format!("the driver cannot {what}")));
+    if message.edits.is_some() && can.edits.is_none() {
+        return cannot("change messages");
+    }
+    if !message.attachments.is_empty() && !can.files {
+        return cannot("send files");
+    }
+    if !can.buttons {
+        message.buttons.clear();
+    }
+    Ok(message)
+}
+
+/// Turns orders into frames, as far as the driver can.
 async fn carry(
-    voice: &Voice,
+    (voice, can): (&Voice, Capabilities),
     orders: &mut Orders,
     waiting: &Waiting,
     outbox: &mpsc::Sender<Said>,
@@ -269,6 +286,13 @@ async fn carry(
         let Some(order) = orders.recv().await else { return stopped() };
         match order {
             Order::Send(message, done) => {
+                let message = match within(&can, *message) {
+                    Ok(message) => message,
+                    Err(error) => {
+                        Asker::Send(done).tell(Err(error));
+                        continue;
+                    }
+                };
                 let frames = match outgoing::message(voice, &message) {
                     Ok(frames) => frames,
                     Err(error) => {
@@ -283,7 +307,11 @@ async fn carry(
                     let _ = outbox.send(Said { frame, ends }).await;
                 }
             }
+            Order::Typing(_) if !can.typing => {}
             Order::Typing(at) => drop(outbox.send(outgoing::typing(voice, &at).into()).await),
+            Order::React { done, .. } if !can.reactions => {
+                Asker::React(done).tell(Err(SendError::Refused("the driver cannot react".into())));
+            }
             Order::React { at, message, emoji, done } => {
                 let id = Uuid::now_v7().to_string();
                 waiting.ask(id.clone(), Asker::React(done));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::channels::contract::{Address, Capabilities, Kind, Outgoing as Message, SendError, Sent};
+use crate::channels::contract::{Address, Attachment, Button, Kind, Outgoing as Message, SendError, Sent};
 use crate::settings::AuthSecret;
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -23,6 +23,11 @@ struct Rig {
 impl Rig {
     /// A connected driver whose pipe takes this many frames.
     async fn new(room: usize) -> Self {
+        Self::able(room, json!({ "typing": true, "reactions": true })).await
+    }
+
+    /// One that can do this.
+    async fn able(room: usize, capabilities: Value) -> Self {
         let (to_gateway, mut lines) = mpsc::channel(64);
         let (frames, from_gateway) = mpsc::channel(room);
         let (to_desk, heard) = mpsc::channel(64);
@@ -33,15 +38,15 @@ impl Rig {
         let outgoing = Box::pin(PollSender::new(frames).sink_map_err(io::Error::other));
         let running = tokio::spawn(async move {
             let mut wire = Wire { incoming, outgoing };
-            let mut session =
-                Session::new("x/default".into(), AuthSecret::None, Capabilities::texts(100), || 5);
+            let mut session = Session::new("x/default".into(), AuthSecret::None, Default::default(), || 5);
             match wire.greet(&mut session).await {
                 Ok(()) => wire.talk(session, &link, &mut to_channel).await,
                 Err(trouble) => trouble,
             }
         });
         let mut rig = Self { to_gateway, from_gateway, heard, orders, last, running };
-        rig.say("connect", "c", json!({ "protocol": 1, "driver": "test" })).await;
+        let connect = json!({ "protocol": 1, "driver": "test", "capabilities": capabilities });
+        rig.say("connect", "c", connect).await;
         assert_eq!(rig.hear().await["type"], "connected");
         rig
     }
@@ -275,4 +280,41 @@ async fn what_was_skipped_is_told_and_the_rest_is_heard() {
     assert_eq!(rig.hear().await["payload"]["code"], "invalid");
     rig.message("m").await;
     assert!(matches!(rig.heard.recv().await, Some(Heard::Message(..))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_is_told_nothing_that_it_cannot_do() {
+    let mut rig = Rig::able(8, json!({})).await;
+    let at = Address { chat_type: Kind::Direct, chat: "c".into(), thread: None };
+    rig.orders.send(Order::Typing(at.clone())).await.unwrap();
+    let (done, reacted) = oneshot::channel();
+    let order = Order::React { at: at.clone(), message: "m".into(), emoji: "👍".into(), done };
+    rig.orders.send(order).await.unwrap();
+    assert_eq!(reacted.await.unwrap(), Err(SendError::Refused("the driver cannot react".into())));
+    let file = Attachment { mime_type: "text/plain".into(), file_name: None, bytes: b"x".into() };
+    let button = Button { label: "Yes".into(), says: "yes".into() };
+    let plain = Message {
+        id: "plain".into(),
+        to: at,
+        text: "hello".into(),
+        reply_to: None,
+        edits: None,
+        buttons: vec![],
+        attachments: vec![],
+    };
+    for (message, what) in [
+        (Message { edits: Some("m".into()), ..plain.clone() }, "the driver cannot change messages"),
+        (Message { attachments: vec![file], ..plain.clone() }, "the driver cannot send files"),
+    ] {
+        let (done, sent) = oneshot::channel();
+        rig.orders.send(Order::Send(Box::new(message), done)).await.unwrap();
+        assert_eq!(sent.await.unwrap(), Err(SendError::Refused(what.into())));
+    }
+    // A text says what its buttons would.
+    let (done, _sent) = oneshot::channel();
+    let message = Message { buttons: vec![button], ..plain };
+    rig.orders.send(Order::Send(Box::new(message), done)).await.unwrap();
+    let (block, end) = (rig.hear().await, rig.hear().await);
+    assert_eq!((&block["type"], &end["type"]), (&json!("stream_block"), &json!("stream_end")));
+    assert!(end["payload"].get("buttons").is_none_or(|buttons| *buttons == json!([])), "{end}");
 }

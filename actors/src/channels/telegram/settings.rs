@@ -1,14 +1,24 @@
 //! The settings of an account, as OpenClaw names them.
 
 use crate::channels::contract::Account;
+use crate::settings::expanded;
 use reqwest::Url;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// Where bots are served unless `apiRoot` says otherwise.
 const CLOUD: &str = "https://api.telegram.org";
 /// The largest file in either direction unless `mediaMaxMb` says otherwise: more than this the cloud lets no bot
 /// download.
 const MEDIA_MAX_MB: f64 = 20.0;
+/// Where Telegram's updates are taken, unless `webhookHost`, `webhookPort` and `webhookPath` say otherwise.
+const HOOK_HOST: &str = "127.0.0.1";
+const HOOK_PORT: u64 = 8787;
+const HOOK_PATH: &str = "/telegram-webhook";
+/// The path that is asked whether the listener is there.
+pub(super) const HEALTH: &str = "/healthz";
+/// The longest secret that Telegram takes.
+const MAX_SECRET: usize = 256;
 
 /// What an account needs. It has no Debug: the token is a secret.
 pub(super) struct Settings {
@@ -17,6 +27,54 @@ pub(super) struct Settings {
     pub link_preview: bool,
     /// The largest file, bytes.
     pub media_max: usize,
+    /// Set where Telegram brings its updates, rather than having them fetched.
+    pub hook: Option<Hook>,
+}
+
+/// `webhook…`: where Telegram brings its updates.
+pub(super) struct Hook {
+    /// As Telegram knows it.
+    pub url: Url,
+    /// What it says with each.
+    pub secret: String,
+    pub host: String,
+    pub port: u16,
+    pub path: String,
+    /// The certificate of the address, where nobody else vouches for it.
+    pub certificate: Option<PathBuf>,
+}
+
+impl Hook {
+    fn of(account: &Account, key: impl Fn(&str) -> String) -> Result<Option<Self>, String> {
+        let Some(url) = account.text("webhookUrl") else { return Ok(None) };
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| format!("{} is no http or https address", key("webhookUrl")))?;
+        let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let secret = account.text("webhookSecret").unwrap_or_default();
+        if secret.is_empty() || secret.len() > MAX_SECRET || !secret.bytes().all(is_safe) {
+            return Err(format!(
+                "{} has to be set beside webhookUrl: 1 to {MAX_SECRET} letters, digits, _ and -, best made by \
+                 openssl rand -hex 32",
+                key("webhookSecret")
+            ));
+        }
+        let path = account.text("webhookPath").unwrap_or(HOOK_PATH);
+        if !path.starts_with('/') || path == HEALTH {
+            return Err(format!("{} has to begin with / and not to be {HEALTH}", key("webhookPath")));
+        }
+        let port = account.settings.get("webhookPort").filter(|port| !port.is_null());
+        let port = port.map_or(Some(HOOK_PORT), Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        let port = port.filter(|port| *port > 0);
+        let port = port.ok_or_else(|| format!("{} is no number from 1 to 65535", key("webhookPort")))?;
+        Ok(Some(Self {
+            url,
+            secret: secret.into(),
+            host: account.text("webhookHost").unwrap_or(HOOK_HOST).into(),
+            port,
+            path: path.into(),
+            certificate: account.text("webhookCertPath").map(expanded),
+        }))
+    }
 }
 
 impl Settings {
@@ -53,6 +111,7 @@ impl Settings {
             root,
             link_preview: account.settings.get("linkPreview").and_then(Value::as_bool).unwrap_or(true),
             media_max: (megabytes * 1024.0 * 1024.0) as usize,
+            hook: Hook::of(account, key)?,
         })
     }
 }
@@ -89,6 +148,28 @@ mod tests {
             (own.root.as_str(), own.link_preview, own.media_max),
             ("http://[::1]:81/tg", false, 512 << 10)
         );
+    }
+
+    #[test]
+    fn a_webhook_is_where_openclaw_has_it() {
+        let hook = |more: Value| {
+            let mut settings = json!({ "botToken": "1:x", "webhookUrl": "https://bot.example/tg", "webhookSecret": "s3cret" });
+            settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            of(settings).map(|settings| settings.hook.unwrap())
+        };
+        let own = hook(json!({})).ok().unwrap();
+        assert_eq!((&*own.host, own.port, &*own.path), ("127.0.0.1", 8787, "/telegram-webhook"));
+        assert!(of(json!({ "botToken": "1:x" })).ok().unwrap().hook.is_none());
+        for (wrong, key) in [
+            (json!({ "webhookUrl": "s3cret" }), "webhookUrl"),
+            (json!({ "webhookSecret": null }), "webhookSecret"),
+            (json!({ "webhookSecret": "not s3cret" }), "webhookSecret"),
+            (json!({ "webhookPath": "/healthz" }), "webhookPath"),
+            (json!({ "webhookPort": 0 }), "webhookPort"),
+        ] {
+            let why = hook(wrong).err().unwrap();
+            assert!(why.contains(&format!("channels.telegram.{key}")) && !why.contains("s3cret"), "{why}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::kill_points::KillPoint;
 use crate::sessions::{conversation, silence};
 use crate::skills::SKILL_READ;
 use crate::store::{self, HistoryPage};
-use crate::tools::{Policy, Tool};
+use crate::tools::{Policy, Tool, exec};
 use crate::tree::Addr;
 use crabtree_protocol::RunId;
 use crabtree_protocol::session_key::SessionMode;
@@ -180,7 +180,17 @@ fn instructions(args: &RunArgs, policy: &Policy) -> Instructions {
     let config = args.estate.config.load_full();
     let reads =
         args.estate.tools.load().tool(SKILL_READ).is_some_and(|tool| policy.allows(tool.definition()));
-    let library = reads.then(|| Library { skills: args.estate.skills.clone(), loaded: config.clone() });
+    let offers = || {
+        let exec =
+            args.estate.tools.load().tool(exec::NAME).is_some_and(|tool| policy.allows(tool.definition()));
+        let offers = if exec { args.estate.nodes.offers.all() } else { Vec::new() };
+        exec::reachable(offers, &config.settings, agent_id)
+    };
+    let library = reads.then(|| Library {
+        skills: args.estate.skills.clone(),
+        loaded: config.clone(),
+        offers: offers(),
+    });
     Instructions {
         name: args.estate.catalog.load().agent(agent_id).and_then(|agent| agent.name.clone()),
         session: args.key.to_string(),

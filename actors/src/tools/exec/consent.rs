@@ -26,19 +26,30 @@ pub(super) async fn consent(
         policy::Verdict::Ask => {}
     }
     let in_force = Policy::of(&document, &settings, agent);
-    match ask(&approvals, question(&call, in_force, &seen)).await {
-        Decision::AllowOnce => Ok(()),
-        Decision::AllowAlways => {
-            remember(&call, &seen, &approvals).await;
-            Ok(())
-        }
+    let decision = ask(&approvals, question(&call, in_force, &seen)).await;
+    if decision == Decision::AllowAlways {
+        remember(&call, &seen, &approvals).await;
+    }
+    decided(decision, || policy::unanswered(&document, &settings, agent, is_listed))
+}
+
+/// What follows from a decision; `unanswered` says so if nobody made one.
+///
+/// # Errors
+/// The command may not run; why, for the model.
+pub(super) fn decided(
+    decision: Decision,
+    unanswered: impl FnOnce() -> policy::Verdict,
+) -> Result<(), String> {
+    match decision {
+        Decision::AllowOnce | Decision::AllowAlways => Ok(()),
         Decision::Deny => {
             Err("Denied: a person does not want this command to run. Do not try it again; ask what to \
             do instead."
                 .into())
         }
         Decision::Cancelled => Err("The question whether this command may run was taken back.".into()),
-        Decision::Expired => match policy::unanswered(&document, &settings, agent, is_listed) {
+        Decision::Expired => match unanswered() {
             policy::Verdict::Deny(why) => Err(why),
             policy::Verdict::Allow | policy::Verdict::Ask => Ok(()),
         },
@@ -56,16 +67,21 @@ async fn listed(call: &Call, document: &crate::approvals::ExecApprovals) -> Verd
 
 /// The same for the same call, so that it is one question however often it is put; and another for other arguments,
 /// whatever the call is called.
+pub(super) fn question_id(call: &Call) -> String {
+    let hash = blake3::hash(call.args.to_string().as_bytes()).to_hex();
+    format!("{}:{}:{}", call.place.run_id, call.id, &hash[..16])
+}
+
 fn question(call: &Call, in_force: Policy, seen: &Verdict) -> Ask {
     let place = &call.place;
     let args = serde_json::from_value::<Args>(call.args.clone()).ok();
     let programs = programs(seen);
-    let hash = blake3::hash(call.args.to_string().as_bytes()).to_hex();
     Ask {
-        id: format!("{}:{}:{}", place.run_id, call.id, &hash[..16]),
+        id: question_id(call),
         about: Asked::Command(CommandAsked {
             command: args.as_ref().map(|args| args.command.clone()).unwrap_or_default(),
             argv: None,
+            at_node: None,
             cwd: args.map(|args| args.dir(&place.workspace).display().to_string()),
             resolved_path: programs.first().cloned(),
             security: in_force.security,

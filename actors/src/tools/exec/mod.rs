@@ -1,20 +1,24 @@
-//! `exec`: runs a shell command in the agent's workspace.
+//! `exec`: runs a shell command in the agent's workspace, or at a node.
 
 pub mod command;
 mod consent;
 mod outcome;
 mod output;
+mod remote;
 mod sandbox;
+mod venue;
 
 use super::{Call, Definition, Effects, Permission, Sandbox, Tool, ToolResult};
 use crate::approvals::ApprovalsMsg;
+use crate::nodes::{NodesMsg, Offer};
 use crate::process::{Child, Command, Guard, Streams};
-use crate::settings::{ExecSandbox, ExecSettings};
+use crate::settings::{ExecHost, ExecSandbox, ExecSecurity, ExecSettings, Settings};
 use crate::tree::Slot;
 use command::{Lookup, Verdict};
 use futures_util::future::BoxFuture;
 use outcome::{End, Outcome};
 use output::Output;
+use remote::Remote;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,7 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use venue::{Venue, venue};
 
+/// The tool's name.
+pub const NAME: &str = "exec";
 /// How long a command may be asked to run at most.
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a call needs beyond that to end the command and collect what it wrote.
@@ -40,12 +47,19 @@ const READ: usize = 16 * 1024;
 
 const DESCRIPTION: &str = "Run a shell command on the gateway's machine and return what it writes, stdout and stderr \
     together. It starts in the workspace, has no terminal and nothing to read, and whatever it leaves running in the \
-    background ends with it.";
+    background ends with it. With host `node` it runs on another device, which `nodes` lists, in that device's shell.";
 
 /// The tool.
-pub fn tool(settings: &ExecSettings, guard: Guard, approvals: Slot<ApprovalsMsg>) -> Arc<dyn Tool> {
+pub fn tool(
+    settings: &ExecSettings,
+    guard: Guard,
+    approvals: Slot<ApprovalsMsg>,
+    nodes: Slot<NodesMsg>,
+) -> Arc<dyn Tool> {
     let timeout = Duration::from_secs(settings.timeout_sec).min(MAX_TIMEOUT);
-    Arc::new(Exec { definition: definition(timeout), timeout, settings: settings.clone(), guard, approvals })
+    let remote = Remote { settings: settings.clone(), approvals: approvals.clone(), nodes };
+    let (definition, settings) = (definition(timeout), settings.clone());
+    Arc::new(Exec { definition, timeout, settings, guard, approvals, remote })
 }
 
 fn definition(timeout: Duration) -> Definition {
@@ -69,9 +83,17 @@ fn definition(timeout: Duration) -> Definition {
             "maximum": MAX_TIMEOUT.as_secs(),
             "description": format!("Seconds until the command is killed. Default: {}.", timeout.as_secs()),
         },
+        "host": {
+            "enum": ["auto", "sandbox", "gateway", "node"],
+            "description": "Where it runs. Default: as it is configured, usually the gateway's machine.",
+        },
+        "node": {
+            "type": "string", "minLength": 1,
+            "description": "With host node: its id or its name. Default: the only one that can run commands.",
+        },
     });
     Definition {
-        name: "exec".into(),
+        name: NAME.into(),
         label: "Exec".into(),
         description: DESCRIPTION.into(),
         parameters: json!({
@@ -97,6 +119,23 @@ pub fn verdict(args: &Value, workspace: &Path, allowlist: &[String]) -> Verdict 
     command::verdict(&args.command, allowlist, &lookup)
 }
 
+/// The offers of those nodes where commands of this agent can run.
+pub fn reachable(mut offers: Vec<Offer>, settings: &Settings, agent_id: &str) -> Vec<Offer> {
+    let exec = &settings.tools.exec;
+    if exec.security == ExecSecurity::Deny || venue(ExecHost::Node, exec).is_err() {
+        return Vec::new();
+    }
+    if let Some(bound) = venue::bound(settings, agent_id) {
+        let is_meant = |offer: &Offer| {
+            offer.node_id.starts_with(bound)
+                || offer.name.eq_ignore_ascii_case(bound)
+                || offer.remote_ip.as_deref() == Some(bound)
+        };
+        offers.retain(is_meant);
+    }
+    offers
+}
+
 fn path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
@@ -117,6 +156,9 @@ struct Args {
     #[serde(default)]
     env: BTreeMap<String, String>,
     timeout: Option<f64>,
+    #[serde(default)]
+    host: ExecHost,
+    node: Option<String>,
 }
 
 impl Args {
@@ -136,6 +178,17 @@ struct Exec {
     guard: Guard,
     /// Who asks people.
     approvals: Slot<ApprovalsMsg>,
+    remote: Remote,
+}
+
+impl Exec {
+    /// Where a call runs. Who names a node wants it to run there.
+    fn venue(&self, call: &Call) -> Result<Venue, String> {
+        let args = serde_json::from_value::<Args>(call.args.clone()).ok();
+        let (asked, node) = args.map_or((ExecHost::Auto, None), |args| (args.host, args.node));
+        let names_node = asked == ExecHost::Auto && node.is_some();
+        venue(if names_node { ExecHost::Node } else { asked }, &self.settings)
+    }
 }
 
 impl Tool for Exec {
@@ -144,10 +197,21 @@ impl Tool for Exec {
     }
 
     fn permit(&self, call: &Call) -> BoxFuture<'static, Result<(), String>> {
-        Box::pin(consent::consent(call.clone(), self.settings.clone(), self.approvals.clone()))
+        match self.venue(call) {
+            Ok(Venue::Here) => {
+                Box::pin(consent::consent(call.clone(), self.settings.clone(), self.approvals.clone()))
+            }
+            Ok(Venue::Node) => Box::pin(self.remote.clone().consent(call.clone())),
+            Err(why) => Box::pin(std::future::ready(Err(why))),
+        }
     }
 
     fn call(&self, call: Call) -> BoxFuture<'static, ToolResult> {
+        match self.venue(&call) {
+            Ok(Venue::Here) => {}
+            Ok(Venue::Node) => return Box::pin(self.remote.clone().run(call, self.timeout)),
+            Err(why) => return Box::pin(std::future::ready(ToolResult::error(why))),
+        }
         let (sandbox, guard, usual) = (self.settings.sandbox, self.guard.clone(), self.timeout);
         Box::pin(async move {
             let args: Args = match serde_json::from_value(call.args.clone()) {

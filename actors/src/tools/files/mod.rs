@@ -7,7 +7,7 @@ mod grep;
 mod memory;
 mod read;
 mod walk;
-mod workspace;
+pub(crate) mod workspace;
 
 use super::{Call, Definition, Effects, Permission, Place, Sandbox, Tool, ToolResult};
 use futures_util::future::BoxFuture;

@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// An agent's directory.
-pub(super) struct Workspace {
+pub(crate) struct Workspace {
     dir: Dir,
     /// Where it is by the configuration, and where that leads.
     names: [PathBuf; 2],
@@ -17,7 +17,7 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// The one there, if it exists.
-    pub(super) fn open(at: &Path) -> Result<Option<Self>, String> {
+    pub(crate) fn open(at: &Path) -> Result<Option<Self>, String> {
         let opened = Dir::open_ambient_dir(at, ambient_authority()).and_then(|dir| {
             let real = fs::canonicalize(at)?;
             Ok(Self { dir, names: [at.to_owned(), real] })
@@ -30,14 +30,14 @@ impl Workspace {
     }
 
     /// The one there, made if need be.
-    pub(super) fn made(at: &Path) -> Result<Self, String> {
+    pub(crate) fn made(at: &Path) -> Result<Self, String> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(at);
         made.map_err(|e| format!("The workspace cannot be made: {e}"))?;
         Self::open(at)?.ok_or_else(|| "The workspace was removed a moment ago; try again.".into())
     }
 
     /// A path as a model writes it, from here.
-    pub(super) fn inside(&self, path: &str) -> Result<PathBuf, String> {
+    pub(crate) fn inside(&self, path: &str) -> Result<PathBuf, String> {
         let path = Path::new(path.trim());
         let relative = if path.is_absolute() {
             let inside = self.names.iter().find_map(|name| path.strip_prefix(name).ok());
@@ -53,7 +53,7 @@ impl Workspace {
     }
 
     /// Says what went wrong with a path, and what to do.
-    pub(super) fn wording(&self, path: &Path, e: &io::Error) -> String {
+    pub(crate) fn wording(&self, path: &Path, e: &io::Error) -> String {
         let path = path.display();
         match e.kind() {
             ErrorKind::NotFound => format!("There is no {path}. `ls` and `find` show what there is."),
@@ -67,17 +67,17 @@ impl Workspace {
     }
 
     /// Where a path really is, links of the workspace followed.
-    pub(super) fn resolved(&self, path: &Path) -> Result<PathBuf, String> {
+    pub(crate) fn resolved(&self, path: &Path) -> Result<PathBuf, String> {
         self.dir.canonicalize(path).map_err(|e| self.wording(path, &e))
     }
 
     /// What is there.
-    pub(super) fn metadata(&self, path: &Path) -> Result<Metadata, String> {
+    pub(crate) fn metadata(&self, path: &Path) -> Result<Metadata, String> {
         self.dir.metadata(path).map_err(|e| self.wording(path, &e))
     }
 
     /// Names in a directory and what they are, `most` of them, sorted; and whether that is all.
-    pub(super) fn entries(&self, path: &Path, most: usize) -> Result<(Vec<Entry>, bool), String> {
+    pub(crate) fn entries(&self, path: &Path, most: usize) -> Result<(Vec<Entry>, bool), String> {
         let wording = |e: io::Error| self.wording(path, &e);
         let mut entries = Vec::new();
         for entry in self.dir.read_dir(path).map_err(wording)? {
@@ -100,7 +100,7 @@ impl Workspace {
 
     /// Opens a file to read it. Devices and pipes are not even touched: opening one can hang or do something. A file
     /// with several names may be one from elsewhere, and is left alone like a link that leads out.
-    pub(super) fn open_file(&self, path: &Path) -> Result<(File, Metadata), String> {
+    pub(crate) fn open_file(&self, path: &Path) -> Result<(File, Metadata), String> {
         self.is_plain(path, &self.metadata(path)?)?;
         let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = self.dir.open_with(path, OpenOptions::new().read(true).custom_flags(nonblock));
@@ -128,7 +128,7 @@ impl Workspace {
     }
 
     /// The content of a file of at most `most` bytes.
-    pub(super) fn content(&self, path: &Path, most: usize) -> Result<Vec<u8>, String> {
+    pub(crate) fn content(&self, path: &Path, most: usize) -> Result<Vec<u8>, String> {
         let (file, meta) = self.open_file(path)?;
         let mut content = Vec::new();
         let read = file.take(most as u64 + 1).read_to_end(&mut content);
@@ -145,7 +145,7 @@ impl Workspace {
 
     /// Puts the content there, whole or not at all, and tells whether the file is new. A link is followed, as far as it
     /// stays here; permissions are kept.
-    pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<bool, String> {
+    pub(crate) fn replace(&self, path: &Path, content: &[u8]) -> Result<bool, String> {
         let (target, permissions) = match self.dir.metadata(path) {
             Ok(meta) if meta.is_file() => (self.resolved(path)?, Some(meta.permissions())),
             Ok(_) => return Err(format!("{} is a directory or no ordinary file.", path.display())),
@@ -175,20 +175,25 @@ impl Workspace {
         })?;
         Ok(permissions.is_none())
     }
+
+    /// Removes a file, or a link and not what it leads to.
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<(), String> {
+        self.dir.remove_file(path).map_err(|e| self.wording(path, &e))
+    }
 }
 
 /// Something in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its name.
-    pub(super) name: PathBuf,
+    pub(crate) name: PathBuf,
     /// What it is.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// What is in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A directory.
     Dir,
     /// An ordinary file.
@@ -201,7 +206,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What is written behind a name.
-    pub(super) fn mark(self) -> &'static str {
+    pub(crate) fn mark(self) -> &'static str {
         match self {
             Self::Dir => "/",
             Self::Link => "@",

@@ -347,6 +347,21 @@ record! {
 }
 
 record! {
+    /// Something a phone is to do when it is in the foreground again.
+    pub struct PendingAction {
+        /// Its id.
+        id: String,
+        /// The command.
+        command: String,
+        /// With what; null if with nothing.
+        #[serde(rename = "paramsJSON")]
+        params_json: Option<String>,
+        /// Since when it waits, ms.
+        enqueued_at_ms: i64,
+    }
+}
+
+record! {
     /// Result of `voicewake.get` and `voicewake.set`, and payload of `voicewake.changed`.
     pub struct Triggers {
         /// The words that wake.
@@ -370,9 +385,11 @@ record! {
         session_host: bool,
         /// `persistent`.
         trust: String,
-        /// What it can do.
-        capabilities: Vec<String>,
         ; optional
+        /// What it can do, if anything.
+        capabilities: Vec<String>,
+        /// The commands that a connected node carries out, if any.
+        invocable_commands: Vec<String>,
         /// Its operating system.
         platform: String,
         /// When it connected last, ms.

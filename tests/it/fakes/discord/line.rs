@@ -206,14 +206,13 @@ fn hear(heard: &Value, line: &Line, socket: &mpsc::UnboundedSender<Out>) {
             say(json!({ "op": HEARTBEAT_ACK }));
         }
         Some(IDENTIFY) => {
-            line.seen.send_modify(|seen| seen.identifies += 1);
             let refusal = line.refusal.lock().or((!knows_token).then_some(4004));
             if let Some(code) = refusal {
                 let _ = socket.send(Out::Close(code));
-                return;
+                return line.seen.send_modify(|seen| seen.identifies += 1);
             }
             let mut session = line.session.lock();
-            let id = format!("session-{}", line.seen.borrow().identifies);
+            let id = format!("session-{}", line.seen.borrow().identifies + 1);
             *session = Session {
                 id: id.clone(),
                 is_valid: true,
@@ -223,6 +222,8 @@ fn hear(heard: &Value, line: &Line, socket: &mpsc::UnboundedSender<Out>) {
             };
             drop(session);
             line.dispatch("READY", ready(&id, line.addr));
+            // Only now: what is told before would be of no session.
+            line.seen.send_modify(|seen| seen.identifies += 1);
         }
         Some(RESUME) => {
             line.seen.send_modify(|seen| seen.resumes += 1);
