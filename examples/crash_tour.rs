@@ -51,7 +51,7 @@ async fn start(state_dir: std::path::PathBuf) -> anyhow::Result<Gateway> {
     let loaded = config::load(&sources)?;
     let gateway = Gateway::start(Options {
         loaded,
-        reload: Arc::new(move || Ok(config::load(&sources)?)),
+        reload: sources.reader(),
         token: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: rand::random(),
         log_ring: Arc::new(LogRing::default()),

@@ -132,7 +132,7 @@ async fn main() -> anyhow::Result<()> {
     let loaded = config::load(&sources)?;
     let gateway = Gateway::start(Options {
         loaded,
-        reload: Arc::new(move || Ok(config::load(&sources)?)),
+        reload: sources.reader(),
         token: AuthSecret::Token(Secret::new("the-token-of-the-mailbox")),
         device_key: rand::random(),
         log_ring: Arc::new(LogRing::default()),

@@ -37,6 +37,7 @@ mod socket;
 mod upgrade;
 
 use anyhow::Context;
+use crabtree_actors::config::Reload;
 use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::event::{Audience, Event};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
@@ -58,9 +59,6 @@ const EXIT_TREE_LOST: i32 = 70;
 const DRAIN_BUDGET: Duration = Duration::from_secs(30);
 /// How long the tree and then the sockets may take to end after that.
 const STOP_BUDGET: Duration = Duration::from_secs(15);
-
-/// Reads the configuration anew.
-pub type Reload = Arc<dyn Fn() -> anyhow::Result<Loaded> + Send + std::marker::Sync>;
 
 /// What a gateway is started with.
 pub struct Options {
@@ -118,11 +116,10 @@ impl Gateway {
         let sockets = TaskTracker::new();
         let doors = Doors { doors: Arc::new(doors), wiring: wiring.clone(), sockets: sockets.clone() };
         let listener = ChildSpec::new::<Listener>("listener", Restart::Permanent, doors, &Slot::default());
-        let reload = options.reload;
         let root = plant(RootArgs {
             wiring: wiring.clone(),
             open,
-            reload: Arc::new(move || reload().map_err(|e| format!("{e:#}"))),
+            reload: options.reload,
             listener: Some(listener),
         });
         Ok(Self { estate, wiring, root, addr, sockets, _owner: owner })

@@ -77,7 +77,7 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
     let mut warnings = config::prepare_state_dir(&sources.state_dir)?;
     let (device_key, tightened) = config::device_key(&sources.state_dir)?;
     warnings.extend(tightened);
-    let loaded = config::load(&sources)?;
+    let loaded = config::load_to_start(&sources)?;
     let (secret, tightened) = config::gateway_secret(&loaded, &sources.env)?;
     warnings.extend(tightened);
     let listen = config::listen_addresses(&loaded, &secret)?;
@@ -91,7 +91,7 @@ async fn start(global: &Global, arguments: &RunArgs) -> Result<(Gateway, AuthSec
         warn!(target: "crabtree::config", "{warning}");
     }
 
-    let reload = Arc::new(move || Ok(config::load(&sources)?));
+    let reload = sources.reader();
     let options = Options {
         loaded,
         reload,

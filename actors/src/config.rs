@@ -4,15 +4,18 @@
 //! **On crash** the configuration stays published and the file is read again; changes that were waiting are refused
 //! as retryable, the one being written is in the file or it is not.
 
+pub mod changes;
 pub mod edit;
 mod file;
+mod trial;
 
-pub use file::{ConfigFile, Edit, Plan, Reading, Reload};
+pub use file::{ConfigFile, Edit, LAST_GOOD, Plan, Reading, Reload, Writing};
 
 use crate::estate::{Estate, Part};
 use crate::event::{Audience, Event};
 use crate::gateway::RootMsg;
 use crate::responder::Responder;
+use crate::settings::{Invalid, Loaded};
 use crate::tree::*;
 use crabtree_protocol::{Refusal, Scope};
 use serde_json::{Value, json};
@@ -21,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
+use trial::{TRIAL, Trial};
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_secs(2);
@@ -38,9 +42,11 @@ pub enum ConfigMsg {
     /// Read it again, changed or not.
     Reload,
     /// It was read.
-    Loaded(Box<Result<Reading, String>>),
+    Loaded(Box<Result<Reading, Invalid>>),
     /// Change it; answered when the change is in force.
     Edit(Plan, Responder),
+    /// The last change has been in force for a while: is everybody up who was started anew for it?
+    Judge,
     /// It was changed, or could not be.
     Edited(Box<Result<(Reading, Value), Refusal>>),
 }
@@ -62,10 +68,12 @@ pub struct Config {
     seen: Option<SystemTime>,
     /// The number of the reading in force.
     reading: u64,
-    /// Whom the change being written is answered to.
-    editing: Option<Responder>,
-    waiting: VecDeque<(Plan, Responder)>,
+    /// Whom the change being written is answered to; nobody, if it is taken back.
+    editing: Option<Option<Responder>>,
+    waiting: VecDeque<(Plan, Option<Responder>)>,
+    trial: Option<Trial>,
     _poll: Timer,
+    _judge: Timer,
 }
 
 impl Behavior for Config {
@@ -80,8 +88,10 @@ impl Behavior for Config {
         }
         args.estate.ready.done(Part::Config);
         let poll = ctx.after(POLL, ConfigMsg::Poll);
+        let judge = ctx.after(TRIAL, ConfigMsg::Judge);
         let (editing, waiting) = (None, VecDeque::new());
-        let this = Self { args, seen: None, reading: 0, editing, waiting, _poll: poll };
+        let this =
+            Self { args, seen: None, reading: 0, editing, waiting, trial: None, _poll: poll, _judge: judge };
         if ctx.node().restarts() > 0 {
             this.reload(ctx);
         }
@@ -96,14 +106,16 @@ impl Behavior for Config {
                 ctx.task(changed_at(path), ConfigMsg::Seen);
             }
             ConfigMsg::Seen(at) => {
-                let known = self.seen.replace(at.unwrap_or(SystemTime::UNIX_EPOCH));
-                if known.is_some_and(|known| at.is_some_and(|at| at != known)) {
+                // The first time, too: it may have changed since the program read it.
+                if at.is_some() && self.seen != at {
+                    self.seen = at;
                     self.reload(ctx);
                 }
             }
             ConfigMsg::Reload => self.reload(ctx),
             ConfigMsg::Loaded(read) => self.loaded(ctx, *read),
             ConfigMsg::Edit(plan, responder) => self.edit(ctx, plan, responder),
+            ConfigMsg::Judge => self.judge(ctx),
             ConfigMsg::Edited(result) => self.edited(ctx, *result),
         }
         Ok(())
@@ -120,15 +132,16 @@ impl Config {
     fn reload(&self, ctx: &mut Ctx<ConfigMsg>) {
         let file = self.args.file.clone();
         let read = async move {
-            tokio::task::spawn_blocking(move || file.read()).await.unwrap_or_else(|e| Err(e.to_string()))
+            let read = tokio::task::spawn_blocking(move || file.read()).await;
+            read.unwrap_or_else(|e| Err(Invalid::new(e.to_string())))
         };
         ctx.task(read, |read| ConfigMsg::Loaded(Box::new(read)));
     }
 
     /// A configuration that cannot be read changes nothing.
-    fn loaded(&mut self, ctx: &Ctx<ConfigMsg>, read: Result<Reading, String>) {
+    fn loaded(&mut self, ctx: &Ctx<ConfigMsg>, read: Result<Reading, Invalid>) {
         match read {
-            Ok(reading) => self.publish(ctx, reading, None),
+            Ok(reading) => drop(self.publish(ctx, reading, None)),
             Err(e) => tracing::error!(target: "crabtree::config", "the configuration was not reloaded: {e}"),
         }
     }
@@ -139,8 +152,33 @@ impl Config {
                 format!("{MAX_EDITS} changes of the configuration are waiting already; try again later");
             return responder.refuse(Refusal::failed(full).with_retry(1000));
         }
-        self.waiting.push_back((plan, responder));
+        self.waiting.push_back((plan, Some(responder)));
         self.next_edit(ctx);
+    }
+
+    /// Takes the last change back if an actor was parked for it; keeps what is in force otherwise.
+    fn judge(&mut self, ctx: &mut Ctx<ConfigMsg>) {
+        let estate = &self.args.estate;
+        let trial = self.trial.take();
+        let failed = trial.as_ref().map(|trial| trial.failed(estate)).unwrap_or_default();
+        match trial {
+            Some(trial) if !failed.is_empty() => {
+                tracing::error!(target: "crabtree::config", ?failed, "the last change is taken back: these actors \
+                    were parked for it; see system.actors for the cause");
+                let text = trial.before.text.clone();
+                let answer = Box::new(|_: &Loaded| Value::Null);
+                let plan: Plan = Box::new(move |_| Ok(Edit { writing: Writing::Text(text), answer }));
+                self.waiting.push_front((plan, None));
+                self.next_edit(ctx);
+            }
+            _ => {
+                let loaded = estate.config.load_full();
+                ctx.detached(async move {
+                    // What cannot be kept is missed only by a start with a broken file.
+                    let _ = tokio::task::spawn_blocking(move || trial::keep(&loaded)).await;
+                });
+            }
+        }
     }
 
     /// One at a time, so that none overwrites another.
@@ -159,11 +197,16 @@ impl Config {
     }
 
     fn edited(&mut self, ctx: &mut Ctx<ConfigMsg>, result: Result<(Reading, Value), Refusal>) {
-        let responder = self.editing.take();
+        let responder = self.editing.take().flatten();
         match result {
             Ok((reading, answer)) => {
+                let before = self.args.estate.config.load_full();
                 let (done, in_force) = oneshot::channel();
-                self.publish(ctx, reading, Some(done));
+                let changed = self.publish(ctx, reading, Some(done));
+                if responder.is_some() && !changed.is_empty() {
+                    self.trial = Some(Trial::begin(before, changed, &self.args.estate));
+                    self._judge = ctx.after(TRIAL, ConfigMsg::Judge);
+                }
                 ctx.detached(async move {
                     // An actor that does not come back is shown by `system.actors`; the change is made all the same.
                     let _ = tokio::time::timeout(IN_FORCE, in_force).await;
@@ -175,10 +218,16 @@ impl Config {
         self.next_edit(ctx);
     }
 
-    /// Puts a reading in force, unless a later one is. `done` is dropped when everybody works with it.
-    fn publish(&mut self, ctx: &Ctx<ConfigMsg>, reading: Reading, done: Option<oneshot::Sender<()>>) {
+    /// Puts a reading in force, unless a later one is; which sections changed. `done` is dropped when everybody works
+    /// with it.
+    fn publish(
+        &mut self,
+        ctx: &Ctx<ConfigMsg>,
+        reading: Reading,
+        done: Option<oneshot::Sender<()>>,
+    ) -> Vec<&'static str> {
         if reading.number < self.reading {
-            return;
+            return Vec::new();
         }
         self.reading = reading.number;
         let next = reading.loaded;
@@ -205,8 +254,9 @@ impl Config {
                 audience,
                 &news,
             ));
-            let _ = self.args.root.send(RootMsg::ConfigChanged { changed, done });
+            let _ = self.args.root.send(RootMsg::ConfigChanged { changed: changed.clone(), done });
         }
+        changed
     }
 }
 

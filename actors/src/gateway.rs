@@ -109,6 +109,15 @@ pub struct RootArgs {
 /// A row of the table: the child, and the sections of the configuration it is started from.
 type Row = (ChildSpec, &'static [&'static str]);
 
+/// The sections of the configuration that a child is started from.
+pub fn depends_on(child: &str) -> &'static [&'static str] {
+    match child {
+        "agents" => &["acp", "agents", "mcp", "models", "plugins", "session", "tools"],
+        "channels" => &["channels"],
+        _ => &[],
+    }
+}
+
 /// The tree, in start order. Everybody is restarted alone (one-for-one), at once the first time, then after
 /// 100 ms doubling to 30 s; past 5 restarts in 60 s a child is parked. Shutdown runs it backwards.
 fn table(args: &RootArgs) -> Vec<Row> {
@@ -152,12 +161,12 @@ fn table(args: &RootArgs) -> Vec<Row> {
         (ChildSpec::new::<Approvals>("approvals", Permanent, w.store.clone(), &w.approvals), &[]),
         (
             ChildSpec::new::<Agents>("agents", Permanent, agents, &w.agents).shutdown(secs(7)),
-            &["acp", "agents", "mcp", "models", "plugins", "session", "tools"],
+            depends_on("agents"),
         ),
         (ChildSpec::new::<Sessions>("sessions", Permanent, sessions, &w.sessions).shutdown(secs(5)), &[]),
         (
             ChildSpec::new::<Channels>("channels", Permanent, w.clone(), &w.channels).shutdown(secs(5)),
-            &["channels"],
+            depends_on("channels"),
         ),
         (ChildSpec::new::<CanvasHost>("canvas", Permanent, estate.clone(), &w.canvas), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),

@@ -13,6 +13,7 @@ mod models;
 mod money;
 mod plugins;
 mod queue;
+mod schema;
 mod secret;
 mod session;
 mod skills;
@@ -31,7 +32,7 @@ pub use channels::{
     Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
     DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, Ids, OnUncertain, with_secrets,
 };
-pub use document::{Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
+pub use document::{Invalid, Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
@@ -41,6 +42,8 @@ pub use plugins::{
     OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
 };
 pub use queue::{QueueOverrides, QueueSettings};
+pub use schema::{lookup, schema, ui_hints};
+use schemars::JsonSchema;
 pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
@@ -52,7 +55,7 @@ pub use tools::{
 };
 
 /// The settings this version reads. Everything has a default.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Settings {
     /// The listener and who may use it.
@@ -87,6 +90,16 @@ pub struct Settings {
     pub logging: LoggingSettings,
 }
 
+/// The keys that a running gateway does not take up, and what is below them.
+const AT_START: [&str; 5] = ["gateway.port", "gateway.bind", "gateway.customBindHost", "store", "logging"];
+
+/// Whether a change at this place (with dots) waits for the next start; everything else is taken up at once.
+pub fn needs_restart(path: &str) -> bool {
+    AT_START
+        .iter()
+        .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
 impl Settings {
     /// The agents, the one that answers when nobody else is named first.
     pub fn agent_ids(&self) -> Vec<&str> {
@@ -102,7 +115,7 @@ impl Settings {
 }
 
 /// `gateway`: the listener and who may use it.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GatewaySettings {
     /// TCP port for WebSocket and HTTP; 0 takes any free one.
@@ -160,7 +173,7 @@ impl Default for GatewaySettings {
 }
 
 /// Which addresses the gateway listens on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Bind {
     /// This machine only.
@@ -175,7 +188,7 @@ pub enum Bind {
 }
 
 /// `gateway.auth`: the shared secret.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AuthSettings {
     /// What clients present; see [`AuthSettings::effective_mode`] for the default.
@@ -194,7 +207,7 @@ pub struct AuthSettings {
 }
 
 /// What clients present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// A bearer token.
@@ -220,7 +233,7 @@ impl AuthSettings {
 }
 
 /// `gateway.chaos`: fault injection through `system.chaos`.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ChaosSettings {
     /// Off unless a test or a demonstration asks for it.
@@ -228,7 +241,7 @@ pub struct ChaosSettings {
 }
 
 /// `store`: the database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StoreSettings {
     /// What an acknowledged write survives.
@@ -236,7 +249,7 @@ pub struct StoreSettings {
 }
 
 /// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreSync {
     /// A loss of power.
@@ -247,7 +260,7 @@ pub enum StoreSync {
 }
 
 /// `logging`: the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoggingSettings {
     /// The least serious level that is written.
@@ -255,7 +268,7 @@ pub struct LoggingSettings {
 }
 
 /// OpenClaw's names of log levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum LogLevel {

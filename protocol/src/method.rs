@@ -446,6 +446,16 @@ methods! {
     UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
     /// The configuration, secrets redacted.
     ConfigGet "config.get" Operator One(Read), Listed, params::core::Empty => Value;
+    /// What may stand in the configuration.
+    ConfigSchema "config.schema" Operator One(Read), Listed, params::core::Empty => params::config::Schema;
+    /// One place of that, and what is right below it.
+    ConfigSchemaLookup "config.schema.lookup" Operator One(Read), Listed, params::config::LookupParams => params::config::Lookup;
+    /// Writes the whole configuration; what is not accepted changes nothing.
+    ConfigSet "config.set" Operator One(Admin), Listed, params::config::SetParams => params::config::Written;
+    /// The same; what cannot change while the gateway runs is named in the answer.
+    ConfigApply "config.apply" Operator One(Admin), Listed, params::config::ApplyParams => params::config::Written;
+    /// Changes parts of the configuration.
+    ConfigPatch "config.patch" Operator One(Admin), Listed, params::config::PatchParams => params::config::Written;
     /// The end of the log.
     LogsTail "logs.tail" Operator One(Read), Listed, params::core::LogsTailParams => params::core::LogsTail;
 }

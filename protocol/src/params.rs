@@ -8,6 +8,7 @@ pub mod agents;
 pub mod approvals;
 pub mod channels;
 pub mod chat;
+pub mod config;
 pub mod core;
 pub mod devices;
 pub mod events;

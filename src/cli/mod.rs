@@ -10,6 +10,7 @@ mod failure;
 mod logs;
 mod node;
 mod report;
+mod settings;
 mod shown;
 mod skills;
 mod table;
@@ -141,6 +142,13 @@ pub enum Command {
         #[command(subcommand)]
         command: skills::SkillsCommand,
     },
+    /// Read, check and change the configuration
+    #[command(after_help = "Example:\n  crabtree config set agents.defaults.model ollama/qwen3")]
+    Config {
+        /// What to do with it
+        #[command(subcommand)]
+        command: settings::ConfigCommand,
+    },
     /// Pair devices, name them, and take their rights back
     #[command(after_help = "Example:\n  crabtree devices list")]
     Devices {
@@ -246,6 +254,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Logs(arguments) => logs::run(global, arguments).await,
         Command::Channels { command } => channels::run(global, command).await,
         Command::Skills { command } => skills::run(global, command).await,
+        Command::Config { command } => settings::run(global, command).await,
         Command::Devices { command } => devices::run(global, command).await,
         Command::Node { command } => node::run(global, command).await,
         Command::Token => report::token(global),
@@ -285,7 +294,7 @@ impl Global {
 
     fn loaded(&self) -> Result<(Loaded, Environment), Failure> {
         let env = Environment::of_process();
-        Ok((config::load(&self.sources(env.clone(), &RunArgs::default())?)?, env))
+        Ok((config::load_to_start(&self.sources(env.clone(), &RunArgs::default())?)?, env))
     }
 
     /// The gateway to talk to. A secret from this machine's files goes to this machine only.

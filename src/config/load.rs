@@ -1,7 +1,9 @@
 //! Reads the configuration: defaults, then the file, then the environment, then flags.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crabtree_actors::config::{LAST_GOOD, Reload};
 use crabtree_actors::settings::{Loaded, Settings, config_hash, unknown_keys};
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
@@ -34,6 +36,21 @@ pub struct Sources {
     pub flags: Value,
 }
 
+impl Sources {
+    /// The file.
+    fn path(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| self.state_dir.join("openclaw.json"))
+    }
+
+    /// How a running gateway reads it: the file, or a text that may become the file.
+    pub fn reader(self) -> Reload {
+        Arc::new(move |text| match text {
+            Some(text) => load_text(&self, text.to_owned()),
+            None => load(&self),
+        })
+    }
+}
+
 /// One layer of the configuration; errors name it.
 struct Layer {
     name: String,
@@ -54,7 +71,7 @@ impl Provider for Layer {
 
 /// Loads the configuration. Nothing is written.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-    let path = sources.file.clone().unwrap_or_else(|| sources.state_dir.join("openclaw.json"));
+    let path = sources.path();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && sources.file.is_none() => None,
@@ -65,7 +82,31 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
             )));
         }
     };
-    let raw = parse(&path, text.as_deref().unwrap_or_default())?;
+    let exists = text.is_some();
+    Ok(Loaded { exists, ..load_text(sources, text.unwrap_or_default())? })
+}
+
+/// Loads the configuration; if the file is broken, the last one that stood its trial, with a warning that says so.
+pub fn load_to_start(sources: &Sources) -> Result<Loaded, ConfigError> {
+    load(sources).or_else(|invalid| {
+        let kept = sources.state_dir.join(LAST_GOOD);
+        let Ok(text) = std::fs::read_to_string(&kept) else { return Err(invalid) };
+        let mut loaded = load_text(sources, text).map_err(|_| invalid.clone())?;
+        loaded.warnings.insert(
+            0,
+            format!(
+                "{invalid}; until then the gateway works with the last configuration that was good, {}",
+                kept.display()
+            ),
+        );
+        Ok(loaded)
+    })
+}
+
+/// The configuration as it would be with this text in the file.
+pub fn load_text(sources: &Sources, text: String) -> Result<Loaded, ConfigError> {
+    let path = sources.path();
+    let raw = parse(&path, &text)?;
     let (variables, mut warnings) = environment(&sources.env);
 
     let mut figment =
@@ -83,7 +124,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
             .map(|key| format!("{}: this version does not use {key}; it is kept as it is", path.display())),
     );
     let key = token::existing_device_key(&sources.state_dir).unwrap_or_default();
-    let (exists, hash, state_dir) = (text.is_some(), config_hash(&raw, &key), sources.state_dir.clone());
+    let (hash, state_dir) = (config_hash(&raw, &key), sources.state_dir.clone());
     let gateway = &settings.gateway;
     let lists = [
         ("gateway.trustedProxies", &gateway.trusted_proxies),
@@ -96,7 +137,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
     // Where it cannot be told, a start says why, and a running gateway keeps what it has.
     let auth = token::configured(&gateway.auth, &sources.env).ok().flatten();
-    Ok(Loaded { path, exists, raw, settings, warnings, hash, state_dir, auth })
+    Ok(Loaded { path, exists: true, text, raw, settings, warnings, hash, state_dir, auth })
 }
 
 fn parse(path: &Path, text: &str) -> Result<Value, ConfigError> {
@@ -177,7 +218,8 @@ fn nested(path: &[String], value: &str) -> Value {
 fn explained(error: &Error) -> ConfigError {
     let place = error.metadata.as_ref().map_or("the configuration", |metadata| metadata.name.as_ref());
     let key = error.path.join(".");
-    ConfigError::new(format!("{place}: {key}: {}; correct that value", error.kind))
+    let problem = error.kind.to_string();
+    ConfigError { text: format!("{place}: {key}: {problem}; correct that value"), key, problem }
 }
 
 #[cfg(test)]

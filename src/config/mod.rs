@@ -5,39 +5,17 @@ mod token;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crabtree_actors::settings::{AuthSecret, Bind, GatewaySettings, Loaded, SecretError};
-pub use load::{Sources, load};
+use crabtree_actors::settings::{AuthSecret, Bind, GatewaySettings, Loaded};
+pub use load::{Sources, load, load_text, load_to_start};
 pub use token::{client_secret, device_key, gateway_secret};
 
 /// A configuration that cannot be used: says where, what was expected and what to do.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-impl From<SecretError> for ConfigError {
-    fn from(error: SecretError) -> Self {
-        Self(error.to_string())
-    }
-}
+pub type ConfigError = crabtree_actors::settings::Invalid;
 
 /// The environment variables, read once. A blank one counts as unset.
 #[derive(Clone, Default)]

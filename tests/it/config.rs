@@ -1,10 +1,13 @@
 //! The configuration changes while the gateway runs.
 
+mod storm;
+mod writes;
+
 use crate::client::Client;
 use crate::gateway::Embedded;
 use serde_json::{Value, json};
 
-async fn restarts(client: &mut Client) -> Vec<(String, u64)> {
+pub async fn restarts(client: &mut Client) -> Vec<(String, u64)> {
     let tree = client.call("system.actors", json!({ "depth": 1 })).await;
     let children = tree["root"]["children"].as_array().unwrap().iter();
     let row = |c: &Value| (c["name"].as_str().unwrap().to_owned(), c["restarts"].as_u64().unwrap());

@@ -119,7 +119,7 @@ async fn started(
 ) -> Gateway {
     let gateway = Gateway::start(Options {
         loaded: crabtree::config::load(&sources).unwrap(),
-        reload: Arc::new(move || Ok(crabtree::config::load(&sources)?)),
+        reload: sources.reader(),
         token,
         device_key: [7; 32],
         log_ring,

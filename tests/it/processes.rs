@@ -269,6 +269,7 @@ fn estate(state_dir: &Path) -> Arc<Estate> {
         loaded: Loaded {
             path: state_dir.join("openclaw.json"),
             exists: false,
+            text: String::new(),
             raw: json!({}),
             settings: Settings::default(),
             warnings: Vec::new(),

@@ -241,7 +241,7 @@ async fn a_scope_decides_before_existence_and_parameters_do() {
     assert_eq!(writer.refused("system.actors.restart", json!({})).await, missing("operator.admin"));
 
     let mut admin = Client::admin(gateway.addr).await;
-    for method in ["no.such.method", "config.apply"] {
+    for method in ["no.such.method", "update.run"] {
         let error = admin.refused(method, json!({})).await;
         assert_eq!(error, refusal(&format!("unknown method: {method}")));
     }

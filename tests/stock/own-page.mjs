@@ -243,10 +243,25 @@ class OwnPage {
       await page.getByLabel("Filter").fill("nobody writes this");
       await this.browser.until("no line", TURN_S, async () => (await page.locator(".log > div:visible").count()) === 0);
     });
-    await this.one("the configuration is shown without its secrets", async () => {
+    const editor = page.getByLabel("Configuration");
+    const write = async (change) => {
+      await editor.fill(change(await editor.inputValue()));
+      await page.getByRole("button", { name: "Save" }).click();
+    };
+    await this.one("the configuration is shown without its secrets, and a mistake in it is told and not written", async () => {
       await this.open("Config");
-      await this.browser.shows("autoApproveLocal");
-      expect(!(await this.browser.text()).includes(this.gateway.token), "no secret");
+      await this.browser.until("the text", TURN_S, async () => (await editor.inputValue()).includes("autoApproveLocal"));
+      expect(!(await editor.inputValue()).includes(this.gateway.token), "no secret");
+      await write((text) => text.replace("\"tools\"", "\"session\":{\"dmScope\":\"nobody\"},\"tools\""));
+      await this.browser.shows(/session\.dmScope: /);
+      await this.browser.shows("Nothing was written");
+      expect(!JSON.stringify(this.gateway.call("config.get")).includes("nobody"), "the file as it was");
+    });
+    await this.one("a change is saved and in force at once, and nobody was disconnected", async () => {
+      await write((text) => text.replace("nobody", "per-peer"));
+      await this.browser.shows("Saved, and in force");
+      expect(this.gateway.call("config.get").config.session.dmScope === "per-peer", "the new setting");
+      expect(await page.locator("#state.up").isVisible(), "the page is connected");
     });
   }
 

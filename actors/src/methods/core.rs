@@ -4,14 +4,13 @@ use super::{ANSWER_LIMIT, Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::scheduler::SchedulerMsg;
-use crate::settings::redacted;
 use crate::store::{self, Counts};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::core::{
     Empty, HealthParams, LogsTailParams, NoParams, Ok as Done, StatusParams, SystemEventParams,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Lines and bytes of the log in one answer, unless the client asks for less.
 const DEFAULT_LOG_LINES: u64 = 500;
@@ -112,59 +111,6 @@ pub(super) fn last_heartbeat(call: Call<'_>) {
         }
     });
     let _ = call.wiring.scheduler.send(SchedulerMsg::Last(answer));
-}
-
-pub(super) fn config_get(call: Call<'_>) {
-    let Some((Empty {}, call)) = call.parse() else { return };
-    let loaded = call.estate().config.load();
-    let shown = redacted(&loaded.raw);
-    let resolved = with_roster(shown.clone());
-    let settings = serde_json::to_value(&loaded.settings).map(|s| redacted(&s)).unwrap_or_default();
-    let settings = with_roster(settings);
-    call.responder.ok(&json!({
-        "path": loaded.path,
-        "includedPaths": [],
-        "includeProvenance": [],
-        "agentRosterIncludeOwned": false,
-        "bindingsIncludeOwned": false,
-        "exists": loaded.exists,
-        "raw": serde_json::to_string_pretty(&shown).unwrap_or_default(),
-        "parsed": shown,
-        "sourceConfig": resolved,
-        "resolved": resolved,
-        "runtimeConfig": settings,
-        "config": settings,
-        "valid": true,
-        "hash": loaded.hash,
-        "appliedConfigHash": loaded.hash,
-        "configRevisionHash": loaded.hash,
-        "issues": [],
-        "legacyIssues": [],
-        "warnings": loaded.warnings,
-    }));
-}
-
-/// A document with its agents by id, where clients look for them (as recorded): without any there is `main`.
-fn with_roster(mut document: Value) -> Value {
-    let Some(members) = document.as_object_mut() else { return document };
-    let agents = members.entry("agents").or_insert_with(|| json!({}));
-    let listed = agents.as_object_mut().and_then(|agents| agents.remove("list"));
-    let by_id = listed.as_ref().and_then(Value::as_array).into_iter().flatten().filter_map(|entry| {
-        let mut entry = entry.as_object()?.clone();
-        let Some(Value::String(id)) = entry.remove("id") else { return None };
-        Some((id, Value::Object(entry)))
-    });
-    let by_id: Map<String, Value> = by_id.collect();
-    if let Some(agents) = agents.as_object_mut() {
-        let entries = agents.entry("entries").or_insert_with(|| json!({}));
-        if let Some(entries) = entries.as_object_mut() {
-            entries.extend(by_id);
-            if entries.is_empty() {
-                entries.insert("main".into(), json!({}));
-            }
-        }
-    }
-    document
 }
 
 pub(super) fn logs_tail(call: Call<'_>) {

@@ -7,6 +7,7 @@ mod approvals;
 mod channels;
 pub(crate) mod chat;
 mod commands;
+mod config;
 mod core;
 mod devices;
 mod empty;
@@ -207,7 +208,12 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::VoicewakeGet => nodes::triggers(call),
         Method::VoicewakeSet => nodes::set_triggers(call),
         Method::VoicewakeRoutingGet => nodes::trigger_routing(call),
-        Method::ConfigGet => core::config_get(call),
+        Method::ConfigGet => config::get(call),
+        Method::ConfigSchema => config::schema(call),
+        Method::ConfigSchemaLookup => config::lookup(call),
+        Method::ConfigSet => config::set(call),
+        Method::ConfigApply => config::apply(call),
+        Method::ConfigPatch => config::patch(call),
         Method::LogsTail => core::logs_tail(call),
         Method::DevicePairList => devices::list(call),
         Method::DevicePairApprove => devices::approve(call),

@@ -1,11 +1,12 @@
 //! The part of `gateway` that says who may come in, and how often they may be wrong.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Addresses, one by one or in ranges such as `10.0.0.0/8`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Addresses(Vec<String>);
 
@@ -28,7 +29,7 @@ fn range(entry: &str) -> Option<IpNet> {
 }
 
 /// `gateway.auth.trustedProxy`: who authenticates people before this gateway, and how it says who they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TrustedProxySettings {
     /// The header that names the person.
@@ -44,7 +45,7 @@ pub struct TrustedProxySettings {
 }
 
 /// `gateway.auth.trustedProxy.deviceAutoApprove`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DeviceAutoApprove {
     /// Off unless somebody wants it.
@@ -54,7 +55,7 @@ pub struct DeviceAutoApprove {
 }
 
 /// `gateway.auth.rateLimit`: what follows failures to authenticate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RateLimitSettings {
     /// Failures within the window that lock a client out.
@@ -74,7 +75,7 @@ impl Default for RateLimitSettings {
 }
 
 /// `gateway.controlUi`: the Control UI in a browser.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ControlUiSettings {
     /// Origins of pages that may connect, besides this gateway's own and those of this machine; `*` is any.
@@ -82,7 +83,7 @@ pub struct ControlUiSettings {
 }
 
 /// `gateway.nodes`: nodes, and devices in general.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodesSettings {
     /// Who is paired without being asked about.
@@ -107,7 +108,7 @@ impl Default for NodesSettings {
 }
 
 /// `gateway.nodes.pluginTools`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeToolSettings {
     /// Whether agents have them.
@@ -121,7 +122,7 @@ impl Default for NodeToolSettings {
 }
 
 /// `gateway.nodes.commands`: exact names of commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeCommandSettings {
     /// Allowed beside what a node's platform is there for.
@@ -131,7 +132,7 @@ pub struct NodeCommandSettings {
 }
 
 /// `gateway.nodes.pairing`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodePairingSettings {
     /// Devices that connect directly over loopback are approved in silence.
@@ -147,7 +148,7 @@ impl Default for NodePairingSettings {
 }
 
 /// `gateway.remote`, as far as a gateway reads what is meant for its clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RemoteSettings {
     /// Where others reach it.

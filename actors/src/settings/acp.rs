@@ -1,11 +1,12 @@
 //! `acp`: agents of others that think for ours, over the Agent Client Protocol.
 
 use super::SecretInput;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `acp`: agents of others that think for ours, over the Agent Client Protocol.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AcpSettings {
     /// Whether any of them is used.
@@ -32,7 +33,7 @@ impl AcpSettings {
 }
 
 /// `acp.agents.<name>`: a program that speaks the protocol on stdin and stdout.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AcpAgent {
     /// The program.

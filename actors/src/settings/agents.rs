@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::tools::ToolsSettings;
 use super::{Thinking, Usd};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `agents`: the agents and what they share.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "AgentsInput")]
 pub struct AgentsSettings {
     /// What every agent starts from.
@@ -18,7 +19,7 @@ pub struct AgentsSettings {
     pub list: Vec<AgentEntry>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct AgentsInput {
     defaults: AgentDefaults,
@@ -27,7 +28,7 @@ struct AgentsInput {
 }
 
 /// An entry of the list, which needs an id.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "AgentEntry")]
 struct Listed(AgentEntry);
 
@@ -55,7 +56,7 @@ impl TryFrom<AgentsInput> for AgentsSettings {
 }
 
 /// `agents.defaults`: what every agent starts from.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AgentDefaults {
     /// The model.
@@ -89,7 +90,7 @@ impl Default for AgentDefaults {
 }
 
 /// A model as `provider/model`, written alone or as `{primary, fallbacks}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "ModelInput")]
 pub struct ModelChoice {
     /// The first choice.
@@ -104,7 +105,7 @@ impl Default for ModelChoice {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "\"provider/model\" or {primary: \"provider/model\", fallbacks: [...]}")]
 enum ModelInput {
     Alone(String),
@@ -126,7 +127,7 @@ impl From<ModelInput> for ModelChoice {
 }
 
 /// One agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentEntry {
     /// The name used in session keys.
@@ -149,7 +150,7 @@ pub struct AgentEntry {
 }
 
 /// How an agent presents itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentIdentity {
     /// Its name.

@@ -2,6 +2,7 @@
 
 use super::bots::{AllowBots, BotLoopProtection};
 use super::secret::{SecretError, SecretInput};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ const BOT_LOOP: &str = "botLoopProtection";
 const IS_SECRET: [&str; 2] = ["source", "id"];
 
 /// `channels`: a section for each channel by its name, with what all channels have and what only it knows.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ChannelsSettings(pub BTreeMap<String, Value>);
 
@@ -112,7 +113,7 @@ pub struct ChannelSettings {
 }
 
 /// `dmPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DmPolicy {
     /// Who is not known gets a code, which an operator approves.
@@ -127,7 +128,7 @@ pub enum DmPolicy {
 }
 
 /// `groupPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupPolicy {
     /// The groups that are listed, and in them who is known.
@@ -140,7 +141,7 @@ pub enum GroupPolicy {
 }
 
 /// `onUncertain`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUncertain {
     /// It is said in the conversation, at the next contact.
@@ -190,7 +191,7 @@ impl<'de> Deserialize<'de> for Ids {
 }
 
 /// `broadcast`: chats whose messages several agents answer, each in a session of its own.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BroadcastSettings(BTreeMap<String, Value>);
 
@@ -203,7 +204,7 @@ impl BroadcastSettings {
 }
 
 /// `bindings`: which agent answers what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Binding {
     /// The agent.
@@ -216,7 +217,7 @@ pub struct Binding {
 }
 
 /// `bindings[].session`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BindingSession {
     /// Direct messages.
@@ -228,7 +229,7 @@ pub struct BindingSession {
 }
 
 /// `bindings[].match`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BindingMatch {
     /// The channel.
@@ -251,7 +252,7 @@ pub struct BindingMatch {
 }
 
 /// `bindings[].match.peer`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BindingPeer {
     /// `direct` (or `dm`), `group`, `channel`.
     pub kind: String,

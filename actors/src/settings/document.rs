@@ -1,12 +1,13 @@
 //! The document that settings were read from: what was loaded, its hashes, and a copy that may be shown.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use super::{
-    AgentEntry, AuthSecret, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings, Settings,
-    SkillEntry,
+    AgentEntry, AuthSecret, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings,
+    SecretError, Settings, SkillEntry,
 };
 
 /// What stands in for a secret wherever a configuration is shown.
@@ -36,6 +37,8 @@ pub struct Loaded {
     pub path: PathBuf,
     /// Whether the file is there; without it everything is at its default.
     pub exists: bool,
+    /// The file as it is written.
+    pub text: String,
     /// The content of the file, with the keys this version does not read.
     pub raw: Value,
     /// The settings in force: defaults, file, environment and flags together.
@@ -48,6 +51,39 @@ pub struct Loaded {
     pub state_dir: PathBuf,
     /// What clients must present, as far as it is written down here.
     pub auth: Option<AuthSecret>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key, with dots; empty if it is not one key.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// Both, where it stands and what to do, in a sentence.
+    pub text: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Invalid {
+    /// Something that is not about one key.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { key: String::new(), problem: text.clone(), text }
+    }
+}
+
+impl From<SecretError> for Invalid {
+    fn from(error: SecretError) -> Self {
+        Self::new(error.to_string())
+    }
 }
 
 impl Loaded {

@@ -4,13 +4,14 @@ use super::agents::expanded;
 use super::document::{is_secret_key, redacted_secret};
 use super::secret::variable_name;
 use super::{REDACTED, Secret, SecretError, SecretInput};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `mcp`: whose tools agents may use beside the gateway's own.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct McpSettings {
     /// The servers by name; their tools are called `NAME__TOOL`.
@@ -18,7 +19,7 @@ pub struct McpSettings {
 }
 
 /// `mcp.servers.<name>`: a program (`command`) or an address (`url`).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct McpServerSettings {
     /// Whether it is used.
@@ -66,7 +67,7 @@ impl Default for McpServerSettings {
 }
 
 /// How a server is spoken to, by OpenClaw's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum McpTransport {
     /// A child process.
@@ -79,7 +80,7 @@ pub enum McpTransport {
 }
 
 /// `mcp.servers.<name>.toolFilter`: names as the server has them, with `*` for any part.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ToolFilter {
     /// Only these, if any are named.
@@ -189,7 +190,7 @@ fn filled(text: &str, key: &str, env: &dyn Fn(&str) -> Option<String>) -> Result
 
 /// Numbers and booleans are taken for what they look like.
 fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, SecretInput>, D::Error> {
-    #[derive(Deserialize)]
+    #[derive(Deserialize, JsonSchema)]
     #[serde(untagged)]
     enum Written {
         Secret(SecretInput),

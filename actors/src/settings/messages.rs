@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crabtree_protocol::params::chat::QueueMode;
 use crabtree_protocol::value::Int;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest debounce: a day.
@@ -14,7 +15,7 @@ const DEBOUNCE_MS: u64 = 500;
 const CAP: u64 = 20;
 
 /// `messages`: how messages are taken in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MessagesSettings {
     /// What becomes of a message that arrives while a run is active.
@@ -22,7 +23,7 @@ pub struct MessagesSettings {
 }
 
 /// `messages.queue`: what becomes of a message that arrives while a run is active.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct QueueSection {
     /// What becomes of it.
@@ -54,7 +55,7 @@ impl Default for QueueSection {
 
 /// A queue mode as a configuration writes it, which may use OpenClaw's retired names: `queue` is `steer`;
 /// `steer-backlog` and `steer+backlog` are `followup`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 pub struct QueueModeSetting(pub QueueMode);
 
@@ -74,7 +75,7 @@ impl TryFrom<String> for QueueModeSetting {
 }
 
 /// What gives way when more messages wait than may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DropPolicy {
     /// The oldest; a summary of it is kept for the prompt.

@@ -1,6 +1,7 @@
 //! `models`: the providers of models, as OpenClaw writes them.
 
 use super::{Prices, SecretInput};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 const CONTEXT_WINDOW: u64 = 128_000;
 
 /// `models`: what agents can think with beside the embedded model.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelsSettings {
     /// Providers by the name that stands before the `/` of `provider/model`.
@@ -16,7 +17,7 @@ pub struct ModelsSettings {
 }
 
 /// `models.providers.<id>`: one service, and what it offers.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ProviderSettings {
     /// Where it listens; known services need none.
@@ -32,7 +33,7 @@ pub struct ProviderSettings {
 }
 
 /// A way to speak to a provider, by OpenClaw's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Api {
     /// `/chat/completions`, which nearly everybody speaks: llama.cpp, vLLM, LM Studio, OpenRouter.
@@ -51,7 +52,7 @@ pub enum Api {
 }
 
 /// One model of a provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelEntry {
     /// Its name with the provider.
@@ -73,7 +74,7 @@ pub struct ModelEntry {
 }
 
 /// `compat`: what a model can do beside talking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Compat {
     /// Whether it can call tools; it can, unless told.

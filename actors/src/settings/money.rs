@@ -1,5 +1,6 @@
 //! Sums of money: what a model's work costs, and how much of it a run may take.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::iter::Sum;
@@ -9,7 +10,7 @@ use std::ops::Add;
 const PARTS: u64 = 10_000_000_000;
 
 /// US dollars, in ten-billionths, so that sums have no noise behind their tenth decimal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(from = "f64")]
 pub struct Usd(u64);
 
@@ -57,7 +58,7 @@ impl fmt::Display for Usd {
 }
 
 /// `cost` of a model: US dollars for a million tokens of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Prices {
     /// Read by the model, and not found in its cache.

@@ -1,9 +1,10 @@
 //! `plugins`: of OpenClaw's plugins the settings of those whose work the gateway does itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `plugins`: what OpenClaw does by plugins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginsSettings {
     /// By the plugin's name.
@@ -11,7 +12,7 @@ pub struct PluginsSettings {
 }
 
 /// `plugins.entries`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PluginEntries {
     /// Pages that agents make.
@@ -24,7 +25,7 @@ pub struct PluginEntries {
 }
 
 /// `plugins.entries.canvas`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CanvasEntry {
     /// Its settings.
@@ -32,7 +33,7 @@ pub struct CanvasEntry {
 }
 
 /// `plugins.entries.canvas.config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CanvasConfig {
     /// Serving them.
@@ -40,7 +41,7 @@ pub struct CanvasConfig {
 }
 
 /// `plugins.entries.canvas.config.host`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CanvasHostSettings {
     /// Whether pages are served, and agents may make some.
@@ -54,7 +55,7 @@ impl Default for CanvasHostSettings {
 }
 
 /// `plugins.entries.device-pair`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DevicePairEntry {
     /// Its settings.
@@ -62,7 +63,7 @@ pub struct DevicePairEntry {
 }
 
 /// `plugins.entries.device-pair.config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DevicePairConfig {
     /// Where devices elsewhere reach this gateway.
@@ -70,7 +71,7 @@ pub struct DevicePairConfig {
 }
 
 /// `plugins.entries.ollama`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OllamaEntry {
     /// Its settings.
@@ -78,7 +79,7 @@ pub struct OllamaEntry {
 }
 
 /// `plugins.entries.ollama.config`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OllamaConfig {
     /// Models that are not written down.
@@ -86,7 +87,7 @@ pub struct OllamaConfig {
 }
 
 /// `plugins.entries.ollama.config.discovery`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Discovery {
     /// Whether they are looked for.

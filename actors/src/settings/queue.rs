@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crabtree_protocol::params::chat::QueueMode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, QueueSection};
@@ -21,7 +22,7 @@ pub struct QueueSettings {
 }
 
 /// What a session says itself (`/queue`, `sessions.patch`), in the shape of its stored entry. A cap of 0 says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct QueueOverrides {
     /// What becomes of the message.

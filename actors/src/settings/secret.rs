@@ -1,5 +1,6 @@
 //! Secrets: values that cannot be printed, and the ways a configuration may write them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -57,7 +58,7 @@ impl AuthSecret {
 }
 
 /// A secret as a configuration may write it: in plain text, as `"${NAME}"`, or as a reference.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a string, \"${NAME}\" or {source: \"env\", id: \"NAME\"}")]
 pub enum SecretInput {
     /// The value, or `${NAME}`.
@@ -72,7 +73,7 @@ pub enum SecretInput {
 }
 
 /// Where a referenced secret is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretSource {
     /// An environment variable.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crabtree_protocol::value::Int;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Longest `idleMinutes`: ten years.
@@ -11,7 +12,7 @@ const MAX_IDLE_MINUTES: u64 = 5_256_000;
 const PASSIVATE_AFTER_SECONDS: u64 = 600;
 
 /// `session`: how conversations become sessions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SessionSettings {
     /// Read and ignored, as OpenClaw does: the main session's key always ends in `main`.
@@ -55,7 +56,7 @@ impl Default for SessionSettings {
 }
 
 /// Which direct messages share a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DmScope {
     /// All of them share the main session.
@@ -70,7 +71,7 @@ pub enum DmScope {
 }
 
 /// Which session messages of groups, channels and rooms go to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GroupScope {
     /// Each has its own.
@@ -81,7 +82,7 @@ pub enum GroupScope {
 }
 
 /// When a session starts anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ResetSettings {
     /// On what; `daily` when absent.
@@ -93,7 +94,7 @@ pub struct ResetSettings {
 }
 
 /// What makes a session start anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ResetMode {
     /// Nothing.
@@ -106,7 +107,7 @@ pub enum ResetMode {
 }
 
 /// `session.resetByType`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResetByType {
     /// Direct messages; `dm` is its older name.

@@ -2,12 +2,13 @@
 
 use super::SecretInput;
 use super::agents::expanded;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// `skills`: which skills agents may use, and with which keys.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SkillsSettings {
     /// Where skills are looked for besides.
@@ -17,7 +18,7 @@ pub struct SkillsSettings {
 }
 
 /// `skills.load`: where skills are looked for besides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SkillsLoad {
     /// Directories of skill folders, after the workspace and the managed ones.
@@ -32,7 +33,7 @@ impl SkillsLoad {
 }
 
 /// `skills.entries.<key>`: what is set for one skill.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SkillEntry {
     /// Whether it may be used.

@@ -1,9 +1,10 @@
 //! How hard a model thinks before it answers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How hard a model thinks before it answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Thinking {
     /// Not at all.

@@ -1,9 +1,10 @@
 //! `tools`: what agents may use.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `tools`: what agents may use. A tool is named by its name, its group (`group:fs`) or `*`; `deny` wins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ToolsSettings {
     /// What there is to begin with.
@@ -24,7 +25,7 @@ pub struct ToolsSettings {
 
 /// `gateway.tools`: what `tools.invoke` and `POST /tools/invoke` may call beside or instead of what they may call
 /// anyway, by name or group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InvokeSettings {
     /// These, too.
@@ -34,7 +35,7 @@ pub struct InvokeSettings {
 }
 
 /// `tools.strangers`: tools for people who do not own the assistant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StrangerTools {
     /// The selection.
@@ -48,7 +49,7 @@ impl Default for StrangerTools {
 }
 
 /// A selection of tools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ToolProfile {
     /// Next to nothing.
@@ -63,7 +64,7 @@ pub enum ToolProfile {
 }
 
 /// `tools.exec`: how commands are run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ExecSettings {
     /// Which commands may run at all.
@@ -94,7 +95,7 @@ impl Default for ExecSettings {
 }
 
 /// On which machine commands run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecHost {
     /// On the gateway's, unless a call names another one.
@@ -109,7 +110,7 @@ pub enum ExecHost {
 }
 
 /// Which commands may run at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecSecurity {
     /// None.
@@ -122,7 +123,7 @@ pub enum ExecSecurity {
 }
 
 /// When a person is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecAsk {
     /// Never.
@@ -135,7 +136,7 @@ pub enum ExecAsk {
 }
 
 /// What keeps a command from the rest of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExecSandbox {
     /// Nothing: it may do what the gateway's user may.
@@ -146,7 +147,7 @@ pub enum ExecSandbox {
 }
 
 /// `tools.web`: how the web is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WebSettings {
     /// `tools.web.fetch`.
@@ -154,7 +155,7 @@ pub struct WebSettings {
 }
 
 /// `tools.web.fetch`: how pages are fetched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WebFetchSettings {
     /// Whether they are.
@@ -182,7 +183,7 @@ impl Default for WebFetchSettings {
 }
 
 /// `tools.web.fetch.ssrfPolicy`: what a page, or whoever writes to an agent, can make the gateway connect to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SsrfPolicy {
     /// Any host of any network, this machine among them.

@@ -168,6 +168,7 @@ pub mod tests {
         Loaded {
             path: state_dir.join("openclaw.json"),
             exists: true,
+            text: String::new(),
             settings: serde_json::from_value::<Settings>(raw.clone()).unwrap(),
             raw,
             warnings: vec![],

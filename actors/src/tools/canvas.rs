@@ -134,7 +134,13 @@ async fn panel(call: &Call, action: &str, slot: &Slot<NodesMsg>) -> Outcome {
 }
 
 /// Has a node do it; what it answers.
-async fn at_node(call: &Call, node: &NodeRow, command: &str, params: Value, slot: &Slot<NodesMsg>) -> Result<Value, ToolResult> {
+async fn at_node(
+    call: &Call,
+    node: &NodeRow,
+    command: &str,
+    params: Value,
+    slot: &Slot<NodesMsg>,
+) -> Result<Value, ToolResult> {
     let node_id = &*node.node_id;
     let done = Errand { call, node_id, command, params, budget: wait(call) }.run(slot).await;
     done.map(|invoked| invoked.payload).map_err(|undone| ToolResult::error(undone.words(node_id)))
@@ -170,7 +176,9 @@ fn params(call: &Call, action: &str) -> Result<Value, ToolResult> {
 }
 
 async fn rows(slot: &Slot<NodesMsg>) -> Result<Vec<NodeRow>, ToolResult> {
-    listed(slot).await.ok_or_else(|| ToolResult::error("The nodes are being restarted. Try again in a moment."))
+    listed(slot)
+        .await
+        .ok_or_else(|| ToolResult::error("The nodes are being restarted. Try again in a moment."))
 }
 
 fn able<'a>(nodes: &'a [NodeRow], command: &str) -> impl Iterator<Item = &'a NodeRow> {

@@ -19,6 +19,7 @@ pub(crate) fn estate() -> Arc<Estate> {
         loaded: Loaded {
             path: "/nowhere/crabtree.json".into(),
             exists: false,
+            text: String::new(),
             raw: json!({}),
             settings: Settings::default(),
             warnings: Vec::new(),

@@ -11,7 +11,7 @@ use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::Item;
 use crabtree_actors::process::Guard;
 use crabtree_actors::responder::Responder;
-use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
+use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret, Settings};
 use crabtree_actors::store::{self, ApprovalRow, Db};
 use crabtree_actors::tree::{self, Chaos, Clock, Node};
 use crabtree_protocol::params::approvals::{ApprovalDecision, Severity};
@@ -38,6 +38,7 @@ impl Planted {
             loaded: Loaded {
                 path: "/nowhere/crabtree.json".into(),
                 exists: false,
+                text: String::new(),
                 raw: json!({}),
                 settings: Settings::default(),
                 warnings: Vec::new(),
@@ -54,7 +55,7 @@ impl Planted {
         let root = plant(RootArgs {
             wiring: wiring.clone(),
             open: Arc::new(Db::memory),
-            reload: Arc::new(|| Err("nothing to read".into())),
+            reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
             listener: None,
         });
         Self { wiring, root, state }

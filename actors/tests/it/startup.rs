@@ -7,7 +7,7 @@ use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::{Outgoing, Spool};
 use crabtree_actors::process::Guard;
-use crabtree_actors::settings::{AuthSecret, Loaded, Secret, Settings};
+use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret, Settings};
 use crabtree_actors::store::Db;
 use crabtree_actors::tree::{self, Clock, Slot};
 use crabtree_protocol::ConnId;
@@ -23,6 +23,7 @@ fn estate() -> Arc<Estate> {
         loaded: Loaded {
             path: "/nowhere/crabtree.json".into(),
             exists: false,
+            text: String::new(),
             raw: json!({}),
             settings: Settings::default(),
             warnings: Vec::new(),
@@ -85,7 +86,7 @@ async fn who_connects_before_the_database_is_open_is_told_to_come_back() {
             let _ = opened.lock().recv();
             Db::memory()
         }),
-        reload: Arc::new(|| Err("nothing to read".into())),
+        reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
         listener: None,
     });
     let started = tokio::time::Instant::now();

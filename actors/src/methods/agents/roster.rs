@@ -3,7 +3,7 @@
 
 use super::super::Call;
 use crate::config::edit::{Change, Step};
-use crate::config::{ConfigMsg, Edit, Plan};
+use crate::config::{ConfigMsg, Edit, Plan, Writing};
 use crate::settings::{AgentEntry, Loaded};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::agents::roster::{CreateParams, DeleteParams, UpdateParams};
@@ -80,7 +80,7 @@ fn made(workspace: &Path) -> Result<(), Refusal> {
 }
 
 fn edit(changes: Vec<Change>, answer: Value) -> Edit {
-    Edit { changes, answer: Box::new(move || answer) }
+    Edit { writing: Writing::Changes(changes), answer: Box::new(move |_| answer) }
 }
 
 fn text(value: Option<Text>) -> Option<String> {
@@ -182,7 +182,7 @@ fn plan_delete(loaded: &Loaded, params: &DeleteParams) -> Result<Edit, Refusal> 
     let workspace = params.delete_files.unwrap_or(false).then(|| loaded.workspace(&id));
     let shared = workspace.as_deref().and_then(|path| why_kept(loaded, &id, path));
     let state_dir = loaded.state_dir.clone();
-    let answer = move || {
+    let answer = move |_: &Loaded| {
         let (mut removed, mut failed) = (Vec::new(), Vec::new());
         if let Some(path) = workspace {
             match shared.map_or_else(|| into_trash(&path, &state_dir), Err) {
@@ -194,7 +194,7 @@ fn plan_delete(loaded: &Loaded, params: &DeleteParams) -> Result<Edit, Refusal> 
             "ok": true, "agentId": id, "removedBindings": bound.len(), "removed": removed, "failed": failed,
         })
     };
-    Ok(Edit { changes, answer: Box::new(answer) })
+    Ok(Edit { writing: Writing::Changes(changes), answer: Box::new(answer) })
 }
 
 /// The id of an agent as the configuration spells it.

@@ -8,7 +8,7 @@ use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::process::Guard;
 use crabtree_actors::sessions::MAX_WAITING;
-use crabtree_actors::settings::{AuthSecret, Loaded, Secret};
+use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret};
 use crabtree_actors::store::{self, Db, InputRow, InputState};
 use crabtree_actors::tree::{self, Clock, Node, NodeState, Order};
 use crabtree_protocol::SessionKey;
@@ -62,6 +62,7 @@ fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
         loaded: Loaded {
             path: "/nowhere/crabtree.json".into(),
             exists: false,
+            text: String::new(),
             raw: json!({}),
             settings: serde_json::from_value(settings).unwrap(),
             warnings: Vec::new(),
@@ -81,7 +82,7 @@ fn planted(wiring: &Arc<Wiring>) -> Arc<Node> {
     plant(RootArgs {
         wiring: wiring.clone(),
         open: Arc::new(Db::memory),
-        reload: Arc::new(|| Err("nothing to read".into())),
+        reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
         listener: None,
     })
 }
