@@ -25,6 +25,7 @@ mod faults;
 mod first_breath;
 mod flood;
 mod history;
+mod hostile;
 mod liveness;
 mod mcp;
 mod media;
