@@ -284,7 +284,9 @@ impl Player {
         let event = self.wires.get_mut(&conn).unwrap().event().await;
         let event = event.ok_or_else(|| (name.to_owned(), "it did not come".to_owned()))?;
         if event["event"] != name {
-            return Err((name.to_owned(), format!("{event} came instead")));
+            let instead = format!("{event} came instead");
+            self.wires.get_mut(&conn).unwrap().events.push_front(event);
+            return Err((name.to_owned(), instead));
         }
         let compared = self.compare(&step["payload"], &event["payload"], "");
         compared.map_err(|how| (name.to_owned(), format!("{how} in {event}")))
