@@ -106,7 +106,7 @@ async fn sigterm_lets_the_running_turn_end_and_refuses_new_ones() {
     let state = tempfile::tempdir().unwrap();
     let mut gateway = Process::start(state.path()).await;
     let mut client = Client::admin(gateway.addr).await;
-    client.call("chat.send", said("word ".repeat(30), "last")).await;
+    client.call("chat.send", said("word ".repeat(100), "last")).await;
     client.event(|e| e["payload"]["state"] == "delta").await;
     gateway.signal("TERM");
     let mut late = 0;
@@ -118,6 +118,11 @@ async fn sigterm_lets_the_running_turn_end_and_refuses_new_ones() {
         }
     };
     assert_eq!((&refusal["code"], &refusal["retryable"]), (&json!("UNAVAILABLE"), &json!(true)));
+    // The recording `restart_request`: nobody new comes in.
+    let late = tokio_tungstenite::connect_async(format!("ws://{}", gateway.addr)).await;
+    let Err(tokio_tungstenite::tungstenite::Error::Http(late)) = late else { panic!("{late:?}") };
+    let words: &[u8] = b"Gateway websocket admission closed";
+    assert_eq!((late.status().as_u16(), late.body().as_deref()), (503, Some(words)));
     assert_eq!(client.chat_end("last").await["state"], "final");
     assert_eq!(client.until_closed().await, Some((1012, "service restart".into())));
     assert!(gateway.ended().success());

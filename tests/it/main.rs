@@ -26,6 +26,7 @@ mod faults;
 mod first_breath;
 mod flood;
 mod history;
+mod hostile;
 mod liveness;
 mod mcp;
 mod media;

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use crabtree_protocol::frame::Close;
+use differences::{DIFFERENCES, ELSEWHERE};
 use forge::{device, filled, refused_upgrade, signed};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use wire::Wire;
 
+mod differences;
 mod forge;
 mod wire;
 
@@ -35,34 +37,12 @@ const LOCKOUT_MS: u64 = 4_000;
 /// Groups that run side by side.
 const LANES: usize = 24;
 
-/// What is answered otherwise than recorded, and why. A line that is not needed any more is named by the test.
-const DIFFERENCES: &[(&str, &str)] = &[
-    (
-        "http_ws_path /__openclaw__/worker silent",
-        "the worker protocol is not spoken; its path is like any other",
-    ),
-    ("hello_controlui_nobuild close", BUILD),
-    ("hello_controlui_nobuild connect", BUILD),
-    ("post_missing_scope talk.config", METHOD),
-    ("setup_profiles device.pair.setupCode", "no link hands a setup code out: it would have to be kept"),
-    ("tp_presence users.self", "there are no profiles of people"),
-];
-const BUILD: &str = "no page comes with this gateway that another build could be stale against";
-const METHOD: &str = "the method does not exist yet";
-
-/// Recordings that are no exchange of frames on a direct connection; the tests beside this one show them.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("http_requests", "plain HTTP; `routes`, and `a_forwarded_request_is_refused` here"),
-    ("keepalive", "108 s of pings and ticks; `liveness`"),
-    ("startup_connect", "this gateway is ready at once; `startup` beside the actors holds its database back"),
-];
-
 /// accepts: B4, B5, B6, B7, B8, B10, B15, C1, C8, C9, D1, D2, D4, D7, D13, D14, E1, E3, E4, E7, E8, E9
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_recorded_handshake_replays() {
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let cases: Vec<Value> = CASES.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(cases.len() > 170 && ELSEWHERE.len() == 3);
+    assert!(cases.len() == 180 && ELSEWHERE.len() == 4);
     for case in cases {
         let group = case["group"].as_str().or(case["case"].as_str()).unwrap().to_owned();
         groups.entry(group).or_default().push(case);
@@ -142,6 +122,8 @@ struct Player {
     /// What placeholders stand for.
     bound: HashMap<String, String>,
     wires: HashMap<u64, Wire>,
+    /// Names of the events that the case waits for.
+    awaited: BTreeSet<String>,
     /// What was not as recorded: where, and how.
     unlike: BTreeMap<String, String>,
 }
@@ -154,13 +136,15 @@ impl Player {
             ("<buildId>".to_owned(), concat!("crabtree-", env!("CARGO_PKG_VERSION")).to_owned()),
             ("<host>".to_owned(), addr.to_string()),
         ];
-        Self { addr, from, bound: bound.into(), wires: HashMap::new(), unlike: BTreeMap::new() }
+        let (wires, awaited) = (HashMap::new(), BTreeSet::new());
+        Self { addr, from, bound: bound.into(), wires, awaited, unlike: BTreeMap::new() }
     }
 
     async fn play(&mut self, case: &Value, gateway: &Embedded) {
         let name = case["case"].as_str().unwrap();
         let steps = case["steps"].as_array().unwrap();
         self.wires.clear();
+        self.awaited = steps.iter().filter_map(|step| step["name"].as_str().map(Into::into)).collect();
         for step in steps {
             let (kind, conn) = step.as_object().unwrap().iter().next().unwrap();
             let conn = conn.as_u64().unwrap();
@@ -227,7 +211,8 @@ impl Player {
         }
         let (ws, _) = client_async(request, stream).await.unwrap();
         let (methods, waiting, events) = (HashMap::new(), vec![], VecDeque::new());
-        let mut wire = Wire { ws, challenge: Value::Null, sent: Instant::now(), methods, waiting, events };
+        let (challenge, sent, awaited) = (Value::Null, Instant::now(), self.awaited.clone());
+        let mut wire = Wire { ws, challenge, sent, methods, waiting, events, awaited };
         wire.challenge = wire.frame().await.expect("a challenge")["payload"].clone();
         self.wires.insert(conn, wire);
         Ok(())
@@ -299,7 +284,9 @@ impl Player {
         let event = self.wires.get_mut(&conn).unwrap().event().await;
         let event = event.ok_or_else(|| (name.to_owned(), "it did not come".to_owned()))?;
         if event["event"] != name {
-            return Err((name.to_owned(), format!("{event} came instead")));
+            let instead = format!("{event} came instead");
+            self.wires.get_mut(&conn).unwrap().events.push_front(event);
+            return Err((name.to_owned(), instead));
         }
         let compared = self.compare(&step["payload"], &event["payload"], "");
         compared.map_err(|how| (name.to_owned(), format!("{how} in {event}")))

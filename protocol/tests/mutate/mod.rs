@@ -57,7 +57,7 @@ const ODD: [&str; 16] = [
 ];
 
 /// Changes a frame as text: flips, cuts, doubles and splices bytes.
-fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
+pub fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
     let mut bytes = seed.as_bytes().to_vec();
     for _ in 0..=dice.roll(4) {
         let (at, length) = (dice.roll(bytes.len() + 1), dice.roll(24));
@@ -79,7 +79,7 @@ fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
 }
 
 /// Changes a frame as JSON: somewhere in it is something else.
-fn bent(dice: &mut Dice, frame: &mut Value) {
+pub fn bent(dice: &mut Dice, frame: &mut Value) {
     let odd = ODD[dice.roll(ODD.len())];
     let odd = serde_json::from_str(odd).unwrap_or_else(|_| odd.repeat(dice.roll(200)).into());
     match frame {

@@ -3,7 +3,7 @@
 use super::PATIENCE;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,8 +16,9 @@ pub struct Wire {
     pub sent: Instant,
     pub methods: HashMap<String, String>,
     pub waiting: Vec<Value>,
-    /// Events about devices that were not waited for when they came.
+    /// Events about devices, and others that the case waits for, that were not waited for when they came.
     pub events: VecDeque<Value>,
+    pub awaited: BTreeSet<String>,
 }
 
 impl Wire {
@@ -55,12 +56,14 @@ impl Wire {
     fn keep(&mut self, frame: Value) {
         if frame["type"] == "res" {
             self.waiting.push(frame);
-        } else if frame["event"].as_str().is_some_and(|name| name.starts_with("device.")) {
+        } else if let Some(name) = frame["event"].as_str()
+            && (name.starts_with("device.") || self.awaited.contains(name))
+        {
             self.events.push_back(frame);
         }
     }
 
-    /// The next event about a device, if one comes.
+    /// The next event that was kept, if one comes.
     pub async fn event(&mut self) -> Option<Value> {
         timeout(PATIENCE, self.next_event()).await.ok().flatten()
     }

@@ -1,6 +1,7 @@
 //! One thing after the other: what clients do, and what is done to actors.
 
-use super::link::Link;
+use super::errand::COMMAND;
+use super::link::{Link, key_of};
 use super::plan::{Act, Blow, Target};
 use super::wire::Topic;
 use super::world::World;
@@ -38,6 +39,17 @@ impl World {
                 self.ask(client, Topic::Other, "chat.history", &params);
             }
             Act::Health { client } => self.ask(client, Topic::Other, "health", &json!({})),
+            Act::Invoke { client, command } => {
+                let (n, command) = (command, &self.plan.commands[command]);
+                let mut params = json!({
+                    "nodeId": key_of(command.node).device_id().as_str(), "command": COMMAND,
+                    "params": { "n": n, "deed": command.deed }, "idempotencyKey": format!("command-{n}"),
+                });
+                if let Some(ms) = command.timeout_ms {
+                    params["timeoutMs"] = json!(ms);
+                }
+                self.ask(client, Topic::Invoke(n), "node.invoke", &params);
+            }
             Act::HangUp { client } => {
                 if let Some(link) = self.link(client) {
                     link.hang_up();

@@ -1,6 +1,7 @@
 //! A client's connection without a socket: this task plays the part of `src/socket.rs` and of the client
 //! behind it.
 
+use super::errand::{COMMAND, Errands, Next};
 use super::trace::Trace;
 use super::wire::{Topic, Wire};
 use bytes::Bytes;
@@ -23,6 +24,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 pub const TOKEN: &str = "a-token-for-tests-only";
+
+/// The key of a client's device.
+pub fn key_of(client: usize) -> DeviceKey {
+    DeviceKey::from_seed(&[client as u8 + 1; 32])
+}
 
 enum Order {
     Send(Bytes),
@@ -49,6 +55,7 @@ pub struct Link {
 pub struct Manner {
     pub slow: Option<(usize, u64)>,
     pub device: bool,
+    pub node: bool,
     pub subscribes: bool,
     /// It is there before anything is said.
     pub from_start: bool,
@@ -70,7 +77,7 @@ impl Link {
             name: format!("c{client}/{nth}"),
             id,
             client,
-            wire: Mutex::new(Wire::new(manner.from_start)),
+            wire: Mutex::new(Wire::new(manner.from_start, manner.node)),
             conn: Arc::downgrade(&conn),
             doomed: Mutex::new(false),
             trace: trace.clone(),
@@ -84,6 +91,7 @@ impl Link {
             manner,
             spool: Spool::default(),
             waiting: VecDeque::new(),
+            errands: Errands::default(),
         };
         tokio::spawn(serve.run(items, rx));
         link
@@ -125,6 +133,7 @@ struct Serve {
     manner: Manner,
     spool: Spool,
     waiting: VecDeque<Bytes>,
+    errands: Errands,
 }
 
 impl Serve {
@@ -173,6 +182,11 @@ impl Serve {
                     let (Ok(permit), Some(frame)) = (permit, self.waiting.pop_front()) else { return };
                     if actor.send(ConnectionMsg::Frame(frame, permit)).is_err() {
                         return;
+                    }
+                }
+                () = sleep_until(self.errands.next().unwrap_or(next_drain)), if self.errands.next().is_some() => {
+                    for params in self.errands.results(key_of(self.link.client).device_id().as_str()) {
+                        self.link.ask(Topic::Other, "node.invoke.result", &params);
                     }
                 }
                 () = sleep_until(next_drain), if self.manner.slow.is_some() && next_drain > Instant::now() => {}
@@ -236,26 +250,44 @@ impl Serve {
             if self.manner.subscribes {
                 self.link.ask(Topic::Other, "sessions.subscribe", &json!({}));
             }
+        } else if frame["event"] == "node.invoke.request" {
+            let (n, next) = self.errands.take(&frame["payload"]);
+            if !matches!(next, Next::Waits) {
+                *self.link.wire.lock().begun.entry(n).or_default() += 1;
+            }
+            if matches!(next, Next::HangsUp) {
+                self.link.hang_up();
+            }
+        } else if frame["event"] == "node.invoke.cancel" {
+            self.errands.cancel(frame["payload"]["invokeId"].as_str().unwrap_or_default());
         }
     }
 
     fn connect_params(&self, challenge: &Value) -> Value {
-        let (id, mode) = if self.manner.device { ("openclaw-tui", "ui") } else { ("cli", "cli") };
-        let params = json!({
+        let (id, mode, role, scopes) = match self.manner {
+            Manner { node: true, .. } => ("node-host", "node", "node", vec![]),
+            Manner { device: true, .. } => ("openclaw-tui", "ui", "operator", vec!["operator.admin"]),
+            _ => ("cli", "cli", "operator", vec!["operator.admin"]),
+        };
+        let commands = self.manner.node.then_some([COMMAND]);
+        let mut params = json!({
             "minProtocol": 4,
             "maxProtocol": 4,
             "client": { "id": id, "mode": mode, "version": "0", "platform": "linux" },
             "caps": [],
-            "role": "operator",
-            "scopes": ["operator.admin"],
+            "role": role,
+            "scopes": scopes,
             "auth": { "token": TOKEN },
         });
+        if let Some(commands) = commands {
+            params["commands"] = json!(commands);
+        }
         if !self.manner.device {
             return params;
         }
         let mut typed = serde_json::from_value(params).unwrap();
         let (nonce, ts) = (challenge["nonce"].as_str().unwrap(), challenge["ts"].as_u64().unwrap());
-        DeviceKey::from_seed(&[self.link.client as u8 + 1; 32]).sign_device(&mut typed, nonce, ts);
+        key_of(self.link.client).sign_device(&mut typed, nonce, ts);
         serde_json::to_value(typed).unwrap()
     }
 }

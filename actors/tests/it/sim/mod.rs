@@ -7,8 +7,9 @@
 //! | `world` | the tree, and the hand that carries the schedule out |
 //! | `acts` | what the hand does |
 //! | `link` | one connection: the socket's part and the client's |
+//! | `errand` | what nodes do, and what must hold of it |
 //! | `wire` | what a client sees, judged frame by frame |
-//! | `check` | what must hold when all has come to rest |
+//! | `check`, `order` | what must hold when all has come to rest |
 //! | `tally` | what happened how often |
 //! | `trace` | what was seen, to be the same for the same seed |
 //!
@@ -16,7 +17,9 @@
 
 mod acts;
 mod check;
+mod errand;
 mod link;
+mod order;
 mod plan;
 mod tally;
 mod trace;

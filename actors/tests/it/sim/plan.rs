@@ -1,6 +1,9 @@
 //! The schedule of a seed: who is there, what they say and when, and what is broken meanwhile. It is made
 //! whole before anything runs, so that it depends on nothing but the seed.
 
+mod errands;
+
+use super::errand::Deed;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -9,12 +12,13 @@ use std::collections::BTreeMap;
 /// would park it.
 const MAX_FAULTS_PER_PATH: u32 = 4;
 /// The actors of the table.
-pub const STATIC: [&str; 10] = [
+pub const STATIC: [&str; 11] = [
     "store",
     "config",
     "broadcast",
     "presence",
     "devices",
+    "nodes",
     "agents",
     "sessions",
     "scheduler",
@@ -32,6 +36,17 @@ pub struct Persona {
     pub slow: Option<(usize, u64)>,
     /// Proves a device; such clients appear in presence.
     pub device: bool,
+    /// Is a node, and no person; such clients come last.
+    pub node: bool,
+}
+
+/// A command for a node, which is given once.
+pub struct Command {
+    /// The client that is this node.
+    pub node: usize,
+    /// What the node will make of it.
+    pub deed: Deed,
+    pub timeout_ms: Option<u64>,
 }
 
 /// Something that is said once, and perhaps again.
@@ -106,6 +121,10 @@ pub enum Act {
     Health {
         client: usize,
     },
+    Invoke {
+        client: usize,
+        command: usize,
+    },
     HangUp {
         client: usize,
     },
@@ -132,6 +151,7 @@ pub struct Plan {
     /// Seconds after which an idle session leaves memory.
     pub passivate_after: u64,
     pub said: Vec<Said>,
+    pub commands: Vec<Command>,
     pub steps: Vec<Step>,
 }
 
@@ -142,8 +162,9 @@ impl Plan {
         let clients = personas(&mut rng, heavy);
         let sessions = rng.random_range(1..=4);
         let passivate_after = if rng.random_bool(0.5) { rng.random_range(1..4) } else { 600 };
-        let plan = Self { clients, sessions, passivate_after, said: Vec::new(), steps: Vec::new() };
-        let mut draft = Draft { rng, plan, faults: BTreeMap::new(), heavy };
+        let (people, said, commands, steps) = (clients.len(), Vec::new(), Vec::new(), Vec::new());
+        let plan = Self { clients, sessions, passivate_after, said, commands, steps };
+        let mut draft = Draft { rng, plan, people, faults: BTreeMap::new(), heavy };
         let span = draft.rng.random_range(10_000..40_000);
         for _ in 0..draft.rng.random_range(15..45) {
             draft.moment(span);
@@ -154,6 +175,7 @@ impl Plan {
         if seed % 4 == 3 {
             draft.parked_session(span);
         }
+        draft.errands(span);
         if seed % 4 == 1 {
             draft.reboot(span);
         }
@@ -169,10 +191,11 @@ fn personas(rng: &mut StdRng, heavy: bool) -> Vec<Persona> {
             subscribes: rng.random_bool(0.5),
             slow: rng.random_bool(0.2).then(|| (rng.random_range(1..64), rng.random_range(200..4_000))),
             device: rng.random_bool(0.4),
+            node: false,
         })
         .collect();
     // Somebody sees everything.
-    clients[0] = Persona { subscribes: true, slow: None, device: false };
+    clients[0] = Persona { subscribes: true, slow: None, device: false, node: false };
     if heavy {
         for client in clients.iter_mut().skip(1).take(2) {
             client.slow = Some((rng.random_range(1..40), rng.random_range(2_000..9_000)));
@@ -184,6 +207,7 @@ fn personas(rng: &mut StdRng, heavy: bool) -> Vec<Persona> {
 struct Draft {
     rng: StdRng,
     plan: Plan,
+    people: usize,
     faults: BTreeMap<Target, u32>,
     heavy: bool,
 }
@@ -194,7 +218,7 @@ impl Draft {
     }
 
     fn client(&mut self) -> usize {
-        self.pick(self.plan.clients.len())
+        self.pick(self.people)
     }
 
     fn session(&mut self) -> usize {

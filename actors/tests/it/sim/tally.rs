@@ -1,6 +1,7 @@
 //! What stories were made of, to see that schedules reach what they are meant to reach.
 
 use super::check::outcome;
+use super::wire::Topic;
 use super::world::World;
 use crabtree_actors::store::InputState;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ impl World {
             count("dead", u64::from(row.state == InputState::Dead));
             count("second attempts", u64::from(row.attempts > 1));
         }
+        count("commands carried out", self.begun().values().map(|times| u64::from(*times)).sum());
         for link in &self.links {
             let wire = link.wire.lock();
             count("frames", wire.frames);
@@ -25,6 +27,9 @@ impl World {
             count("cut", u64::from(wire.closed.as_ref().is_some_and(|(code, _)| *code == 1008)));
             for request in wire.requests.values() {
                 count("requests", 1);
+                let command = matches!(request.topic, Topic::Invoke(_));
+                count("commands", u64::from(command));
+                count("commands lost", u64::from(command && request.is_unavailable()));
                 count("unavailable", u64::from(request.is_unavailable()));
                 count("in flight", u64::from(request.status() == Some("in_flight")));
                 count("backlog full", u64::from(request.is_refused_for("backlog-full")));

@@ -15,7 +15,18 @@ pub enum Topic {
     },
     /// The session's key, and the run's id.
     Abort(String, Option<String>),
+    /// `node.invoke`: number of the command.
+    Invoke(usize),
 }
+
+/// What nodes are told alone, without a number.
+const TO_NODES: [&str; 5] = [
+    "node.invoke.request",
+    "node.invoke.cancel",
+    "node.pair.resolved",
+    "voicewake.changed",
+    "voicewake.routing.changed",
+];
 
 #[derive(Debug)]
 pub struct Request {
@@ -81,6 +92,9 @@ pub struct Wire {
     pub problems: Vec<String>,
     /// How often each transcript row was told, by its id.
     pub messages: BTreeMap<String, u32>,
+    /// How often this node has begun each command.
+    pub begun: BTreeMap<u64, u32>,
+    node: bool,
     /// Whether pieces of text are put together, too.
     thorough: bool,
     texts: BTreeMap<String, String>,
@@ -90,8 +104,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn new(thorough: bool) -> Self {
-        Self { thorough, ..Self::default() }
+    pub fn new(thorough: bool, node: bool) -> Self {
+        Self { thorough, node, ..Self::default() }
     }
 
     pub fn asked(&mut self, id: String, topic: Topic, sent: usize) {
@@ -100,7 +114,7 @@ impl Wire {
         self.requests.insert(id, request);
     }
 
-    /// Reads a frame, the `seen`th of all; returns the parsed one if it is an answer or the challenge.
+    /// Reads a frame, the `seen`th of all; returns the parsed one if it is an answer, the challenge or for this node alone.
     pub fn read(&mut self, text: &str, seen: usize) -> Option<Value> {
         self.frames += 1;
         let Some(rest) = text.strip_prefix("{\"type\":\"event\",\"event\":\"") else {
@@ -109,7 +123,7 @@ impl Wire {
             return Some(frame);
         };
         let name = rest.split('"').next().unwrap_or_default();
-        if name == "connect.challenge" {
+        if name == "connect.challenge" || (self.node && TO_NODES.contains(&name)) {
             return serde_json::from_str(text).ok();
         }
         self.count(text, name);

@@ -131,6 +131,7 @@ impl World {
         if !world.links.iter().all(|link| link.is_ready()) {
             world.problems.push("not everybody was let in at the start".into());
         }
+        world.approve_nodes().await;
         world.started = Instant::now();
         world
     }
@@ -181,6 +182,7 @@ impl World {
         let manner = Manner {
             slow: persona.slow,
             device: persona.device,
+            node: persona.node,
             subscribes: persona.subscribes,
             from_start: self.links.len() < self.plan.clients.len(),
         };
@@ -293,6 +295,9 @@ impl World {
         }
         if self.estate().ledgers.count() > 0 {
             why.push(format!("turns in the ledger: {:?}", self.estate().ledgers.active()));
+        }
+        if self.open_commands() > 0 {
+            why.push(format!("{} commands wait for nodes", self.open_commands()));
         }
         for link in self.links.iter().filter(|link| link.is_open()) {
             let wire = link.wire.lock();
