@@ -5,7 +5,7 @@ use super::Host;
 use crabtree_actors::approvals::policy::{Policy, Verdict, verdict};
 use crabtree_actors::approvals::{ExecApprovals, Remembered};
 use crabtree_actors::settings::{ExecAsk, ExecSecurity, ExecSettings};
-use crabtree_actors::tools::exec::command::lists;
+use crabtree_actors::tools::exec::command::{Rule, lists};
 use crabtree_protocol::params::approvals::policy::{
     AllowlistEntry, AllowlistRule, PolicySnapshot, SnapshotAsk, SnapshotSecurity,
 };
@@ -73,11 +73,11 @@ impl Start {
     }
 
     fn is_listed_by(&self, entry: &AllowlistEntry, home: Option<&Path>) -> bool {
-        let (Some(program), Some(word)) = (&self.program, self.argv.first()) else { return false };
+        let Some(program) = &self.program else { return false };
         match &entry.arg_pattern {
             // A pattern that is not ours is not understood, and allows nothing.
             Some(pattern) => entry.pattern == program.to_string_lossy() && *pattern == self.fingerprint(),
-            None => lists(std::slice::from_ref(&entry.pattern), word, program, home),
+            None => lists(&[Rule::new(&entry.pattern, None)], &self.argv, program, home),
         }
     }
 }

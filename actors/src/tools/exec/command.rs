@@ -7,6 +7,7 @@
 //! [`Opaque`]: Verdict::Opaque
 
 use globset::GlobBuilder;
+use regex::Regex;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -43,18 +44,58 @@ pub struct Lookup<'a> {
     pub home: Option<&'a Path>,
 }
 
-/// Holds a command line against the patterns of an allowlist. A pattern with a `/` is held against the path of the
+/// An entry of an allowlist.
+pub struct Rule {
+    pattern: String,
+    words: Words,
+}
+
+/// What comes after the program.
+enum Words {
+    Any,
+    Like(Regex),
+    /// The expression cannot be read, and allows nothing.
+    Unreadable,
+}
+
+impl Rule {
+    /// A rule for a program, and, if it says so, for just these arguments: an expression that is held against them
+    /// joined by spaces (OpenClaw's `argPattern`). What JavaScript alone understands of it allows nothing here.
+    pub fn new(pattern: &str, arg_pattern: Option<&str>) -> Self {
+        let words = match arg_pattern.map(Regex::new) {
+            None => Words::Any,
+            Some(Ok(expression)) => Words::Like(expression),
+            Some(Err(_)) => Words::Unreadable,
+        };
+        Self { pattern: pattern.trim().to_owned(), words }
+    }
+
+    fn allows(&self, argv: &[String], program: &Path, home: Option<&Path>) -> bool {
+        let Some((word, rest)) = argv.split_first() else { return false };
+        let words = match &self.words {
+            Words::Any => true,
+            // What a shell makes other words of is not what is seen here.
+            Words::Like(_) if rest.iter().any(|word| word.contains(['*', '?', '[', '{', '~'])) => false,
+            Words::Like(expression) => expression.is_match(&rest.join(" ")),
+            Words::Unreadable => false,
+        };
+        words && matches(&self.pattern, word, program, home)
+    }
+}
+
+/// Holds a command line against the rules of an allowlist. A pattern with a `/` is held against the path of the
 /// program (`/usr/bin/rg`, `~/bin/*`, `/opt/**`), one without against the name of a program that is found in `PATH`;
 /// `**` alone allows every program.
-pub fn verdict(command: &str, allowlist: &[String], lookup: &Lookup<'_>) -> Verdict {
+pub fn verdict(command: &str, allowlist: &[Rule], lookup: &Lookup<'_>) -> Verdict {
     let Some(segments) = segments(command) else { return Verdict::Opaque };
     let mut missing = Vec::new();
-    for word in segments.iter().filter_map(|argv| argv.first()) {
+    for argv in &segments {
+        let Some(word) = argv.first() else { continue };
         if !is_plain(word) {
             return Verdict::Opaque;
         }
         let program = find(word, lookup);
-        if !program.as_ref().is_some_and(|program| lists(allowlist, word, program, lookup.home)) {
+        if !program.as_ref().is_some_and(|program| lists(allowlist, argv, program, lookup.home)) {
             let name = program.map_or_else(|| word.clone(), |path| path.to_string_lossy().into_owned());
             if !missing.contains(&name) {
                 missing.push(name);
@@ -64,10 +105,11 @@ pub fn verdict(command: &str, allowlist: &[String], lookup: &Lookup<'_>) -> Verd
     if missing.is_empty() { Verdict::Allowed } else { Verdict::Missing(missing) }
 }
 
-/// Whether patterns allow a program that was called by this word, as [`find`] finds it. A path that climbs is on no
-/// list: where it leads is not what it says.
-pub fn lists(allowlist: &[String], word: &str, program: &Path, home: Option<&Path>) -> bool {
-    !climbs(word) && allowlist.iter().any(|entry| matches(entry, word, program, home))
+/// Whether rules allow a program that was called like this, as [`find`] finds it. A path that climbs is on no list:
+/// where it leads is not what it says.
+pub fn lists(allowlist: &[Rule], argv: &[String], program: &Path, home: Option<&Path>) -> bool {
+    let climbs = argv.first().is_some_and(|word| climbs(word));
+    !climbs && allowlist.iter().any(|rule| rule.allows(argv, program, home))
 }
 
 /// The program a word names; `None` if there is none.
@@ -98,7 +140,6 @@ fn climbs(word: &str) -> bool {
 }
 
 fn matches(pattern: &str, word: &str, program: &Path, home: Option<&Path>) -> bool {
-    let pattern = pattern.trim();
     let glob = |pattern: &str, candidate: &Path| {
         let glob = GlobBuilder::new(pattern).literal_separator(true).build();
         glob.is_ok_and(|glob| glob.compile_matcher().is_match(candidate))

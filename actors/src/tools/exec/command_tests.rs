@@ -93,8 +93,8 @@ impl Machine {
 
     fn verdict_in(&self, path: &OsStr, command: &str, patterns: &[&str]) -> Verdict {
         let root = self.dir.path();
-        let allowlist: Vec<String> =
-            patterns.iter().map(|pattern| pattern.replace('^', root.to_str().unwrap())).collect();
+        let here = |pattern: &&str| Rule::new(&pattern.replace('^', root.to_str().unwrap()), None);
+        let allowlist: Vec<Rule> = patterns.iter().map(here).collect();
         verdict(command, &allowlist, &Lookup { dir: root, path, home: Some(root) })
     }
 
@@ -105,6 +105,29 @@ impl Machine {
         };
         Verdict::Missing(programs.iter().map(full).collect())
     }
+}
+
+#[test]
+fn a_rule_for_some_arguments_allows_no_others() {
+    let machine = Machine::with(&["bin/python3"]);
+    let root = machine.dir.path();
+    let path = root.join("bin");
+    let lookup = Lookup { dir: root, path: path.as_os_str(), home: None };
+    let rule = |arguments: &str| [Rule::new("python3", Some(arguments))];
+    for (arguments, command, is_allowed) in [
+        ("^safe\\.py$", "python3 safe.py", true),
+        ("^safe\\.py$", "python3 other.py", false),
+        ("^safe\\.py$", "python3 safe.py --and more", false),
+        ("^safe\\.py", "python3 safe.py *", false),
+        ("^$", "python3", true),
+        ("^(?!evil)", "python3 safe.py", false),
+        ("sha256:argv:00", "python3 safe.py", false),
+    ] {
+        let expected = if is_allowed { Verdict::Allowed } else { machine.missing(&["^/bin/python3"]) };
+        assert_eq!(verdict(command, &rule(arguments), &lookup), expected, "{arguments}: {command}");
+    }
+    let both = [Rule::new("python3", Some("^safe\\.py$")), Rule::new("python3", None)];
+    assert_eq!(verdict("python3 other.py", &both, &lookup), Verdict::Allowed);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whether a command may run: as the policy says, and if that leaves it to people, as they do.
 
+use super::command::Rule;
 use super::{Args, Call, Verdict, verdict};
 use crate::approvals::policy::{self, Policy};
 use crate::approvals::{ApprovalsMsg, Ask, Asked, CommandAsked, Decision, Remembered, ask};
@@ -58,10 +59,12 @@ pub(super) fn decided(
 
 /// What the allowlist says; read on a thread that may wait for the disk.
 async fn listed(call: &Call, document: &crate::approvals::ExecApprovals) -> Verdict {
-    let patterns: Vec<String> =
-        document.allowlist(&call.place.agent_id).map(|entry| entry.pattern.clone()).collect();
+    let rules: Vec<Rule> = document
+        .allowlist(&call.place.agent_id)
+        .map(|entry| Rule::new(&entry.pattern, entry.arg_pattern.as_deref()))
+        .collect();
     let (args, workspace) = (call.args.clone(), call.place.workspace.clone());
-    let look = tokio::task::spawn_blocking(move || verdict(&args, &workspace, &patterns));
+    let look = tokio::task::spawn_blocking(move || verdict(&args, &workspace, &rules));
     look.await.unwrap_or(Verdict::Opaque)
 }
 

@@ -109,7 +109,7 @@ fn definition(timeout: Duration) -> Definition {
 
 /// What an allowlist says to a call with these arguments. Variables of the call's own could turn any program into
 /// another one: with them nothing is certain.
-pub fn verdict(args: &Value, workspace: &Path, allowlist: &[String]) -> Verdict {
+pub fn verdict(args: &Value, workspace: &Path, allowlist: &[command::Rule]) -> Verdict {
     let Ok(args) = serde_json::from_value::<Args>(args.clone()) else { return Verdict::Opaque };
     if !args.env.is_empty() {
         return Verdict::Opaque;
