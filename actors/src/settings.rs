@@ -15,6 +15,7 @@ mod queue;
 mod secret;
 mod session;
 mod skills;
+mod streaming;
 mod thinking;
 mod tools;
 
@@ -42,6 +43,7 @@ pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
+pub use streaming::Streaming;
 pub use thinking::Thinking;
 pub use tools::{
     ExecAsk, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools, ToolProfile,

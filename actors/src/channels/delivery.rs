@@ -2,7 +2,9 @@
 //! it is durable that it will be; so one that is lost with a crash is known to be in doubt.
 
 use super::contract::{Address, Capabilities, Order, Outgoing, SendError, Sent};
+use super::draft;
 use super::outgoing::extra;
+use crate::kill_points::KillPoint;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
 use serde::Deserialize;
@@ -17,6 +19,9 @@ const SEND_LIMIT: Duration = Duration::from_secs(60);
 const BACKOFF: (i64, i64) = (1_000, 60_000);
 /// How long a message is tried, ms.
 const GIVE_UP_AFTER: i64 = 24 * 60 * 60 * 1000;
+
+/// Where the channel answers what it was asked to do.
+type Asked<T> = oneshot::Sender<Result<T, SendError>>;
 
 /// What came of a message.
 pub struct Delivered {
@@ -40,50 +45,104 @@ pub async fn deliver(
     store: Store,
     orders: mpsc::Sender<Order>,
     terms: (Capabilities, OnUncertain),
-    mut row: DeliveryRow,
+    row: DeliveryRow,
 ) -> Delivered {
-    let now = || store.estate.clock.now_ms();
-    let Ok(to) = Address::deserialize(&row.address) else {
-        return end(&store, failed(row, "its address is not one", now())).await;
-    };
-    row.state = DeliveryState::Sending;
-    row.attempts += 1;
-    row.updated_at = now();
-    if let Err(e) = store.write(WriteOp::Delivery(row.clone())).await {
-        tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
-        row.state = DeliveryState::Queued;
-        return Delivered { row, wait: Some(Wait::Longer) };
+    let post = Post { store, orders, terms };
+    if extra(&row, "draft").is_some() { draft::finish(&post, row).await } else { post.send(row).await }
+}
+
+/// The way of a message to its channel, and what is written of it.
+pub struct Post {
+    /// Where that is written.
+    pub store: Store,
+    /// The channel.
+    pub orders: mpsc::Sender<Order>,
+    /// What it can do, and what is done when nobody knows.
+    pub terms: (Capabilities, OnUncertain),
+}
+
+impl Post {
+    /// Sends a message that is none yet.
+    pub async fn send(&self, mut row: DeliveryRow) -> Delivered {
+        let Ok(to) = Address::deserialize(&row.address) else { return self.misdirected(row).await };
+        if !self.begin(&mut row).await {
+            return Delivered { row, wait: Some(Wait::Longer) };
+        }
+        let edits = extra(&row, "edits");
+        let result = self.post(outgoing(&row, to, edits)).await;
+        self.end(self.became(row, result)).await
     }
-    store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliveryBegun);
-    let (done, sent) = oneshot::channel();
-    let outgoing = Outgoing {
+
+    /// Makes it durable that a message is handed over; if that fails it waits.
+    pub async fn begin(&self, row: &mut DeliveryRow) -> bool {
+        row.state = DeliveryState::Sending;
+        row.attempts += 1;
+        row.updated_at = self.now();
+        if let Err(e) = self.store.write(WriteOp::Delivery(row.clone())).await {
+            tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
+            row.state = DeliveryState::Queued;
+            return false;
+        }
+        self.store.estate.kill_points.reach(KillPoint::DeliveryBegun);
+        true
+    }
+
+    /// Has the channel send a message, or change one.
+    pub async fn post(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
+        self.order(|done| Order::Send(Box::new(outgoing), done)).await
+    }
+
+    /// Has the channel do something.
+    pub async fn order<T>(&self, order: impl FnOnce(Asked<T>) -> Order) -> Result<T, SendError> {
+        let (done, answered) = oneshot::channel();
+        let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
+        let asked = async {
+            match self.orders.send(order(done)).await {
+                Ok(()) => answered.await.unwrap_or_else(|_| lost()),
+                Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
+            }
+        };
+        let late = || Err(SendError::Unknown(format!("it took more than {} s", SEND_LIMIT.as_secs())));
+        let result = timeout(SEND_LIMIT, asked).await.unwrap_or_else(|_| late());
+        self.store.estate.kill_points.reach(KillPoint::DeliverySent);
+        result
+    }
+
+    /// What became of a message with this result.
+    pub fn became(&self, row: DeliveryRow, result: Result<Sent, SendError>) -> Delivered {
+        became(row, result, self.terms, self.now())
+    }
+
+    /// Its address is none: it is not sent.
+    pub async fn misdirected(&self, row: DeliveryRow) -> Delivered {
+        self.end(failed(row, "its address is not one", self.now())).await
+    }
+
+    /// Writes what became of a message.
+    pub async fn end(&self, delivered: Delivered) -> Delivered {
+        if let Err(e) = self.store.write(WriteOp::Delivery(delivered.row.clone())).await {
+            // It stays as being sent: after a restart it is in doubt.
+            tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
+        }
+        delivered
+    }
+
+    fn now(&self) -> i64 {
+        self.store.estate.clock.now_ms()
+    }
+}
+
+/// A row as the message it says.
+pub fn outgoing(row: &DeliveryRow, to: Address, edits: Option<String>) -> Outgoing {
+    Outgoing {
         id: row.id.clone(),
         to,
         text: row.text.clone(),
-        reply_to: extra(&row, "replyTo"),
-        edits: extra(&row, "edits"),
+        reply_to: extra(row, "replyTo"),
+        edits,
         buttons: Vec::new(),
         attachments: Vec::new(),
-    };
-    let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
-    let asked = async {
-        match orders.send(Order::Send(Box::new(outgoing), done)).await {
-            Ok(()) => sent.await.unwrap_or_else(|_| lost()),
-            Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
-        }
-    };
-    let late = || Err(SendError::Unknown(format!("it took more than {} s", SEND_LIMIT.as_secs())));
-    let result = timeout(SEND_LIMIT, asked).await.unwrap_or_else(|_| late());
-    store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliverySent);
-    end(&store, became(row, result, terms, now())).await
-}
-
-async fn end(store: &Store, delivered: Delivered) -> Delivered {
-    if let Err(e) = store.write(WriteOp::Delivery(delivered.row.clone())).await {
-        // It stays as being sent: after a restart it is in doubt.
-        tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
     }
-    delivered
 }
 
 /// The state of a message after an attempt. Pure.
@@ -124,14 +183,15 @@ fn failed(mut row: DeliveryRow, why: &str, now: i64) -> Delivered {
 }
 
 /// A message of which nobody knows whether it was sent: it is sent again where that cannot be seen twice, or is wanted.
+/// One that was to take the place of another can not.
 pub fn after_a_loss(
     mut row: DeliveryRow,
     capabilities: Capabilities,
     on_uncertain: OnUncertain,
     now: i64,
 ) -> DeliveryRow {
-    let again =
-        capabilities.idempotent || extra(&row, "edits").is_some() || on_uncertain == OnUncertain::Resend;
+    let is_change = row.platform_id.is_some() || extra(&row, "edits").is_some();
+    let again = capabilities.idempotent || is_change || on_uncertain == OnUncertain::Resend;
     row.state = if again { DeliveryState::Queued } else { DeliveryState::Uncertain };
     row.updated_at = now;
     if !again {
@@ -154,6 +214,8 @@ pub struct Due {
     failures: BTreeMap<String, u32>,
     /// What came back while the store was being read: what was read of it is old.
     settled: BTreeSet<String>,
+    /// Messages whose drafts are in the channel's hands.
+    held: BTreeSet<String>,
 }
 
 impl Due {
@@ -180,8 +242,10 @@ impl Due {
         let mut passed = BTreeSet::new();
         let at = self.rows.iter().position(|row| {
             let chat = row.address.to_string();
-            let free =
-                !self.busy.contains(&chat) && !self.waits.contains_key(&chat) && !passed.contains(&chat);
+            let free = !self.busy.contains(&chat)
+                && !self.waits.contains_key(&chat)
+                && !passed.contains(&chat)
+                && !self.held.contains(&row.id);
             // What comes later for a chat that waits must not overtake it.
             passed.insert(chat);
             free
@@ -189,6 +253,22 @@ impl Due {
         let row = self.rows.remove(at)?;
         self.busy.insert(row.address.to_string());
         Some(row)
+    }
+
+    /// A message is not sent until it is released: a change that is under way must not come after it.
+    pub fn hold(&mut self, id: &str) {
+        self.held.insert(id.to_owned());
+    }
+
+    /// The same message may be sent.
+    pub fn release(&mut self, id: &str) {
+        self.held.remove(id);
+    }
+
+    /// A chat is left alone until then.
+    pub fn leave(&mut self, chat: String, until: i64) {
+        let at = self.waits.entry(chat).or_default();
+        *at = until.max(*at);
     }
 
     /// How long until a chat may be sent to again that has something to be sent.

@@ -1,6 +1,7 @@
 //! `channels` and `bindings`: which accounts there are, who may write to them, and which agent answers.
 
 use super::secret::{SecretError, SecretInput};
+use super::streaming::Streaming;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -88,6 +89,10 @@ pub struct ChannelSettings {
     pub on_uncertain: OnUncertain,
     /// How many messages of a group that were not for the agent are told with the next that is.
     pub history_limit: Option<usize>,
+    /// Whether people see an answer while it is written.
+    pub streaming: Streaming,
+    /// The same, as OpenClaw once called it.
+    pub stream_mode: Streaming,
 }
 
 /// `dmPolicy`.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail like tests")]
 
 mod approvals;
+mod drafts;
 mod kernel;
 mod sim;
 mod startup;

@@ -241,7 +241,7 @@ fn able(claims: &Capabilities, offers: &Offers) -> Result<(), String> {
     for (name, claimed, offered) in [
         ("idempotent", claims.idempotent, offers.idempotent),
         ("editsEveryMs", claims.edits.is_some(), offers.edits_every_ms.is_some()),
-        ("typing", claims.typing, offers.typing),
+        ("typing", claims.typing.is_some(), offers.typing),
         ("buttons", claims.buttons, offers.buttons),
         ("reactions", claims.reactions, offers.reactions),
         ("files", claims.files, offers.files),

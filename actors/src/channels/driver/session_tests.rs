@@ -85,7 +85,7 @@ fn who_does_not_know_the_token_is_not_let_in() {
 #[test]
 fn what_is_claimed_of_a_platform_its_driver_must_offer() {
     let mut claims = Capabilities::texts(2000);
-    claims.typing = true;
+    claims.typing = Some(Duration::from_secs(5));
     for (offers, told) in [
         (json!({}), "typing is set"),
         (json!({ "typing": true, "text_limit": 1999 }), "the driver takes 1999 at most"),

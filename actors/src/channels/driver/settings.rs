@@ -14,6 +14,8 @@ use x25519_dalek::PublicKey;
 const MAX_TEXT: usize = 65_536;
 /// How long nothing may be heard of an account until it counts as stuck: two heartbeats are missed before.
 const SILENCE: Duration = Duration::from_secs(180);
+/// How often a driver is told that somebody writes: platforms show it for about that long.
+const TYPING: Duration = Duration::from_secs(5);
 
 /// See the module. No `Debug`: its environment and token may be secrets.
 #[derive(Clone, Default, Deserialize)]
@@ -78,8 +80,11 @@ impl Claims {
             text_limit: self.text_limit,
             unit: unit(self.unit),
             idempotent: self.idempotent,
-            edits: self.edits_every_ms.map(|ms| EditLimit { every: Duration::from_millis(ms) }),
-            typing: self.typing,
+            edits: self.edits_every_ms.map(|ms| {
+                let every = Duration::from_millis(ms);
+                EditLimit { every, in_groups: every, drafts: false }
+            }),
+            typing: self.typing.then_some(TYPING),
             buttons: self.buttons,
             reactions: self.reactions,
             files: self.files,

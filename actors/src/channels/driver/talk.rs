@@ -3,7 +3,7 @@
 use super::outgoing;
 use super::session::{Session, Step, Voice, sender, short};
 use super::waiting::{Asker, Waiting};
-use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, Trouble};
+use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, SendError, Trouble};
 use crabtree_protocol::driver::{
     ChannelStatus, HEARTBEAT_MS, MAX_UNACKNOWLEDGED, Nothing, RefusedCode, ToDriver,
 };
@@ -282,6 +282,10 @@ async fn carry(
                     let ends = frames.peek().is_none().then(|| message.id.clone());
                     let _ = outbox.send(Said { frame, ends }).await;
                 }
+            }
+            Order::Delete { done, .. } => {
+                let why = "drivers are not asked to take messages back";
+                let _ = done.send(Err(SendError::Refused(why.into())));
             }
             Order::Typing(at) => drop(outbox.send(outgoing::typing(voice, &at).into()).await),
             Order::React { at, message, emoji, done } => {
