@@ -1,4 +1,5 @@
-//! **Owns** one account of a channel: the thread its code runs on, and what is on its way out.
+//! **Owns** one account of a channel: the thread its code runs on, what is on its way out, and what people see of turns
+//! that go on.
 //! **Hears** what the channel's code hands in, and that there is something to send; **tells** the sessions what was
 //! said, the store what became of every message, and the code what to send.
 //! **On crash** nothing is lost: what was not handed in comes again from the platform, and what was not sent is a row. A

@@ -116,8 +116,7 @@ pub async fn show(post: Post, draft: Draft) -> Came {
     post.store.estate.kill_points.reach(KillPoint::DraftSent);
     match result {
         Ok(platform_id) => {
-            let known =
-                WriteOp::ShowDraft { id: draft.id.clone(), platform_id: platform_id.clone() };
+            let known = WriteOp::ShowDraft { id: draft.id.clone(), platform_id: platform_id.clone() };
             match post.store.write(known).await {
                 Ok(_) => Came::Shown(platform_id, draft.text),
                 Err(_) => Came::Over,

@@ -40,8 +40,7 @@ impl Model for Talker {
         let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
         let (count, pause) = (numbers[0] as usize, Duration::from_millis(numbers[1]));
         let said = answer(count);
-        let said: Vec<Chunk> =
-            said.split_inclusive(' ').map(|word| Chunk::Text(word.to_owned())).collect();
+        let said: Vec<Chunk> = said.split_inclusive(' ').map(|word| Chunk::Text(word.to_owned())).collect();
         let said = stream::iter(said).then(move |word| async move {
             sleep(pause).await;
             word
@@ -162,7 +161,8 @@ impl World {
     /// Nothing of a draft is left in the store.
     fn is_clean(&self) -> bool {
         let db = self.wiring.store.estate.db.load_full().unwrap();
-        let open = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending', 'uncertain', 'failed')";
+        let open =
+            "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending', 'uncertain', 'failed')";
         db.read(|c| Ok(c.query_row(open, [], |row| row.get::<_, i64>(0))?)).unwrap() == 0
     }
 }
@@ -332,11 +332,11 @@ async fn the_crash_of_an_account_costs_no_draft() {
 async fn killed_at_any_instant_an_answer_is_seen_once() {
     let (mut kills, mut left) = (0, 0);
     for idempotent in [true, false] {
-        for step in 0..70 {
+        for step in 0..40 {
             let mut world = World::start(Board::new(idempotent), json!({})).await;
             world.says("a", "say 15 200").await;
             // Between the first text and well after the end.
-            sleep(Duration::from_millis(1_400 + step * 37)).await;
+            sleep(Duration::from_millis(1_400 + step * 65)).await;
             world.kill().await;
             sleep(Duration::from_secs(30)).await;
             let seen = world.board.seen("a");

@@ -169,6 +169,14 @@ impl Telegram {
         self.api.known.lock().calls.iter().filter(|(name, _)| *name == method).count()
     }
 
+    /// The texts of what the bot has posted to a chat, as they are now, in their order.
+    pub fn posted(&self, chat: i64) -> Vec<String> {
+        let known = self.api.known.lock();
+        let mut posts: Vec<_> = known.messages.iter().filter(|((at, _), _)| *at == chat).collect();
+        posts.sort_by_key(|((_, number), _)| *number);
+        posts.into_iter().map(|(_, post)| post[0].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// The numbers of the updates that nobody has confirmed.
     pub fn unconfirmed(&self) -> Vec<i64> {
         self.api.known.lock().updates.iter().filter_map(|update| update["update_id"].as_i64()).collect()
@@ -290,6 +298,7 @@ impl Api {
             "sendphoto" => self.known.lock().post(params, "photo"),
             "senddocument" => self.known.lock().post(params, "document"),
             "editmessagetext" => self.known.lock().edit(params),
+            "deletemessage" => self.known.lock().delete(params),
             "getfile" => {
                 let id = params["file_id"].as_str().unwrap_or_default();
                 let known = self.known.lock();
@@ -365,6 +374,14 @@ impl Known {
         let said = json!([text, params["reply_markup"]]);
         self.messages.insert((chat, number), said);
         posted(chat, number)
+    }
+
+    fn delete(&mut self, params: &Value) -> Value {
+        let at = (params["chat_id"].as_i64().unwrap_or(0), params["message_id"].as_i64().unwrap_or(0));
+        match self.messages.remove(&at) {
+            Some(_) => done(true.into()),
+            None => bad("message to delete not found"),
+        }
     }
 
     fn edit(&mut self, params: &Value) -> Value {

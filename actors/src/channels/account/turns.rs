@@ -97,8 +97,7 @@ impl Account {
                 busy += 1;
             }
         }
-        self.turns.look =
-            (!self.turns.turns.is_empty()).then(|| ctx.after(LOOK, AccountMsg::LookAtTurns));
+        self.turns.look = (!self.turns.turns.is_empty()).then(|| ctx.after(LOOK, AccountMsg::LookAtTurns));
     }
 
     fn show_typing(&mut self) {
