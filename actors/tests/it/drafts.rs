@@ -345,7 +345,7 @@ async fn killed_at_any_instant_an_answer_is_seen_once() {
             let is_beginning = |text: &&String| {
                 text.strip_suffix(" …").is_some_and(|beginning| answer(15).starts_with(beginning))
             };
-            assert!(rest.iter().all(|text| is_beginning(text)), "{step}: {seen:?}");
+            assert!(rest.iter().all(is_beginning), "{step}: {seen:?}");
             if idempotent {
                 assert_eq!((whole.len(), rest.len()), (1, 0), "{step}: {seen:?}");
                 assert!(world.is_clean(), "{step}");
