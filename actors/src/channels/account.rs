@@ -291,7 +291,7 @@ impl Account {
         let now = ctx.now_ms();
         while let Some(row) = self.due.next(SIDE_BY_SIDE, now) {
             // From here on its draft is left alone.
-            self.turns.over(&row.id);
+            self.turns.over(&super::draft::name(&row));
             let (store, orders) = (self.args.wiring.store.clone(), worker.orders.clone());
             let terms = (self.args.wanted.channel.capabilities(), self.args.wanted.common.on_uncertain);
             let work = async move { Box::new(deliver(store, orders, terms, row).await) };

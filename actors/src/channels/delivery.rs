@@ -214,7 +214,7 @@ pub struct Due {
     failures: BTreeMap<String, u32>,
     /// What came back while the store was being read: what was read of it is old.
     settled: BTreeSet<String>,
-    /// Messages whose drafts are in the channel's hands.
+    /// Drafts in the channel's hands.
     held: BTreeSet<String>,
 }
 
@@ -245,7 +245,7 @@ impl Due {
             let free = !self.busy.contains(&chat)
                 && !self.waits.contains_key(&chat)
                 && !passed.contains(&chat)
-                && !self.held.contains(&row.id);
+                && !self.held.contains(&draft::name(row));
             // What comes later for a chat that waits must not overtake it.
             passed.insert(chat);
             free
@@ -255,7 +255,7 @@ impl Due {
         Some(row)
     }
 
-    /// A message is not sent until it is released: a change that is under way must not come after it.
+    /// The message of a draft is not sent until it is released: a change that is under way must not come after it.
     pub fn hold(&mut self, id: &str) {
         self.held.insert(id.to_owned());
     }

@@ -1,11 +1,11 @@
 //! Drafts: people see an answer while it is written, in a message that is changed as it grows.
 //!
-//! A draft is nothing but the row of the first message of its answer before there is a text: one name for both, made of
+//! A draft is nothing but the row of the first message of its answer before there is a text, under a name that is made of
 //! the run and the chat. So that people see each answer once, whatever is killed when:
 //!
 //! - The row is durable before the draft is handed to the channel, and what the platform calls it before it is changed
 //!   for the first time. It is entered only while its turn is open.
-//! - The commit that ends the turn gives the row its text, as it makes the rows of the other messages; or lets it end,
+//! - The commit that ends the turn gives the row its text and its own name, as it makes the rows of the other messages; or lets it end,
 //!   if nothing is to be said or the turn was stopped. From then on it is a message on its way out like any other,
 //!   except that it is sent by changing the draft: which can be done twice, and so is done again after a kill.
 //! - If the draft cannot be changed (somebody deleted it), the row forgets it, durably, and is sent as a new message.
@@ -41,10 +41,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Letters of the name of an answer: as good as unique.
 const ID_LETTERS: usize = 32;
 
-/// The name of the first message of an answer of a run, and of its draft.
+/// The name of the draft of an answer of a run.
 pub fn id(run_id: &str, answer: &Answer) -> String {
     let told = format!("{run_id}\n{}\n{}\n{}", answer.channel, answer.account, json!(answer.to));
     format!("out-{}", &blake3::hash(told.as_bytes()).to_hex()[..ID_LETTERS])
+}
+
+/// The name of the draft that a message takes the place of, if there is one.
+pub fn name(row: &DeliveryRow) -> String {
+    extra(row, "draftId").unwrap_or_else(|| row.id.clone())
 }
 
 /// What stays of an answer that was stopped: its first message, and only where there is a draft of it.
@@ -219,7 +224,7 @@ pub async fn finish(post: &Post, row: DeliveryRow) -> Delivered {
     }
     let message = match row.platform_id.clone() {
         Some(message) => message,
-        None => match post.post(outgoing(&with_words(&row), to.clone(), None)).await {
+        None => match post.post(as_draft(&row, to.clone())).await {
             Ok(sent) => row.platform_id.insert(sent.id).clone(),
             result => return post.end(post.became(row, result)).await,
         },
@@ -243,10 +248,10 @@ pub async fn finish(post: &Post, row: DeliveryRow) -> Delivered {
     }
 }
 
-/// A row with something to say, for a platform takes no message without.
-fn with_words(row: &DeliveryRow) -> DeliveryRow {
+/// A row under the name of its draft, and with something to say: a platform takes no message without.
+fn as_draft(row: &DeliveryRow, to: Address) -> Outgoing {
     let text = if row.text.is_empty() { UNFINISHED.trim().to_owned() } else { row.text.clone() };
-    DeliveryRow { text, ..row.clone() }
+    Outgoing { id: name(row), text, ..outgoing(row, to, None) }
 }
 
 async fn take_back(post: &Post, at: Address, message: String) -> Result<(), SendError> {

@@ -113,7 +113,7 @@ pub fn answers(run_id: &str, inputs: &[InputRow], outcome: &Outcome) -> Vec<Deli
             (None, None) => Vec::new(),
         };
         if let Some(first) = rows.first_mut() {
-            first.id = draft::id(run_id, answer);
+            first.extra["draftId"] = json!(draft::id(run_id, answer));
         }
         rows
     };

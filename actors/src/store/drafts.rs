@@ -3,6 +3,7 @@
 //! its turn makes it `final`, if that message takes its place, or lets it `end`.
 
 use rusqlite::{Connection, params};
+use serde_json::Value;
 
 use super::channels;
 use super::db::StoreError;
@@ -20,8 +21,9 @@ pub(super) fn begin(conn: &Connection, row: &DeliveryRow) -> Result<WriteReply, 
 /// The platform calls it this.
 pub(super) fn show(conn: &Connection, id: &str, platform_id: &str) -> Result<WriteReply, StoreError> {
     conn.prepare_cached(
-        "UPDATE deliveries SET platform_id = ?2
-         WHERE id = ?1 AND platform_id IS NULL AND state IN ('queued', 'sending')",
+        "UPDATE deliveries INDEXED BY deliveries_open SET platform_id = ?2
+         WHERE (id = ?1 OR extra ->> 'draftId' = ?1 AND extra ->> 'draft' IS NOT NULL)
+             AND platform_id IS NULL AND state IN ('queued', 'sending')",
     )?
     .execute([id, platform_id])?;
     Ok(WriteReply::Done)
@@ -37,22 +39,25 @@ pub(super) fn remove(conn: &Connection, id: &str) -> Result<WriteReply, StoreErr
     Ok(WriteReply::Done)
 }
 
-/// Lets a message take the place of its draft; whether there is nothing more to do about it.
+/// Lets a message take the place of its draft (`draftId`), under its own name; whether there is nothing more to do
+/// about it.
 pub(super) fn take_over(conn: &Connection, row: &DeliveryRow) -> Result<bool, StoreError> {
+    let Some(draft) = row.extra.get("draftId").and_then(Value::as_str) else { return Ok(false) };
     let ends = row.extra.get("draft").is_some();
     let taken = conn
         .prepare_cached(
-            "UPDATE deliveries SET text = ?2, extra = json_set(?3, '$.draft', ?4), state = 'queued',
+            "UPDATE OR IGNORE deliveries SET id = ?7, text = ?2, extra = json_set(?3, '$.draft', ?4), state = 'queued',
                  created_at = ?5, updated_at = ?6
              WHERE id = ?1 AND state = 'sending' AND extra ->> 'draft' = 'live'",
         )?
         .execute(params![
-            row.id,
+            draft,
             row.text,
             row.extra.to_string(),
             if ends { "end" } else { "final" },
             row.created_at,
-            row.updated_at
+            row.updated_at,
+            row.id
         ])?;
     Ok(ends || taken > 0)
 }

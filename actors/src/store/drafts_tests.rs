@@ -66,16 +66,27 @@ fn open(db: &Db) -> Vec<(String, String, Value, Option<String>)> {
 fn the_end_of_a_turn_makes_its_draft_the_first_message_of_its_answer() {
     let db = shown();
     assert!(open(&db).is_empty(), "while the turn goes on there is nothing to be sent");
-    let pieces = [("d", "one", json!({ "replyTo": "5" })), ("p2", "two", json!({}))];
+    let pieces = [("p1", "one", json!({ "draftId": "d" })), ("p2", "two", json!({}))];
     let pieces = pieces.map(|(id, text, extra)| row(id, text, DeliveryState::Queued, extra));
     for _ in 0..2 {
         apply_one(&db, &settle(pieces.to_vec())).unwrap();
-        let first = ("d".into(), "one".into(), json!("final"), Some("7".into()));
+        let first = ("p1".into(), "one".into(), json!("final"), Some("7".into()));
         assert_eq!(open(&db), [first, ("p2".into(), "two".into(), Value::Null, None)]);
     }
     // What is sent all the same is not removed.
-    apply_one(&db, &WriteOp::RemoveDraft { id: "d".into() }).unwrap();
+    apply_one(&db, &WriteOp::RemoveDraft { id: "p1".into() }).unwrap();
     assert_eq!(open(&db).len(), 2);
+}
+
+#[test]
+fn what_the_platform_calls_a_draft_may_be_known_only_when_its_turn_has_ended() {
+    let db = Db::memory().unwrap();
+    apply_one(&db, &accept(1, true, None)).unwrap();
+    apply_one(&db, &draft("d")).unwrap();
+    let answer = row("p1", "one", DeliveryState::Queued, json!({ "draftId": "d" }));
+    apply_one(&db, &settle(vec![answer])).unwrap();
+    apply_one(&db, &WriteOp::ShowDraft { id: "d".into(), platform_id: "7".into() }).unwrap();
+    assert_eq!(open(&db), [("p1".into(), "one".into(), json!("final"), Some("7".into()))]);
 }
 
 #[test]
@@ -91,10 +102,10 @@ fn a_draft_whose_turn_says_nothing_ends_and_leaves_no_row() {
 
 #[test]
 fn what_stays_of_a_stopped_answer_is_for_its_draft_only() {
-    let left = |id| row(id, "so far", DeliveryState::Queued, json!({ "draft": "end" }));
+    let left = |id| row("p1", "so far", DeliveryState::Queued, json!({ "draft": "end", "draftId": id }));
     let db = shown();
     apply_one(&db, &settle(vec![left("d"), left("e")])).unwrap();
-    assert_eq!(open(&db), [("d".into(), "so far".into(), json!("end"), Some("7".into()))]);
+    assert_eq!(open(&db), [("p1".into(), "so far".into(), json!("end"), Some("7".into()))]);
 }
 
 /// It would stay for ever.
