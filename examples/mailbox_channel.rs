@@ -70,6 +70,9 @@ async fn serve(folder: &Path, link: Link, mut orders: Orders) -> anyhow::Result<
                     let _ = done.send(put(folder, &outgoing).await);
                 }
                 Some(Order::Typing(_)) => {}
+                Some(Order::Delete { done, .. }) => {
+                    let _ = done.send(Err(SendError::Refused("what is in a mailbox stays there".into())));
+                }
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("files have no reactions".into())));
                 }

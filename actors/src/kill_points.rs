@@ -40,6 +40,10 @@ pub enum KillPoint {
     DeliveryBegun,
     /// The channel has said what became of it, and that is not written.
     DeliverySent,
+    /// The draft of an answer is noted as being sent, and was not handed to its channel.
+    DraftBegun,
+    /// The channel has sent it, and under which id is not written.
+    DraftSent,
 }
 
 /// Every point under the name `system.chaos` takes.
@@ -61,6 +65,8 @@ pub const KILL_POINTS: &[(&str, KillPoint)] = &[
     ("session.changed", KillPoint::SessionChanged),
     ("delivery.begun", KillPoint::DeliveryBegun),
     ("delivery.sent", KillPoint::DeliverySent),
+    ("draft.begun", KillPoint::DraftBegun),
+    ("draft.sent", KillPoint::DraftSent),
 ];
 
 impl KillPoint {

@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod session;
 mod skills;
+mod streaming;
 mod thinking;
 mod tools;
 
@@ -48,6 +49,7 @@ pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
+pub use streaming::Streaming;
 pub use thinking::Thinking;
 pub use tools::{
     ExecAsk, ExecHost, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools,

@@ -19,6 +19,7 @@ mod config;
 mod context;
 mod crash;
 mod discord;
+mod drafts;
 mod driver;
 mod durability;
 mod fakes;

@@ -1,24 +1,31 @@
-//! **Owns** one account of a channel: the thread its code runs on, and what is on its way out.
+//! **Owns** one account of a channel: the thread its code runs on, what is on its way out, and what people see of turns
+//! that go on.
 //! **Hears** what the channel's code hands in, and that there is something to send; **tells** the sessions what was
 //! said, the store what became of every message, and the code what to send.
 //! **On crash** nothing is lost: what was not handed in comes again from the platform, and what was not sent is a row. A
 //! message that was being sent is sent again only where that cannot be seen twice; else it is reported as uncertain.
 //! The crash of the channel's code is this actor's fault; its next incarnation connects anew.
 
-use super::contract::{Address, Heard, Order, Sender, Trouble};
+mod turns;
+
+use super::Answer;
+use super::contract::{Heard, Sender, Trouble};
 use super::delivery::{Delivered, Due, deliver};
+use super::draft::Came;
 use super::ingress::Desk;
 use super::roster::{AccountName, MAX_ABANDONED, Wanted};
 use super::worker::{Ended, PULSE_LIMIT, Worker};
 use crate::gateway::Wiring;
 use crate::store::{self, DeliveryRow, DeliveryState, StoreError, WriteOp};
 use crate::tree::*;
+use crabtree_protocol::RunId;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use turns::Turns;
 
 /// How often is looked whether the channel's code is alive.
 const WATCH: Duration = Duration::from_secs(1);
@@ -45,8 +52,12 @@ pub enum AccountMsg {
     Delivered(Box<Delivered>),
     /// A chat may be sent to again.
     Again,
-    /// Show in a chat that somebody writes.
-    Typing(Address),
+    /// The model is asked in a turn whose answer goes to a chat of this account.
+    Turn(RunId, Box<Answer>),
+    /// Look how the turns go.
+    LookAtTurns,
+    /// What came of showing this draft.
+    Drafted(String, Came),
 }
 
 /// What is read before the channel's code runs.
@@ -69,6 +80,7 @@ pub struct Account {
     args: AccountArgs,
     worker: Option<Worker>,
     due: Due,
+    turns: Turns,
     reading: bool,
     /// There may be more than what is being read.
     read_again: bool,
@@ -113,6 +125,7 @@ impl Behavior for Account {
             args,
             worker: None,
             due: Due::default(),
+            turns: Turns::default(),
             reading: false,
             read_again: false,
             again: None,
@@ -140,7 +153,9 @@ impl Behavior for Account {
             }
             AccountMsg::Delivered(delivered) => self.delivered(ctx, *delivered),
             AccountMsg::Again => self.send(ctx),
-            AccountMsg::Typing(at) => self.typing(at),
+            AccountMsg::Turn(run_id, answer) => self.attend(ctx, run_id, *answer),
+            AccountMsg::LookAtTurns => self.look_at_turns(ctx),
+            AccountMsg::Drafted(id, came) => self.drafted(ctx, &id, came),
         }
         self.tell_info(ctx);
         Ok(())
@@ -168,20 +183,19 @@ impl Account {
         ctx.detached(listen(desk, ear, ctx.me().clone()));
         let capabilities = self.args.wanted.channel.capabilities();
         let now = ctx.now_ms();
-        // What was being sent when this account was lost.
-        let (begun, due): (Vec<_>, Vec<_>) =
-            opening.due.into_iter().partition(|row| row.state == DeliveryState::Sending);
-        let begun: Vec<_> = begun
-            .into_iter()
-            .map(|row| {
-                super::delivery::after_a_loss(row, capabilities, self.args.wanted.common.on_uncertain, now)
-            })
-            .collect();
-        let moved = begun.iter().cloned().map(WriteOp::Delivery).collect();
+        let (mut moved, mut all) = (Vec::new(), Vec::new());
+        for mut row in opening.due {
+            // It was being sent when this account was lost.
+            if row.state == DeliveryState::Sending {
+                let on_uncertain = self.args.wanted.common.on_uncertain;
+                row = super::delivery::after_a_loss(row, capabilities, on_uncertain, now);
+                moved.push(WriteOp::Delivery(row.clone()));
+            }
+            if row.state == DeliveryState::Queued {
+                all.push(row);
+            }
+        }
         let store = self.args.wiring.store.clone();
-        let again = begun.into_iter().filter(|row| row.state == DeliveryState::Queued);
-        let mut all: Vec<_> = again.chain(due).collect();
-        all.sort_by_key(|row| (row.created_at, row.id.clone()));
         ctx.task(
             async move {
                 store.write(WriteOp::All(moved)).await?;
@@ -276,6 +290,8 @@ impl Account {
         let Some(worker) = &self.worker else { return };
         let now = ctx.now_ms();
         while let Some(row) = self.due.next(SIDE_BY_SIDE, now) {
+            // From here on its draft is left alone.
+            self.turns.over(&super::draft::name(&row));
             let (store, orders) = (self.args.wiring.store.clone(), worker.orders.clone());
             let terms = (self.args.wanted.channel.capabilities(), self.args.wanted.common.on_uncertain);
             let work = async move { Box::new(deliver(store, orders, terms, row).await) };
@@ -294,15 +310,6 @@ impl Account {
             self.read(ctx);
         }
         self.send(ctx);
-    }
-
-    fn typing(&self, at: Address) {
-        if let Some(worker) = &self.worker
-            && self.args.wanted.channel.capabilities().typing
-        {
-            // It is only shown; if the channel is busy it is not.
-            let _ = worker.orders.try_send(Order::Typing(at));
-        }
     }
 
     fn tell_info(&self, ctx: &Ctx<AccountMsg>) {

@@ -72,8 +72,8 @@ pub struct Capabilities {
     pub idempotent: bool,
     /// Whether a message that was sent can be changed, and how often at most.
     pub edits: Option<EditLimit>,
-    /// Whether there is a sign that somebody writes.
-    pub typing: bool,
+    /// How often the sign that somebody writes has to be given to stay, if there is one.
+    pub typing: Option<Duration>,
     /// Whether messages can have buttons.
     pub buttons: bool,
     /// Whether messages can be reacted to.
@@ -92,7 +92,7 @@ impl Capabilities {
             unit: Unit::Chars,
             idempotent: false,
             edits: None,
-            typing: false,
+            typing: None,
             buttons: false,
             reactions: false,
             files: false,
@@ -126,8 +126,19 @@ impl Unit {
 /// How often a message may be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EditLimit {
-    /// Least time between two changes of the messages of a chat.
+    /// Least time between two changes of the messages of a direct chat.
     pub every: Duration,
+    /// The same where several talk.
+    pub in_groups: Duration,
+    /// Whether people see answers while they are written unless the operator says otherwise (`streaming`).
+    pub drafts: bool,
+}
+
+impl EditLimit {
+    /// Least time between two changes of the messages of a chat of this kind.
+    pub fn of(self, kind: Kind) -> Duration {
+        if kind == Kind::Direct { self.every } else { self.in_groups }
+    }
 }
 
 /// A place where people talk.
@@ -302,6 +313,15 @@ pub enum SendError {
 pub enum Order {
     /// Send a message, or put it in the place of another.
     Send(Box<Outgoing>, oneshot::Sender<Result<Sent, SendError>>),
+    /// Take back a message of this account's own; what is not there any more is refused.
+    Delete {
+        /// Where.
+        at: Address,
+        /// The message.
+        message: String,
+        /// What became of it.
+        done: oneshot::Sender<Result<(), SendError>>,
+    },
     /// Show that somebody writes, for a few seconds. Nobody waits for it.
     Typing(Address),
     /// React to a message, or take the reaction back (empty).

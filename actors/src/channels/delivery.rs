@@ -2,7 +2,9 @@
 //! it is durable that it will be; so one that is lost with a crash is known to be in doubt.
 
 use super::contract::{Address, Capabilities, Order, Outgoing, SendError, Sent};
+use super::draft;
 use super::outgoing::extra;
+use crate::kill_points::KillPoint;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
 use serde::Deserialize;
@@ -17,6 +19,9 @@ const SEND_LIMIT: Duration = Duration::from_secs(60);
 const BACKOFF: (i64, i64) = (1_000, 60_000);
 /// How long a message is tried, ms.
 const GIVE_UP_AFTER: i64 = 24 * 60 * 60 * 1000;
+
+/// Where the channel answers what it was asked to do.
+type Asked<T> = oneshot::Sender<Result<T, SendError>>;
 
 /// What came of a message.
 pub struct Delivered {
@@ -40,50 +45,104 @@ pub async fn deliver(
     store: Store,
     orders: mpsc::Sender<Order>,
     terms: (Capabilities, OnUncertain),
-    mut row: DeliveryRow,
+    row: DeliveryRow,
 ) -> Delivered {
-    let now = || store.estate.clock.now_ms();
-    let Ok(to) = Address::deserialize(&row.address) else {
-        return end(&store, failed(row, "its address is not one", now())).await;
-    };
-    row.state = DeliveryState::Sending;
-    row.attempts += 1;
-    row.updated_at = now();
-    if let Err(e) = store.write(WriteOp::Delivery(row.clone())).await {
-        tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
-        row.state = DeliveryState::Queued;
-        return Delivered { row, wait: Some(Wait::Longer) };
+    let post = Post { store, orders, terms };
+    if extra(&row, "draft").is_some() { draft::finish(&post, row).await } else { post.send(row).await }
+}
+
+/// The way of a message to its channel, and what is written of it.
+pub struct Post {
+    /// Where that is written.
+    pub store: Store,
+    /// The channel.
+    pub orders: mpsc::Sender<Order>,
+    /// What it can do, and what is done when nobody knows.
+    pub terms: (Capabilities, OnUncertain),
+}
+
+impl Post {
+    /// Sends a message that is none yet.
+    pub async fn send(&self, mut row: DeliveryRow) -> Delivered {
+        let Ok(to) = Address::deserialize(&row.address) else { return self.misdirected(row).await };
+        if !self.begin(&mut row).await {
+            return Delivered { row, wait: Some(Wait::Longer) };
+        }
+        let edits = extra(&row, "edits");
+        let result = self.post(outgoing(&row, to, edits)).await;
+        self.end(self.became(row, result)).await
     }
-    store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliveryBegun);
-    let (done, sent) = oneshot::channel();
-    let outgoing = Outgoing {
+
+    /// Makes it durable that a message is handed over; if that fails it waits.
+    pub async fn begin(&self, row: &mut DeliveryRow) -> bool {
+        row.state = DeliveryState::Sending;
+        row.attempts += 1;
+        row.updated_at = self.now();
+        if let Err(e) = self.store.write(WriteOp::Delivery(row.clone())).await {
+            tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
+            row.state = DeliveryState::Queued;
+            return false;
+        }
+        self.store.estate.kill_points.reach(KillPoint::DeliveryBegun);
+        true
+    }
+
+    /// Has the channel send a message, or change one.
+    pub async fn post(&self, outgoing: Outgoing) -> Result<Sent, SendError> {
+        self.order(|done| Order::Send(Box::new(outgoing), done)).await
+    }
+
+    /// Has the channel do something.
+    pub async fn order<T>(&self, order: impl FnOnce(Asked<T>) -> Order) -> Result<T, SendError> {
+        let (done, answered) = oneshot::channel();
+        let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
+        let asked = async {
+            match self.orders.send(order(done)).await {
+                Ok(()) => answered.await.unwrap_or_else(|_| lost()),
+                Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
+            }
+        };
+        let late = || Err(SendError::Unknown(format!("it took more than {} s", SEND_LIMIT.as_secs())));
+        let result = timeout(SEND_LIMIT, asked).await.unwrap_or_else(|_| late());
+        self.store.estate.kill_points.reach(KillPoint::DeliverySent);
+        result
+    }
+
+    /// What became of a message with this result.
+    pub fn became(&self, row: DeliveryRow, result: Result<Sent, SendError>) -> Delivered {
+        became(row, result, self.terms, self.now())
+    }
+
+    /// Its address is none: it is not sent.
+    pub async fn misdirected(&self, row: DeliveryRow) -> Delivered {
+        self.end(failed(row, "its address is not one", self.now())).await
+    }
+
+    /// Writes what became of a message.
+    pub async fn end(&self, delivered: Delivered) -> Delivered {
+        if let Err(e) = self.store.write(WriteOp::Delivery(delivered.row.clone())).await {
+            // It stays as being sent: after a restart it is in doubt.
+            tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
+        }
+        delivered
+    }
+
+    fn now(&self) -> i64 {
+        self.store.estate.clock.now_ms()
+    }
+}
+
+/// A row as the message it says.
+pub fn outgoing(row: &DeliveryRow, to: Address, edits: Option<String>) -> Outgoing {
+    Outgoing {
         id: row.id.clone(),
         to,
         text: row.text.clone(),
-        reply_to: extra(&row, "replyTo"),
-        edits: extra(&row, "edits"),
+        reply_to: extra(row, "replyTo"),
+        edits,
         buttons: Vec::new(),
         attachments: Vec::new(),
-    };
-    let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
-    let asked = async {
-        match orders.send(Order::Send(Box::new(outgoing), done)).await {
-            Ok(()) => sent.await.unwrap_or_else(|_| lost()),
-            Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
-        }
-    };
-    let late = || Err(SendError::Unknown(format!("it took more than {} s", SEND_LIMIT.as_secs())));
-    let result = timeout(SEND_LIMIT, asked).await.unwrap_or_else(|_| late());
-    store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliverySent);
-    end(&store, became(row, result, terms, now())).await
-}
-
-async fn end(store: &Store, delivered: Delivered) -> Delivered {
-    if let Err(e) = store.write(WriteOp::Delivery(delivered.row.clone())).await {
-        // It stays as being sent: after a restart it is in doubt.
-        tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
     }
-    delivered
 }
 
 /// The state of a message after an attempt. Pure.
@@ -124,14 +183,15 @@ fn failed(mut row: DeliveryRow, why: &str, now: i64) -> Delivered {
 }
 
 /// A message of which nobody knows whether it was sent: it is sent again where that cannot be seen twice, or is wanted.
+/// One that was to take the place of another can not.
 pub fn after_a_loss(
     mut row: DeliveryRow,
     capabilities: Capabilities,
     on_uncertain: OnUncertain,
     now: i64,
 ) -> DeliveryRow {
-    let again =
-        capabilities.idempotent || extra(&row, "edits").is_some() || on_uncertain == OnUncertain::Resend;
+    let is_change = row.platform_id.is_some() || extra(&row, "edits").is_some();
+    let again = capabilities.idempotent || is_change || on_uncertain == OnUncertain::Resend;
     row.state = if again { DeliveryState::Queued } else { DeliveryState::Uncertain };
     row.updated_at = now;
     if !again {
@@ -154,6 +214,8 @@ pub struct Due {
     failures: BTreeMap<String, u32>,
     /// What came back while the store was being read: what was read of it is old.
     settled: BTreeSet<String>,
+    /// Drafts in the channel's hands.
+    held: BTreeSet<String>,
 }
 
 impl Due {
@@ -180,8 +242,10 @@ impl Due {
         let mut passed = BTreeSet::new();
         let at = self.rows.iter().position(|row| {
             let chat = row.address.to_string();
-            let free =
-                !self.busy.contains(&chat) && !self.waits.contains_key(&chat) && !passed.contains(&chat);
+            let free = !self.busy.contains(&chat)
+                && !self.waits.contains_key(&chat)
+                && !passed.contains(&chat)
+                && !self.held.contains(&draft::name(row));
             // What comes later for a chat that waits must not overtake it.
             passed.insert(chat);
             free
@@ -189,6 +253,22 @@ impl Due {
         let row = self.rows.remove(at)?;
         self.busy.insert(row.address.to_string());
         Some(row)
+    }
+
+    /// The message of a draft is not sent until it is released: a change that is under way must not come after it.
+    pub fn hold(&mut self, id: &str) {
+        self.held.insert(id.to_owned());
+    }
+
+    /// The same message may be sent.
+    pub fn release(&mut self, id: &str) {
+        self.held.remove(id);
+    }
+
+    /// A chat is left alone until then.
+    pub fn leave(&mut self, chat: String, until: i64) {
+        let at = self.waits.entry(chat).or_default();
+        *at = until.max(*at);
     }
 
     /// How long until a chat may be sent to again that has something to be sent.
@@ -233,97 +313,5 @@ impl Due {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn row(id: &str, chat: &str) -> DeliveryRow {
-        DeliveryRow {
-            id: id.into(),
-            channel: "c".into(),
-            account: "a".into(),
-            address: json!({ "chat": chat }),
-            session_key: None,
-            run_id: None,
-            text: id.into(),
-            extra: json!({}),
-            state: DeliveryState::Queued,
-            attempts: 0,
-            platform_id: None,
-            error: None,
-            created_at: 0,
-            updated_at: 0,
-        }
-    }
-
-    fn sent(row: DeliveryRow) -> Delivered {
-        Delivered { row: DeliveryRow { state: DeliveryState::Sent, ..row }, wait: None }
-    }
-
-    fn next(due: &mut Due, now: i64) -> Option<String> {
-        due.next(2, now).map(|row| row.id)
-    }
-
-    #[test]
-    fn each_chat_has_its_order_and_chats_go_side_by_side() {
-        let mut due = Due::default();
-        due.add(vec![row("a1", "a"), row("a2", "a"), row("b1", "b"), row("c1", "c")]);
-        assert_eq!(
-            [next(&mut due, 0), next(&mut due, 0), next(&mut due, 0)].map(|id| id.unwrap_or_default()),
-            ["a1", "b1", ""]
-        );
-        due.came_back(sent(row("a1", "a")), 0);
-        assert_eq!(next(&mut due, 0).as_deref(), Some("a2"));
-        due.came_back(sent(row("b1", "b")), 0);
-        assert_eq!(next(&mut due, 0).as_deref(), Some("c1"));
-    }
-
-    #[test]
-    fn a_chat_that_cannot_be_sent_to_waits_longer_each_time_and_keeps_its_order() {
-        let mut due = Due::default();
-        due.add(vec![row("a1", "a"), row("a2", "a")]);
-        let mut now = 0;
-        for wait in [1_000, 2_000, 4_000] {
-            assert_eq!(next(&mut due, now).as_deref(), Some("a1"));
-            due.came_back(Delivered { row: row("a1", "a"), wait: Some(Wait::Longer) }, now);
-            assert_eq!((next(&mut due, now), due.wait(now)), (None, Some(Duration::from_millis(wait))));
-            now += wait as i64;
-        }
-        assert_eq!(next(&mut due, now).as_deref(), Some("a1"));
-        due.came_back(Delivered { row: row("a1", "a"), wait: Some(Wait::Exactly(50)) }, now);
-        assert_eq!(due.wait(now), Some(Duration::from_millis(50)));
-    }
-
-    /// The store is read while a message is being sent: what was read of it is old when it comes.
-    #[test]
-    fn what_was_read_before_a_message_was_sent_does_not_send_it_again() {
-        let mut due = Due::default();
-        due.add(vec![row("a1", "a")]);
-        let first = due.next(2, 0).unwrap();
-        due.will_read();
-        due.came_back(sent(first), 0);
-        due.add(vec![row("a1", "a"), row("a2", "a")]);
-        assert_eq!([next(&mut due, 0), next(&mut due, 0)], [Some("a2".into()), None]);
-    }
-
-    #[test]
-    fn what_becomes_of_a_message() {
-        use DeliveryState::{Failed, Queued, Sent as Done, Uncertain};
-        let capabilities = Capabilities::texts(100);
-        let idempotent = Capabilities { idempotent: true, ..capabilities };
-        let (report, resend) = (OnUncertain::Report, OnUncertain::Resend);
-        let later = || SendError::Later { why: "busy".into(), after: Some(Duration::from_secs(7)) };
-        let unknown = || SendError::Unknown("cut".into());
-        let became = |result, terms, now| {
-            let Delivered { row, wait } = became(row("a", "a"), result, terms, now);
-            (row.state, wait)
-        };
-        assert_eq!(became(Ok(Sent { id: "7".into() }), (capabilities, report), 1), (Done, None));
-        assert_eq!(became(Err(SendError::Refused("no".into())), (capabilities, report), 1), (Failed, None));
-        assert_eq!(became(Err(later()), (capabilities, report), 1), (Queued, Some(Wait::Exactly(7_000))));
-        assert_eq!(became(Err(later()), (capabilities, report), GIVE_UP_AFTER + 1), (Failed, None));
-        assert_eq!(became(Err(unknown()), (capabilities, report), 1), (Uncertain, None));
-        assert_eq!(became(Err(unknown()), (idempotent, report), 1), (Queued, Some(Wait::Longer)));
-        assert_eq!(became(Err(unknown()), (capabilities, resend), 1), (Queued, Some(Wait::Longer)));
-    }
-}
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -43,6 +43,10 @@ const API_ROOT: &str = "https://discord.com/api/v10";
 const MAX_FILE_MB: u64 = 20;
 /// The most an operator may say, in MB: all files of a message are in memory.
 const MOST_FILE_MB: u64 = 500;
+/// Discord takes five changes of the messages of a channel in five seconds.
+const EDIT_EVERY: Duration = Duration::from_millis(1_200);
+/// Discord shows for ten seconds that somebody writes.
+const TYPING_EVERY: Duration = Duration::from_secs(8);
 /// Events that may wait to be passed on, which takes no time; then those who bring them wait.
 const MAX_EVENTS: usize = 64;
 /// Messages that may wait to be handed in; what comes then is fetched later.
@@ -65,8 +69,8 @@ impl Channel for Discord {
             text_limit: 2_000,
             unit: Unit::Chars,
             idempotent: true,
-            edits: Some(EditLimit { every: Duration::from_millis(1_200) }),
-            typing: true,
+            edits: Some(EditLimit { every: EDIT_EVERY, in_groups: EDIT_EVERY, drafts: false }),
+            typing: Some(TYPING_EVERY),
             buttons: true,
             reactions: true,
             files: true,

@@ -9,6 +9,7 @@
 //! | `account` | the actor of one account; `worker` is the thread of its code |
 //! | `ingress` | in: who may write (`access`), which agent answers (`bindings`), whether it does (`activation`, `loops`) |
 //! | `outgoing`, `chunks`, `delivery` | out: an answer as messages, and what becomes of each |
+//! | `account/turns`, `draft` | that somebody writes, and what: an answer is seen while it is written |
 //! | `roster`, `people` | how accounts are, and who is there |
 //! | `loopback` … | the channels, a file each |
 
@@ -20,6 +21,7 @@ mod chunks;
 pub mod contract;
 mod delivery;
 pub mod discord;
+mod draft;
 pub mod driver;
 mod ingress;
 mod loopback;

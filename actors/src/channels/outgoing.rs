@@ -2,7 +2,8 @@
 
 use super::chunks::chunks;
 use super::contract::{Address, Capabilities, Unit};
-use crate::sessions::{Outcome, Status, silence};
+use super::draft;
+use crate::sessions::{INTERRUPTED, Outcome, Status, silence};
 use crate::store::{DeliveryRow, DeliveryState, InputRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,7 +98,6 @@ impl Answer {
 
 /// What people are sent when a turn has ended that answers these inputs: each chat its answer.
 pub fn answers(run_id: &str, inputs: &[InputRow], outcome: &Outcome) -> Vec<DeliveryRow> {
-    let Some(text) = visible(outcome) else { return Vec::new() };
     let mut answers: Vec<Answer> = Vec::new();
     // Of several messages of a chat the last is replied to.
     for answer in inputs.iter().filter_map(Answer::of) {
@@ -106,13 +106,30 @@ pub fn answers(run_id: &str, inputs: &[InputRow], outcome: &Outcome) -> Vec<Deli
         });
         answers.push(answer);
     }
-    let rows = answers.iter().flat_map(|answer| answer.rows(&text, outcome.ended_at));
+    let rows = |answer: &Answer| {
+        let mut rows = match (visible(outcome), left(outcome)) {
+            (Some(text), _) => answer.rows(&text, outcome.ended_at),
+            (None, Some(text)) => draft::left(answer.rows(text, outcome.ended_at)),
+            (None, None) => Vec::new(),
+        };
+        if let Some(first) = rows.first_mut() {
+            first.extra["draftId"] = json!(draft::id(run_id, answer));
+        }
+        rows
+    };
     let of_run = |row| DeliveryRow {
         session_key: Some(outcome.session_key.clone()),
         run_id: Some(run_id.to_owned()),
         ..row
     };
-    rows.map(of_run).collect()
+    answers.iter().flat_map(rows).map(of_run).collect()
+}
+
+/// What stays of an answer that was stopped where people have seen it being written.
+fn left(outcome: &Outcome) -> Option<&str> {
+    let is_kept = outcome.status == Status::Aborted && outcome.stop_reason != INTERRUPTED;
+    let text = silence::told(outcome.text.trim(), true);
+    (is_kept && !text.is_empty()).then_some(text)
 }
 
 /// What people are told of an outcome; nothing of what they stopped themselves.

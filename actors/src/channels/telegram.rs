@@ -38,6 +38,10 @@ mod webhook;
 const TEXT_LIMIT: usize = 4000;
 /// Telegram takes about one message a second in a chat.
 const EDIT_EVERY: Duration = Duration::from_secs(1);
+/// And twenty a minute in a group.
+const EDIT_EVERY_IN_GROUPS: Duration = Duration::from_secs(3);
+/// Telegram shows for five seconds that somebody writes.
+const TYPING_EVERY: Duration = Duration::from_secs(4);
 /// How long Telegram waits for something to tell.
 const POLL: Duration = Duration::from_secs(25);
 /// How long its answer may take beyond that.
@@ -86,8 +90,8 @@ impl Channel for Telegram {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             unit: Unit::Utf16,
-            edits: Some(EditLimit { every: EDIT_EVERY }),
-            typing: true,
+            edits: Some(EditLimit { every: EDIT_EVERY, in_groups: EDIT_EVERY_IN_GROUPS, drafts: true }),
+            typing: Some(TYPING_EVERY),
             buttons: true,
             reactions: true,
             files: true,

@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn it_can_what_whatsapp_can() {
         let can = whatsapp().capabilities();
-        assert_eq!((can.text_limit, can.typing, can.reactions, can.files), (4000, true, true, true));
+        assert!(can.typing.is_some() && can.reactions && can.files);
+        assert_eq!(can.text_limit, 4000);
         assert!(can.edits.is_none() && !can.idempotent);
     }
 }

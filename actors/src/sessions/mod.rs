@@ -17,7 +17,7 @@ mod turn;
 
 pub use blocks::{Block, BlockStream, BlockType, Insert};
 pub use ledgers::Ledgers;
-pub use outcome::{Outcome, Status, gateway_message};
+pub use outcome::{INTERRUPTED, Outcome, Status, gateway_message};
 pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};
 pub use rows::{message_row, model_of, session_row};

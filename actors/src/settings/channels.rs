@@ -2,6 +2,7 @@
 
 use super::bots::{AllowBots, BotLoopProtection};
 use super::secret::{SecretError, SecretInput};
+use super::streaming::Streaming;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -110,6 +111,10 @@ pub struct ChannelSettings {
     pub on_uncertain: OnUncertain,
     /// How many messages of a group that were not for the agent are told with the next that is.
     pub history_limit: Option<usize>,
+    /// Whether people see an answer while it is written.
+    pub streaming: Streaming,
+    /// The same, as OpenClaw once called it.
+    pub stream_mode: Streaming,
 }
 
 /// `dmPolicy`.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::db::StoreError;
 use super::rows::{ContactRow, DeliveryRow, DeliveryState, OverheardRow, WriteReply};
-use super::transcript;
+use super::{drafts, transcript};
 
 /// How long messages that were sent, or will never be, are kept, ms.
 const KEPT_MS: i64 = 30 * super::usage::DAY_MS;
@@ -21,7 +21,23 @@ const CONTACT: &str = "channel, account, id, code, meta, created_at, last_seen_a
 /// Enters messages that are not there yet.
 pub(super) fn queue(conn: &Connection, rows: &[DeliveryRow]) -> Result<WriteReply, StoreError> {
     for row in rows {
+        if !drafts::take_over(conn, row)? {
+            insert(conn, row)?;
+        }
+    }
+    if let Some(row) = rows.first() {
         conn.prepare_cached(
+            "DELETE FROM deliveries WHERE updated_at < ?1 AND state NOT IN ('queued', 'sending')",
+        )?
+        .execute([row.created_at - KEPT_MS])?;
+    }
+    Ok(WriteReply::Done)
+}
+
+/// Enters a message unless it is there already; how many that are.
+pub(super) fn insert(conn: &Connection, row: &DeliveryRow) -> Result<usize, StoreError> {
+    let entered = conn
+        .prepare_cached(
             "INSERT INTO deliveries (id, channel, account, address, session_key, run_id, text, extra, state,
                  attempts, platform_id, error, created_at, updated_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT (id) DO NOTHING",
@@ -42,20 +58,13 @@ pub(super) fn queue(conn: &Connection, rows: &[DeliveryRow]) -> Result<WriteRepl
             row.created_at,
             row.updated_at
         ])?;
-    }
-    if let Some(row) = rows.first() {
-        conn.prepare_cached(
-            "DELETE FROM deliveries WHERE updated_at < ?1 AND state NOT IN ('queued', 'sending')",
-        )?
-        .execute([row.created_at - KEPT_MS])?;
-    }
-    Ok(WriteReply::Done)
+    Ok(entered)
 }
 
 /// Moves a message on; what is final stays as it is.
 pub(super) fn moved(conn: &Connection, row: &DeliveryRow) -> Result<WriteReply, StoreError> {
     conn.prepare_cached(
-        "UPDATE deliveries SET state = ?2, attempts = ?3, platform_id = ?4, error = ?5, updated_at = ?6
+        "UPDATE deliveries SET state = ?2, attempts = ?3, platform_id = ?4, error = ?5, updated_at = ?6, extra = ?7
          WHERE id = ?1 AND state IN ('queued', 'sending')",
     )?
     .execute(params![
@@ -64,7 +73,8 @@ pub(super) fn moved(conn: &Connection, row: &DeliveryRow) -> Result<WriteReply, 
         row.attempts,
         row.platform_id,
         row.error,
-        row.updated_at
+        row.updated_at,
+        row.extra.to_string()
     ])?;
     Ok(WriteReply::Done)
 }
@@ -101,7 +111,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-/// The messages of an account that are not sent yet, in their order, at most `limit`.
+/// The messages of an account that are not sent yet, in their order, at most `limit`; drafts of turns that go on are
+/// none.
 ///
 /// # Errors
 /// What SQLite says.
@@ -113,7 +124,8 @@ pub fn open_deliveries(
 ) -> Result<Vec<DeliveryRow>, StoreError> {
     let query = format!(
         "SELECT {DELIVERY} FROM deliveries
-         WHERE channel = ?1 AND account = ?2 AND state IN ('queued', 'sending') ORDER BY seq LIMIT ?3"
+         WHERE channel = ?1 AND account = ?2 AND state IN ('queued', 'sending')
+             AND coalesce(extra ->> 'draft', '') <> 'live' ORDER BY seq LIMIT ?3"
     );
     let mut statement = conn.prepare_cached(&query)?;
     Ok(statement.query_map(params![channel, account, limit], delivery)?.collect::<Result<_, _>>()?)

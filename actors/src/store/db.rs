@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rows::{WriteOp, WriteReply};
 use super::schema::private_file;
-use super::{approvals, channels, check, devices, inputs, nodes, schema, sessions, transcript};
+use super::{approvals, channels, check, devices, drafts, inputs, nodes, schema, sessions, transcript};
 use crate::kill_points::KillPoint;
 
 /// Connections that only read. Two: a long read (search) leaves one for the short ones.
@@ -349,6 +349,9 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
         WriteOp::CloseApproval { kind, id, outcome, at } => approvals::close(conn, kind, id, outcome, *at),
         WriteOp::Deliver(rows) => channels::queue(conn, rows),
         WriteOp::Delivery(row) => channels::moved(conn, row),
+        WriteOp::BeginDraft(row) => drafts::begin(conn, row),
+        WriteOp::ShowDraft { id, platform_id } => drafts::show(conn, id, platform_id),
+        WriteOp::RemoveDraft { id } => drafts::remove(conn, id),
         WriteOp::ReportUncertain { ids, with } => channels::report(conn, ids, with),
         WriteOp::PutCheckpoint { channel, account, place } => {
             channels::put_checkpoint(conn, channel, account, place)

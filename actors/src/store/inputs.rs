@@ -8,7 +8,7 @@ use super::db::{StoreError, list};
 use super::rows::{
     DeliveryRow, InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply,
 };
-use super::{channels, sessions, transcript};
+use super::{channels, drafts, sessions, transcript};
 
 macro_rules! select {
     ($tail:literal) => {
@@ -192,6 +192,7 @@ pub(super) fn settle(
     }
     if fresh {
         channels::queue(conn, what.deliveries)?;
+        drafts::end(conn, what.turn)?;
     }
     Ok(WriteReply::Settled { rows, messages })
 }

@@ -11,6 +11,7 @@ mod channels;
 mod check;
 mod db;
 mod devices;
+mod drafts;
 mod inputs;
 mod nodes;
 mod rows;

@@ -353,6 +353,20 @@ pub enum WriteOp {
     Deliver(Vec<DeliveryRow>),
     /// A message on its way out has come to another state; one that is final stays → [`WriteReply::Done`].
     Delivery(DeliveryRow),
+    /// The draft of an answer is going to be sent, unless its turn has ended or it is known → [`WriteReply::Count`].
+    BeginDraft(DeliveryRow),
+    /// The platform has a draft → [`WriteReply::Done`].
+    ShowDraft {
+        /// [`DeliveryRow::id`].
+        id: String,
+        /// [`DeliveryRow::platform_id`].
+        platform_id: String,
+    },
+    /// The platform has no such draft, or not any more → [`WriteReply::Done`].
+    RemoveDraft {
+        /// [`DeliveryRow::id`].
+        id: String,
+    },
     /// People are told with this message of those whose fate nobody knows → [`WriteReply::Done`].
     ReportUncertain {
         /// [`DeliveryRow::id`] of each.

@@ -4,6 +4,7 @@
 
 mod approvals;
 mod chats;
+mod drafts;
 mod kernel;
 mod sim;
 mod startup;

@@ -295,6 +295,7 @@ impl Api {
             "sendphoto" => self.known.lock().post(params, "photo"),
             "senddocument" => self.known.lock().post(params, "document"),
             "editmessagetext" => self.known.lock().edit(params),
+            "deletemessage" => self.known.lock().delete(params),
             "getfile" => {
                 let id = params["file_id"].as_str().unwrap_or_default();
                 let known = self.known.lock();

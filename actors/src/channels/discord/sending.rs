@@ -87,6 +87,7 @@ impl Hand {
             Order::React { at, message, emoji, done } => {
                 answer(self.react(&at, &message, &emoji).await, done)
             }
+            Order::Delete { at, message, done } => answer(self.delete(&at, &message).await, done),
             Order::Typing(at) => match self.typing(&at).await {
                 Err(Failure::Token) => Err(token_refused()),
                 _ => Ok(()),
@@ -127,6 +128,11 @@ impl Hand {
         };
         let made: Made = self.api.call(method, &path, body).await?;
         Ok(Sent { id: made.id })
+    }
+
+    async fn delete(&self, at: &Address, message: &str) -> Result<(), Failure> {
+        let channel = self.channel(at).await?;
+        self.api.tell(Method::DELETE, &["channels", &channel, "messages", id(message)?], Body::Nothing).await
     }
 
     async fn react(&self, at: &Address, message: &str, emoji: &str) -> Result<(), Failure> {

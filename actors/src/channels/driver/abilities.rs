@@ -16,6 +16,9 @@ const TEXT: usize = 4000;
 /// How long nothing may be heard of an account until it counts as stuck: two heartbeats are missed before.
 const SILENCE: Duration = Duration::from_secs(180);
 
+/// How often a driver is told that somebody writes: platforms show it for about that long.
+const TYPING: Duration = Duration::from_secs(5);
+
 /// `channels.<name>.driver.capabilities`: what of its driver's abilities is used. What is absent is as the driver says.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -66,8 +69,8 @@ impl Claims {
             text_limit: self.text_limit.or(offers.text_limit).unwrap_or(TEXT).clamp(1, MAX_TEXT),
             unit: ours.or(theirs).map_or(Unit::Chars, unit),
             idempotent: self.idempotent.unwrap_or(offers.idempotent),
-            edits: edits.map(|ms| EditLimit { every: Duration::from_millis(ms) }),
-            typing: self.typing.unwrap_or(offers.typing),
+            edits: edits.map(edits_every),
+            typing: self.typing.unwrap_or(offers.typing).then_some(TYPING),
             buttons: self.buttons.unwrap_or(offers.buttons),
             reactions: self.reactions.unwrap_or(offers.reactions),
             files: self.files.unwrap_or(offers.files),
@@ -82,8 +85,8 @@ impl Claims {
         Capabilities {
             unit: self.unit.map_or(Unit::Chars, unit),
             idempotent: is(self.idempotent),
-            edits: edits.map(|ms| EditLimit { every: Duration::from_millis(ms) }),
-            typing: is(self.typing),
+            edits: edits.map(edits_every),
+            typing: is(self.typing).then_some(TYPING),
             buttons: is(self.buttons),
             reactions: is(self.reactions),
             files: is(self.files),
@@ -113,6 +116,11 @@ impl Told {
     }
 }
 
+fn edits_every(ms: u64) -> EditLimit {
+    let every = Duration::from_millis(ms);
+    EditLimit { every, in_groups: every, drafts: false }
+}
+
 /// What both can. A text has no fewer bytes than UTF-16 code units, and no fewer of those than characters.
 fn least(one: Capabilities, other: Capabilities) -> Capabilities {
     let strict = |unit: Unit| [Unit::Bytes, Unit::Utf16, Unit::Chars].into_iter().position(|u| u == unit);
@@ -120,8 +128,11 @@ fn least(one: Capabilities, other: Capabilities) -> Capabilities {
         text_limit: one.text_limit.min(other.text_limit),
         unit: if strict(one.unit) <= strict(other.unit) { one.unit } else { other.unit },
         idempotent: one.idempotent && other.idempotent,
-        edits: one.edits.zip(other.edits).map(|(one, other)| EditLimit { every: one.every.max(other.every) }),
-        typing: one.typing && other.typing,
+        edits: one
+            .edits
+            .zip(other.edits)
+            .map(|(one, other)| if one.every < other.every { other } else { one }),
+        typing: one.typing.and(other.typing),
         buttons: one.buttons && other.buttons,
         reactions: one.reactions && other.reactions,
         files: one.files && other.files,
@@ -148,14 +159,14 @@ mod tests {
             "text_limit": 160, "unit": "bytes", "typing": true, "files": true, "reactions": true, "edits_every_ms": 900,
         }));
         let can = Claims::default().met_by(&all).unwrap();
-        assert_eq!((can.text_limit, can.unit, can.typing, can.files), (160, Unit::Bytes, true, true));
-        assert_eq!(can.edits, Some(EditLimit { every: Duration::from_millis(900) }));
+        assert_eq!((can.text_limit, can.unit, can.typing, can.files), (160, Unit::Bytes, Some(TYPING), true));
+        assert_eq!(can.edits, Some(edits_every(900)));
         assert!(!can.buttons && !can.idempotent);
         let less =
             claims(json!({ "textLimit": 100, "typing": false, "editsEveryMs": 0 })).met_by(&all).unwrap();
-        assert_eq!((less.text_limit, less.typing, less.files, less.edits), (100, false, true, None));
+        assert_eq!((less.text_limit, less.typing, less.files, less.edits), (100, None, true, None));
         let slower = claims(json!({ "editsEveryMs": 2_000 })).met_by(&all).unwrap();
-        assert_eq!(slower.edits, Some(EditLimit { every: Duration::from_secs(2) }));
+        assert_eq!(slower.edits, Some(edits_every(2_000)));
         let silent = Claims::default().met_by(&Offers::default()).unwrap();
         assert_eq!(silent, Capabilities { silence: SILENCE, ..Capabilities::texts(TEXT) });
     }
@@ -164,7 +175,10 @@ mod tests {
     fn a_channel_can_what_all_its_accounts_can() {
         let told = Told::default();
         let claims = claims(json!({ "typing": true }));
-        assert!(claims.at_all("board", &told).typing, "as configured, until a driver has said something");
+        assert!(
+            claims.at_all("board", &told).typing.is_some(),
+            "as configured, until a driver has said something"
+        );
         told.note(
             "board/a",
             offers(json!({ "text_limit": 160, "unit": "chars", "typing": true, "files": true })),
@@ -174,6 +188,9 @@ mod tests {
         assert_eq!((one.text_limit, one.files), (160, true));
         told.note("board/b", offers(json!({ "text_limit": 90, "unit": "utf16", "typing": true })));
         let both = claims.at_all("board", &told);
-        assert_eq!((both.text_limit, both.unit, both.typing, both.files), (90, Unit::Utf16, true, false));
+        assert_eq!(
+            (both.text_limit, both.unit, both.typing, both.files),
+            (90, Unit::Utf16, Some(TYPING), false)
+        );
     }
 }

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use teloxide_core::payloads::{EditMessageText, SendChatAction, SendMessage, SetMessageReaction};
+use teloxide_core::payloads::{
+    DeleteMessage, EditMessageText, SendChatAction, SendMessage, SetMessageReaction,
+};
 use teloxide_core::types::{
     ChatAction, ChatId, InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, MessageId, ParseMode,
     ReactionType, Recipient, ReplyMarkup, ReplyParameters, ThreadId, True,
@@ -73,6 +75,7 @@ impl Outbound<'_> {
         // Who does not wait any more does not need to know.
         match order {
             Order::Send(outgoing, done) => drop(done.send(self.send(&outgoing).await)),
+            Order::Delete { at, message, done } => drop(done.send(self.delete(&at, &message).await)),
             Order::Typing(at) => self.typing(&at).await,
             Order::React { at, message, emoji, done } => {
                 drop(done.send(self.react(&at, &message, &emoji).await));
@@ -217,6 +220,12 @@ impl Outbound<'_> {
         let _ = self.api.call::<_, True>(&typing, TYPING).await;
     }
 
+    async fn delete(&self, at: &Address, message: &str) -> Result<(), SendError> {
+        let (chat, message) = named(message, &target(at)?)?;
+        let deletion = DeleteMessage::new(chat, MessageId(message));
+        self.api.call::<_, True>(&deletion, CALL).await.map(drop).map_err(Failure::again)
+    }
+
     async fn react(&self, at: &Address, message: &str, emoji: &str) -> Result<(), SendError> {
         let (chat, message) = named(message, &target(at)?)?;
         let emoji = emoji.replace(AS_PICTURE, "");
@@ -233,7 +242,7 @@ pub(super) fn decline(order: Order, trouble: &Trouble) {
     // Who does not wait any more does not need to know.
     match order {
         Order::Send(_, done) => drop(done.send(Err(not_begun()))),
-        Order::React { done, .. } => drop(done.send(Err(not_begun()))),
+        Order::React { done, .. } | Order::Delete { done, .. } => drop(done.send(Err(not_begun()))),
         Order::Typing(_) => {}
     }
 }

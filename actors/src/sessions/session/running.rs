@@ -223,7 +223,7 @@ impl Session {
                 active.in_step = true;
                 let (events, rows) = (active.turn.lock().asks(provider, model, now), active.rows.clone());
                 self.publish(events);
-                self.wake_channels(&rows, |answer| AccountMsg::Typing(answer.to));
+                self.wake_channels(&rows, |answer| AccountMsg::Turn(run_id.clone(), Box::new(answer)));
                 self.tell_change(json!({ "phase": "model", "runId": run_id }), now);
             }
             // What came before the report is part of it.

@@ -33,7 +33,7 @@ impl Turn {
 
     /// The text as clients see it: white space at its end waits for the word that follows, and so does what may say
     /// that nothing is to be said.
-    pub(super) fn visible(&self) -> &str {
+    pub fn visible(&self) -> &str {
         let (before, answer) = self.reply.text().split_at_checked(self.answer_at.text).unwrap_or_default();
         let told = silence::told(answer, self.is_whole).len();
         self.reply.text()[..before.len() + told].trim_end()

@@ -141,6 +141,13 @@ impl World {
                 ]);
                 empty()
             }
+            ("DELETE", ["channels", channel, "messages", id]) => {
+                let mut messages = self.messages.lock();
+                let of = messages.entry((*channel).to_owned()).or_default();
+                let before = of.len();
+                of.retain(|message| message["id"] != *id);
+                if of.len() < before { empty() } else { error(404, "Unknown Message") }
+            }
             ("DELETE", ["channels", _, "messages", _, "reactions", _, "@me"])
             | ("POST", ["channels", _, "typing"] | ["interactions", _, _, "callback"]) => empty(),
             ("GET", ["guilds", GUILD, "roles"]) => status(

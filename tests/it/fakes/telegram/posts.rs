@@ -66,6 +66,16 @@ impl Known {
     }
 }
 
+impl Known {
+    pub(super) fn delete(&mut self, params: &Value) -> Value {
+        let at = (params["chat_id"].as_i64().unwrap_or(0), params["message_id"].as_i64().unwrap_or(0));
+        match self.messages.remove(&at) {
+            Some(_) => done(true.into()),
+            None => bad("message to delete not found"),
+        }
+    }
+}
+
 fn posted(chat: i64, number: i64) -> Value {
     let kind = if chat > 0 { "private" } else { "supergroup" };
     let from = json!({ "id": BOT, "is_bot": true, "first_name": "Crab", "username": "crab_bot" });
