@@ -73,6 +73,9 @@ async fn serve(folder: &Path, link: Link, mut orders: Orders) -> anyhow::Result<
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("files have no reactions".into())));
                 }
+                Some(Order::Act { done, .. }) => {
+                    let _ = done.send(Err(SendError::Refused("a mailbox takes texts only".into())));
+                }
             },
             _ = look.tick() => {
                 link.alive();

@@ -11,6 +11,8 @@ mod agents;
 mod approvals;
 mod branches;
 mod calls;
+mod channel_approvals;
+mod channel_methods;
 mod channels;
 mod chat;
 mod commands;

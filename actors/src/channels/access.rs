@@ -76,7 +76,7 @@ fn is_open(ids: &Ids) -> bool {
 }
 
 /// Whether a list names this person, by id or by unique name, with or without the channel's prefix.
-fn names(ids: &Ids, who: &Sender) -> bool {
+pub(super) fn names(ids: &Ids, who: &Sender) -> bool {
     let plain = |id: &str| {
         let id = id.rsplit_once(':').map_or(id, |(_, id)| id);
         id.trim_start_matches(['@', '+']).to_lowercase()

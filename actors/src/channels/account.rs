@@ -5,8 +5,9 @@
 //! message that was being sent is sent again only where that cannot be seen twice; else it is reported as uncertain.
 //! The crash of the channel's code is this actor's fault; its next incarnation connects anew.
 
-use super::contract::{Address, Heard, Order, Sender, Trouble};
+use super::contract::{Address, Heard, Order, SendError, Sender, Sent, Trouble};
 use super::delivery::{Delivered, Due, deliver};
+use super::doing::{self, Doing};
 use super::ingress::Desk;
 use super::roster::{AccountName, MAX_ABANDONED, Wanted};
 use super::worker::{Ended, PULSE_LIMIT, Worker};
@@ -47,6 +48,8 @@ pub enum AccountMsg {
     Again,
     /// Show in a chat that somebody writes.
     Typing(Address),
+    /// Do something in a chat, and tell what became of it.
+    Do(Box<Doing>, Reply<Result<Sent, SendError>>),
 }
 
 /// What is read before the channel's code runs.
@@ -141,6 +144,7 @@ impl Behavior for Account {
             AccountMsg::Delivered(delivered) => self.delivered(ctx, *delivered),
             AccountMsg::Again => self.send(ctx),
             AccountMsg::Typing(at) => self.typing(at),
+            AccountMsg::Do(doing, done) => self.act(ctx, *doing, done),
         }
         self.tell_info(ctx);
         Ok(())
@@ -215,6 +219,7 @@ impl Account {
                 roster.note(self.name(), |status| status.last_inbound_at = Some(ctx.now_ms()));
                 self.seen(&envelope.from, false, ctx.now_ms());
             }
+            Heard::Reacted(reaction, _) => self.seen(&reaction.from, false, ctx.now_ms()),
             Heard::Checkpoint(..) => {}
         }
     }
@@ -305,6 +310,16 @@ impl Account {
         }
     }
 
+    fn act(&self, ctx: &mut Ctx<AccountMsg>, doing: Doing, done: Reply<Result<Sent, SendError>>) {
+        match &self.worker {
+            Some(worker) => {
+                let orders = worker.orders.clone();
+                ctx.detached(async move { done.send(doing::carry_out(orders, doing).await) });
+            }
+            None => done.send(Err(doing::away())),
+        }
+    }
+
     fn tell_info(&self, ctx: &Ctx<AccountMsg>) {
         let roster = &self.args.wiring.store.estate.channels;
         let status = roster.status(self.name());
@@ -340,6 +355,13 @@ async fn listen(desk: Desk, mut ear: mpsc::Receiver<Heard>, me: Addr<AccountMsg>
                     // Unanswered, the channel hands it in again.
                     tracing::warn!(target: "crabtree::channels", account = %desk.name.path(), "not taken in: {why}");
                 } else {
+                    let _ = durable.send(());
+                }
+            }
+            Heard::Reacted(reaction, durable) => {
+                let (seen, _) = tokio::sync::oneshot::channel();
+                let _ = me.send(AccountMsg::News(Heard::Reacted(reaction.clone(), seen)));
+                if desk.reacted(&reaction).await.is_ok() {
                     let _ = durable.send(());
                 }
             }

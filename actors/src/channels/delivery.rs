@@ -1,11 +1,11 @@
 //! Sending: which message is next, and what its state is whatever happens. A message is handed to the channel only when
 //! it is durable that it will be; so one that is lost with a crash is known to be in doubt.
 
-use super::contract::{Address, Capabilities, Order, Outgoing, SendError, Sent};
+use super::contract::{Capabilities, Order, SendError, Sent};
+use super::ordered;
 use super::outgoing::extra;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -43,8 +43,10 @@ pub async fn deliver(
     mut row: DeliveryRow,
 ) -> Delivered {
     let now = || store.estate.clock.now_ms();
-    let Ok(to) = Address::deserialize(&row.address) else {
-        return end(&store, failed(row, "its address is not one", now())).await;
+    let (done, sent) = oneshot::channel();
+    let order = match ordered::order(&store, &row, done).await {
+        Ok(order) => order,
+        Err(why) => return end(&store, failed(row, &why, now())).await,
     };
     row.state = DeliveryState::Sending;
     row.attempts += 1;
@@ -55,19 +57,9 @@ pub async fn deliver(
         return Delivered { row, wait: Some(Wait::Longer) };
     }
     store.estate.kill_points.reach(crate::kill_points::KillPoint::DeliveryBegun);
-    let (done, sent) = oneshot::channel();
-    let outgoing = Outgoing {
-        id: row.id.clone(),
-        to,
-        text: row.text.clone(),
-        reply_to: extra(&row, "replyTo"),
-        edits: extra(&row, "edits"),
-        buttons: Vec::new(),
-        attachments: Vec::new(),
-    };
     let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
     let asked = async {
-        match orders.send(Order::Send(Box::new(outgoing), done)).await {
+        match orders.send(order).await {
             Ok(()) => sent.await.unwrap_or_else(|_| lost()),
             Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
         }
@@ -130,8 +122,7 @@ pub fn after_a_loss(
     on_uncertain: OnUncertain,
     now: i64,
 ) -> DeliveryRow {
-    let again =
-        capabilities.idempotent || extra(&row, "edits").is_some() || on_uncertain == OnUncertain::Resend;
+    let again = capabilities.idempotent || is_edit(&row) || on_uncertain == OnUncertain::Resend;
     row.state = if again { DeliveryState::Queued } else { DeliveryState::Uncertain };
     row.updated_at = now;
     if !again {
@@ -139,6 +130,11 @@ pub fn after_a_loss(
             "nobody knows whether a message was sent; it is not sent again");
     }
     row
+}
+
+/// Changed twice, a message is as changed once.
+fn is_edit(row: &DeliveryRow) -> bool {
+    extra(row, "edits").or_else(|| extra(row, "editsDelivery")).is_some()
 }
 
 /// What is on its way out of an account: each chat in its order, the chats side by side.

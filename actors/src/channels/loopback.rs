@@ -90,6 +90,9 @@ async fn serve(account: &Account, link: Link, mut orders: Orders) -> Result<Stop
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("nobody can react here".into())));
                 }
+                Some(Order::Act { done, .. }) => {
+                    let _ = done.send(Err(SendError::Refused("there is nothing here but texts".into())));
+                }
             },
             Some(_) = beside.join_next() => {}
             _ = beat.tick() => link.alive(),

@@ -8,23 +8,30 @@
 //! | `contract` | what a channel implements, hands in and is told |
 //! | `account` | the actor of one account; `worker` is the thread of its code |
 //! | `ingress` | in: who may write (`access`), which agent answers (`bindings`), whether it does (`activation`) |
-//! | `outgoing`, `chunks`, `delivery` | out: an answer as messages, and what becomes of each |
-//! | `roster`, `people` | how accounts are, and who is there |
+//! | `approving`, `reacting` | in: decisions on approvals, reactions |
+//! | `outgoing`, `chunks`, `ordered`, `delivery` | out: an answer as messages, and what becomes of each |
+//! | `sending`, `doing` | out: what clients and tools want |
+//! | `roster`, `condition`, `people` | how accounts are, and who is there |
 //! | `loopback` … | the channels, a file each |
 
 mod access;
 mod account;
 mod activation;
+mod approving;
 mod bindings;
 mod chunks;
+mod condition;
 pub mod contract;
 mod delivery;
 pub mod discord;
+mod doing;
 pub mod driver;
 mod ingress;
 mod loopback;
+mod ordered;
 mod outgoing;
 mod people;
+mod reacting;
 mod roster;
 mod sending;
 pub mod telegram;
@@ -34,11 +41,14 @@ pub mod whatsapp;
 mod worker;
 
 pub use account::AccountMsg;
+pub use approving::{Approvers, approvers};
+pub use condition::{Condition, condition, configured, summary};
+pub use doing::{Doing, act};
 pub use loopback::Loopback;
 pub use outgoing::{Answer, answers};
 pub use people::{People, Person, There};
 pub use roster::{AccountName, MAX_ABANDONED, Makings, Roster, Status, Wanted};
-pub use sending::{Fate, Wish, send};
+pub use sending::{Fate, Parcel, Wish, address, deliver, send, the_account};
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
@@ -129,6 +139,7 @@ impl Behavior for Channels {
         fate: NodeState,
     ) -> Result<(), Fault> {
         let Some(name) = name_of(child) else { return Ok(()) };
+        self.estate().channels.note(&name, |status| status.connected = false);
         if fate == NodeState::Stopped && !self.stopping {
             self.attend(ctx);
         } else if fate == NodeState::Restarting && self.estate().channels.status(&name).fatal {

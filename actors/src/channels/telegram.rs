@@ -1,7 +1,7 @@
 //! Telegram, by its Bot API.
 //!
 //! Fetches updates by long polling: those of an answer are durable before the next is asked for, which is what tells
-//! Telegram to forget them. Edited messages and reactions of others are not looked at, as in OpenClaw.
+//! Telegram to forget them. Edited messages are not looked at, as in OpenClaw.
 
 use crate::channels::contract::{
     Account, Attachment, Capabilities, Channel, EditLimit, Heard, Link, Orders, Stopped, Trouble, Unit,
@@ -24,10 +24,12 @@ use teloxide_core::types::{AllowedUpdate, FileId, True};
 use tokio::time::{sleep, timeout};
 use update::{Me, Media, Message, Press, Update};
 
+mod acts;
 mod api;
 mod buttons;
 mod markup;
 mod outbound;
+mod reaction;
 mod settings;
 mod update;
 
@@ -86,12 +88,19 @@ impl Channel for Telegram {
             buttons: true,
             reactions: true,
             files: true,
+            polls: Some(acts::POLLS),
+            deletes: true,
+            pins: true,
             ..Capabilities::texts(TEXT_LIMIT)
         }
     }
 
     fn check(&self, account: &Account) -> Result<(), String> {
         Settings::of(account).map(drop)
+    }
+
+    fn credential(&self) -> Option<&'static str> {
+        Some("botToken")
     }
 
     fn run(self: Arc<Self>, account: Account, link: Link, mut orders: Orders) -> BoxFuture<'static, Trouble> {
@@ -206,7 +215,12 @@ impl<'a> Bot<'a> {
         asked.offset = next;
         asked.limit = Some(UPDATES);
         asked.timeout = Some(POLL.as_secs() as u32);
-        let looked_at = [AllowedUpdate::Message, AllowedUpdate::ChannelPost, AllowedUpdate::CallbackQuery];
+        let looked_at = [
+            AllowedUpdate::Message,
+            AllowedUpdate::ChannelPost,
+            AllowedUpdate::CallbackQuery,
+            AllowedUpdate::MessageReaction,
+        ];
         asked.allowed_updates = Some(looked_at.into());
         self.api.call(&asked, POLL + LATE).await
     }
@@ -220,6 +234,11 @@ impl<'a> Bot<'a> {
         match news {
             Ok(Update::Message(message)) => self.message(&message).await?,
             Ok(Update::Press(press)) => self.press(&press).await?,
+            Ok(Update::Reacted(reacted)) => {
+                for reaction in reacted.added(&self.me, number) {
+                    self.link.reacted(reaction).await?;
+                }
+            }
             Ok(Update::Other) => {}
             // What serde says of it may repeat what people wrote.
             Err(error) => tracing::warn!(

@@ -1,5 +1,6 @@
 //! `channels` and `bindings`: which accounts there are, who may write to them, and which agent answers.
 
+use super::approvals::ExecApprovals;
 use super::secret::{SecretError, SecretInput};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -88,6 +89,12 @@ pub struct ChannelSettings {
     pub on_uncertain: OnUncertain,
     /// How many messages of a group that were not for the agent are told with the next that is.
     pub history_limit: Option<usize>,
+    /// Of which reactions the agent is told.
+    pub reaction_notifications: ReactionNotifications,
+    /// The servers, by their ids.
+    pub guilds: BTreeMap<String, GuildEntry>,
+    /// Whom approvals are asked, and where.
+    pub exec_approvals: ExecApprovals,
 }
 
 /// `dmPolicy`.
@@ -129,6 +136,31 @@ pub enum OnUncertain {
     Resend,
 }
 
+/// `reactionNotifications`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReactionNotifications {
+    /// Of none.
+    Off,
+    /// Of those to messages of this account.
+    #[default]
+    Own,
+    /// Of all.
+    All,
+    /// Of those of the people a server's `users` names, or `allowFrom`.
+    Allowlist,
+}
+
+/// `guilds.<id>`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GuildEntry {
+    /// Of which reactions the agent is told, in place of what the account says.
+    pub reaction_notifications: Option<ReactionNotifications>,
+    /// Whose, if it is a list.
+    pub users: Ids,
+}
+
 /// `groups.<id>`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -142,7 +174,7 @@ pub struct GroupEntry {
 }
 
 /// Ids and names of people, written as texts or numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ids(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Ids {

@@ -300,7 +300,13 @@ impl Api {
                     },
                 )
             }
-            "sendchataction" | "setmessagereaction" | "answercallbackquery" => done(true.into()),
+            "sendpoll" => self.known.lock().post(params, "poll"),
+            "sendchataction"
+            | "setmessagereaction"
+            | "answercallbackquery"
+            | "deletemessage"
+            | "pinchatmessage"
+            | "unpinchatmessage" => done(true.into()),
             _ => error(404, "Not Found", json!({})),
         }
     }

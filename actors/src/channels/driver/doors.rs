@@ -218,6 +218,7 @@ fn refuse(order: Order) {
     match order {
         Order::Send(_, done) => drop(done.send(Err(later()))),
         Order::React { done, .. } => drop(done.send(Err(later()))),
+        Order::Act { done, .. } => drop(done.send(Err(later()))),
         Order::Typing(_) => {}
     }
 }

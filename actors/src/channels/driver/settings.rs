@@ -84,6 +84,7 @@ impl Claims {
             reactions: self.reactions,
             files: self.files,
             silence: SILENCE,
+            ..Capabilities::texts(self.text_limit)
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::outgoing;
 use super::session::{Session, Step, Voice, sender, short};
 use super::waiting::{Asker, Waiting};
-use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, Trouble};
+use crate::channels::contract::{Envelope, Heard, Link, Order, Orders, SendError, Trouble};
 use crabtree_protocol::driver::{
     ChannelStatus, HEARTBEAT_MS, MAX_UNACKNOWLEDGED, Nothing, RefusedCode, ToDriver,
 };
@@ -284,6 +284,9 @@ async fn carry(
                 }
             }
             Order::Typing(at) => drop(outbox.send(outgoing::typing(voice, &at).into()).await),
+            Order::Act { done, .. } => {
+                let _ = done.send(Err(SendError::Refused("drivers have no word for this".into())));
+            }
             Order::React { at, message, emoji, done } => {
                 let id = Uuid::now_v7().to_string();
                 waiting.ask(id.clone(), Asker::React(done));

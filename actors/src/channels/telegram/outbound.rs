@@ -40,9 +40,9 @@ pub(super) struct Outbound<'a> {
 }
 
 /// Where a message goes.
-struct Target {
-    chat: Recipient,
-    thread: Option<i32>,
+pub(super) struct Target {
+    pub chat: Recipient,
+    pub thread: Option<i32>,
 }
 
 /// What is sent in one call.
@@ -56,15 +56,15 @@ struct Draft<'a> {
 
 /// What Telegram says of a message that it took.
 #[derive(Deserialize)]
-struct Posted {
+pub(super) struct Posted {
     #[serde(flatten)]
-    id: MessageId,
-    chat: PostedTo,
+    pub id: MessageId,
+    pub chat: PostedTo,
 }
 
 #[derive(Deserialize)]
-struct PostedTo {
-    id: i64,
+pub(super) struct PostedTo {
+    pub id: i64,
 }
 
 impl Outbound<'_> {
@@ -77,6 +77,7 @@ impl Outbound<'_> {
             Order::React { at, message, emoji, done } => {
                 drop(done.send(self.react(&at, &message, &emoji).await));
             }
+            Order::Act { at, act, done } => drop(done.send(self.act(&at, &act).await)),
         }
     }
 
@@ -234,11 +235,12 @@ pub(super) fn decline(order: Order, trouble: &Trouble) {
     match order {
         Order::Send(_, done) => drop(done.send(Err(not_begun()))),
         Order::React { done, .. } => drop(done.send(Err(not_begun()))),
+        Order::Act { done, .. } => drop(done.send(Err(not_begun()))),
         Order::Typing(_) => {}
     }
 }
 
-fn target(to: &Address) -> Result<Target, SendError> {
+pub(super) fn target(to: &Address) -> Result<Target, SendError> {
     let chat = match to.chat.parse() {
         Ok(id) => Recipient::Id(ChatId(id)),
         Err(_) if to.chat.starts_with('@') => Recipient::ChannelUsername(to.chat.clone()),
@@ -269,7 +271,7 @@ fn parsed(id: &str) -> Option<(Option<i64>, i32)> {
 }
 
 /// The message of this id, which is in the chat it tells, or else at the target.
-fn named(id: &str, target: &Target) -> Result<(Recipient, i32), SendError> {
+pub(super) fn named(id: &str, target: &Target) -> Result<(Recipient, i32), SendError> {
     let (chat, message) =
         parsed(id).ok_or_else(|| SendError::Refused(format!("`{id}` is no message of Telegram")))?;
     Ok((chat.map_or_else(|| target.chat.clone(), |chat| Recipient::Id(ChatId(chat))), message))

@@ -141,7 +141,9 @@ impl World {
                 ]);
                 empty()
             }
-            ("DELETE", ["channels", _, "messages", _, "reactions", _, "@me"])
+            ("DELETE", ["channels", _, "messages", _] | ["channels", _, "pins", _])
+            | ("PUT", ["channels", _, "pins", _])
+            | ("DELETE", ["channels", _, "messages", _, "reactions", _, "@me"])
             | ("POST", ["channels", _, "typing"] | ["interactions", _, _, "callback"]) => empty(),
             ("GET", ["guilds", GUILD, "roles"]) => status(
                 200,
