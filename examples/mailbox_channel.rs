@@ -70,11 +70,11 @@ async fn serve(folder: &Path, link: Link, mut orders: Orders) -> anyhow::Result<
                     let _ = done.send(put(folder, &outgoing).await);
                 }
                 Some(Order::Typing(_)) => {}
-                Some(Order::Delete { done, .. }) => {
-                    let _ = done.send(Err(SendError::Refused("what is in a mailbox stays there".into())));
-                }
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("files have no reactions".into())));
+                }
+                Some(Order::Act { done, .. }) => {
+                    let _ = done.send(Err(SendError::Refused("a mailbox takes texts only".into())));
                 }
             },
             _ = look.tick() => {

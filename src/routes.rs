@@ -3,11 +3,12 @@
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
 use crate::{canvas, invoke, media, metrics, page, upgrade};
-use crabtree_actors::channels::connected;
+use crabtree_actors::channels::{self, AccountName};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -162,10 +163,13 @@ fn ready(estate: &Estate) -> Response {
 fn summary(estate: &Estate) -> Value {
     let whole = estate.health.load().ok && estate.ready.is_complete() && !estate.is_draining();
     let figures = metrics::Figures::of(estate);
+    let accounts = channels::configured(&estate.config.load().settings.channels, None);
+    let is_connected = |name: &&AccountName| channels::condition(estate, name).connected;
+    let connected: BTreeSet<&str> = accounts.iter().filter(is_connected).map(|name| &*name.channel).collect();
     json!({
         "status": if whole { "healthy" } else { "degraded" },
         "uptime_seconds": estate.clock.uptime().as_secs(),
-        "connected_channels": connected(estate),
+        "connected_channels": connected,
         "active_sessions": figures.sessions,
         "queued_messages": figures.queued,
         "registered_tools": estate.tools.load().len(),

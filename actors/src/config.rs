@@ -261,7 +261,7 @@ impl Config {
 }
 
 /// The top-level sections that are watched for changes: all that are read.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 17] = [
     "gateway",
     "agents",
     "models",
@@ -271,6 +271,8 @@ const SECTIONS: [&str; 15] = [
     "mcp",
     "skills",
     "channels",
+    "approvals",
+    "commands",
     "bindings",
     "broadcast",
     "session",

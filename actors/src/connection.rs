@@ -382,6 +382,8 @@ impl Connection {
             return responder.refuse(Refusal::expected_profile_mismatch());
         }
         let Some(grant) = self.conn.grant() else { return };
+        let asked = (&*request.method, request.params);
+        let Some(responder) = methods::brought(ctx, &self.wiring, grant, asked, responder) else { return };
         match authorize(&request.method, grant.role, &grant.scopes, request.params) {
             Err(refusal) => self.unauthorized(responder, refusal),
             Ok(method) => {

@@ -3,6 +3,7 @@
 //! **On crash** nothing is lost: the next look at the tree makes it anew. Its own hanging is watched by the
 //! root.
 
+use crate::channels::{self, Condition};
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::settings::Settings;
@@ -60,6 +61,7 @@ pub struct Health {
     store: Store,
     counts: Counts,
     findings: Findings,
+    channels: Vec<Condition>,
     looks: u32,
     _timer: Timer,
 }
@@ -76,6 +78,7 @@ impl Behavior for Health {
             store,
             counts: Counts::default(),
             findings: Findings::default(),
+            channels: Vec::new(),
             looks: 0,
             _timer: timer,
         })
@@ -104,8 +107,10 @@ impl Health {
                 node.report_stuck(node.generation(), *busy_ms);
             }
         }
-        let news = findings.names() != self.findings.names();
-        self.findings = findings;
+        let accounts = channels::configured(&self.estate.config.load().settings.channels, None);
+        let channels: Vec<_> = accounts.iter().map(|name| channels::condition(&self.estate, name)).collect();
+        let news = findings.names() != self.findings.names() || words(&channels) != words(&self.channels);
+        (self.findings, self.channels) = (findings, channels);
         self.looks += 1;
         let due = self.looks % LOOKS_PER_EVENT == 1;
         if due || self.looks % LOOKS_PER_COUNT == 1 {
@@ -134,7 +139,10 @@ impl Health {
     /// Publishes the snapshot, and the event with it: when something changed, and each minute.
     fn publish(&self, now: i64) {
         let last = self.estate.health.load();
-        let payload = payload(&self.estate.config.load().settings, &self.findings, self.counts, now);
+        let mut payload = payload(&self.estate.config.load().settings, &self.findings, self.counts, now);
+        for (name, shown) in channels::summary(&self.estate, &self.channels) {
+            payload[name] = shown;
+        }
         let json = to_raw_value(&payload).expect("health is plain data");
         let next = HealthSnapshot { version: last.version + 1, ok: self.findings.is_ok(), json };
         let next = Arc::new(next);
@@ -144,6 +152,11 @@ impl Health {
         let event = Event::versioned(name, Audience::Everyone, next.json.get().as_bytes(), version);
         self.estate.conns.publish(event.droppable());
     }
+}
+
+/// How the accounts of channels are, in a word each.
+fn words(channels: &[Condition]) -> Vec<(&str, &str, &'static str)> {
+    channels.iter().map(|one| (&*one.name.channel, &*one.name.account, one.health)).collect()
 }
 
 /// What a look over the tree found.

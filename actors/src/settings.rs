@@ -4,6 +4,7 @@
 mod access;
 mod acp;
 mod agents;
+mod approvals;
 mod bots;
 mod channels;
 mod document;
@@ -28,10 +29,15 @@ pub use access::{
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
+pub use approvals::{
+    ApprovalFilter, ApprovalTarget, ApprovalsSettings, CommandsSettings, ExecApprovals, Forwarding,
+    ForwardingMode, ForwardingTarget,
+};
 pub use bots::{AllowBots, BotLoopProtection, LoopLimits};
 pub use channels::{
     Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
-    DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, Ids, OnUncertain, with_secrets,
+    DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, GuildEntry, Ids, OnUncertain, ReactionNotifications,
+    with_secrets,
 };
 pub use document::{Invalid, Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
 pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
@@ -78,6 +84,10 @@ pub struct Settings {
     pub skills: SkillsSettings,
     /// Where people write.
     pub channels: ChannelsSettings,
+    /// Where it is told, too, what is to be decided.
+    pub approvals: ApprovalsSettings,
+    /// Who may give commands.
+    pub commands: CommandsSettings,
     /// Which agent answers what.
     pub bindings: Vec<Binding>,
     /// Chats that several agents answer.

@@ -3,6 +3,8 @@
 //! A hello is sent for every single command of the command line, so all that is the same for
 //! many connections (feature lists, presence, health) is passed in already encoded.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -272,14 +274,21 @@ pub struct AttachmentPolicy {
 
 /// Encodes the feature lists once for all hellos; `chaos` is `gateway.chaos.enabled`.
 pub fn encode_features(chaos: bool) -> Box<RawValue> {
+    encode_features_with(chaos, &[])
+}
+
+/// The same with methods that channels bring, each name once.
+pub fn encode_features_with(chaos: bool, brought: &[&'static str]) -> Box<RawValue> {
     #[derive(Serialize)]
     struct Features {
         methods: Vec<&'static str>,
         events: Vec<&'static str>,
         capabilities: &'static [&'static str],
     }
+    let mut known: BTreeSet<&str> = Method::advertised_names(chaos).collect();
+    let new: Vec<_> = brought.iter().copied().filter(|name| known.insert(name)).collect();
     let features = Features {
-        methods: Method::advertised_names(chaos).collect(),
+        methods: Method::advertised_names(chaos).chain(new).collect(),
         events: Event::advertised_names().collect(),
         capabilities: CAPABILITIES,
     };

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
 use crate::params::agents::{providers, roster};
-use crate::params::{approvals, devices, nodes, questions};
+use crate::params::{approvals, channel_acts, devices, nodes, questions};
 use crate::refusal::Refusal;
 use crate::schema;
 use crate::scope::{Role, Scope, Scopes};
@@ -428,6 +428,8 @@ methods! {
     ChannelsStart "channels.start" Operator One(Admin), Listed, params::channels::AccountParams => params::channels::Switched;
     /// Stops accounts until they are started.
     ChannelsStop "channels.stop" Operator One(Admin), Listed, params::channels::AccountParams => params::channels::Switched;
+    /// Takes an account's key to its platform away.
+    ChannelsLogout "channels.logout" Operator One(Admin), Listed, params::channels::AccountParams => channel_acts::LoggedOut;
     /// Who asks to be let in.
     ChannelsPairingList "channels.pairing.list" Operator One(Pairing), Listed, params::channels::PairingListParams => params::channels::PairingList;
     /// Lets somebody in.
@@ -442,6 +444,14 @@ methods! {
     WebLoginWait "web.login.wait" Operator One(Admin), Listed, params::channels::LoginWaitParams => params::channels::Login;
     /// Sends a message to a chat of a channel.
     Send "send" Operator One(Write), Listed, params::channels::SendParams => params::channels::SendResult;
+    /// Asks those in a chat to choose.
+    Poll "poll" Operator One(Write), Listed, channel_acts::PollParams => channel_acts::PollResult;
+    /// Does something to a message of a channel.
+    MessageAction "message.action" Operator One(Write), Listed, channel_acts::ActionParams => Value;
+    /// The chats an agent is talked to in.
+    ConversationsList "conversations.list" Operator One(Admin), Listed, channel_acts::ConversationsParams => channel_acts::Conversations;
+    /// Sends a message to one of them.
+    ConversationsSend "conversations.send" Operator One(Admin), Listed, channel_acts::ConversationSendParams => channel_acts::ConversationSent;
     /// Who the caller is; there are no profiles, so it is refused as recorded.
     UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
     /// The configuration, secrets redacted.

@@ -6,6 +6,7 @@
 pub mod actors;
 pub mod agents;
 pub mod approvals;
+pub mod channel_acts;
 pub mod channels;
 pub mod chat;
 pub mod config;

@@ -167,6 +167,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  OPENCLAW_GATEWAY_TOKEN=$(crabtree token) openclaw health")]
     Token,
     /// Print where a browser sees the canvas, for as long as this runs
+    #[command(after_help = "Example:\n  crabtree canvas")]
     Canvas,
     /// Describe the protocol
     #[command(after_help = "Example:\n  crabtree protocol schema > schema.json")]

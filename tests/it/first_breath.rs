@@ -15,7 +15,9 @@ async fn hello_says_who_answers_and_what_it_can() {
     let hello = &client.hello;
     assert_eq!((hello["type"].as_str(), hello["protocol"].as_u64()), (Some("hello-ok"), Some(4)));
     let keys: Vec<&String> = hello.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["type", "protocol", "server", "features", "snapshot", "auth", "policy"]);
+    let expected =
+        ["type", "protocol", "server", "features", "snapshot", "pluginSurfaceUrls", "auth", "policy"];
+    assert_eq!(keys, expected);
     let methods = hello["features"]["methods"].as_array().unwrap();
     assert!(methods.contains(&json!("system.actors")) && !methods.contains(&json!("connect")));
     assert_eq!(hello["snapshot"]["presence"][0]["mode"], "gateway");

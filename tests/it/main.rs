@@ -12,6 +12,8 @@ mod approvals;
 mod branches;
 mod calls;
 mod canvas;
+mod channel_approvals;
+mod channel_methods;
 mod channels;
 mod chat;
 mod commands;

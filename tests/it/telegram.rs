@@ -62,7 +62,10 @@ async fn it_says_who_it_is_and_hands_in_what_is_written() {
     );
     assert_eq!(heard.at, direct("42"));
     let polled = fake.called("getUpdates").await;
-    assert_eq!(polled["allowed_updates"], json!(["message", "channel_post", "callback_query"]));
+    assert_eq!(
+        polled["allowed_updates"],
+        json!(["message", "channel_post", "callback_query", "message_reaction"])
+    );
 }
 
 #[tokio::test]

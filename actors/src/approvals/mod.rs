@@ -8,13 +8,16 @@
 //! The first decision stays, whoever makes it: the store takes one only while there is none.
 
 pub mod asking;
+mod card;
 mod deciding;
 pub mod document;
+mod on_channels;
 pub mod policy;
 pub mod questions;
 pub mod request;
 pub mod shown;
 mod waiting;
+pub mod words;
 
 pub use asking::{ActionAsked, Ask, Asked, CommandAsked, ask};
 pub use deciding::{Said, Shape};
@@ -201,6 +204,7 @@ impl Approvals {
         if !entry.is_silent() {
             let [requested, _] = kind.events();
             self.tell(kind, requested, entry.audience(kind, true), &shown::requested_event(kind, &entry.row));
+            on_channels::ask(&self.store, kind, &entry.row);
         }
     }
 
@@ -210,6 +214,7 @@ impl Approvals {
             let [_, resolved] = kind.events();
             let audience = audience(kind, requester.as_ref(), None);
             self.tell(kind, resolved, audience, &shown::resolved_event(kind, row, outcome));
+            on_channels::over(&self.store, kind, row);
         }
         self.estate.approvals_told.fetch_max(row.resolved_at.unwrap_or_default(), Relaxed);
     }
@@ -224,7 +229,9 @@ impl Approvals {
     fn has_route(&self, kind: Kind, entry: &Entry) -> bool {
         let audience = entry.audience(kind, true);
         let listens = |conn: &Arc<crate::conns::Conn>| audience.admits(conn) && !conn.outbox.is_closing();
-        !entry.is_silent() && self.estate.conns.all().iter().any(listens)
+        !entry.is_silent()
+            && (self.estate.conns.all().iter().any(listens)
+                || on_channels::is_route(&self.estate, kind, &entry.row))
     }
 
     fn request(&mut self, ctx: &mut Ctx<ApprovalsMsg>, request: Request) {

@@ -9,8 +9,9 @@
 mod turns;
 
 use super::Answer;
-use super::contract::{Heard, Sender, Trouble};
+use super::contract::{Heard, SendError, Sender, Sent, Trouble};
 use super::delivery::{Delivered, Due, deliver};
+use super::doing::{self, Doing};
 use super::draft::Came;
 use super::ingress::Desk;
 use super::roster::{AccountName, MAX_ABANDONED, Wanted};
@@ -58,6 +59,8 @@ pub enum AccountMsg {
     LookAtTurns,
     /// What came of showing this draft.
     Drafted(String, Came),
+    /// Do something in a chat, and tell what became of it.
+    Do(Box<Doing>, Reply<Result<Sent, SendError>>),
 }
 
 /// What is read before the channel's code runs.
@@ -156,6 +159,7 @@ impl Behavior for Account {
             AccountMsg::Turn(run_id, answer) => self.attend(ctx, run_id, *answer),
             AccountMsg::LookAtTurns => self.look_at_turns(ctx),
             AccountMsg::Drafted(id, came) => self.drafted(ctx, &id, came),
+            AccountMsg::Do(doing, done) => self.act(ctx, *doing, done),
         }
         self.tell_info(ctx);
         Ok(())
@@ -229,6 +233,7 @@ impl Account {
                 roster.note(self.name(), |status| status.last_inbound_at = Some(ctx.now_ms()));
                 self.seen(&envelope.from, false, ctx.now_ms());
             }
+            Heard::Reacted(reaction, _) => self.seen(&reaction.from, false, ctx.now_ms()),
             Heard::Checkpoint(..) => {}
         }
     }
@@ -312,6 +317,16 @@ impl Account {
         self.send(ctx);
     }
 
+    fn act(&self, ctx: &mut Ctx<AccountMsg>, doing: Doing, done: Reply<Result<Sent, SendError>>) {
+        match &self.worker {
+            Some(worker) => {
+                let orders = worker.orders.clone();
+                ctx.detached(async move { done.send(doing::carry_out(orders, doing).await) });
+            }
+            None => done.send(Err(doing::away())),
+        }
+    }
+
     fn tell_info(&self, ctx: &Ctx<AccountMsg>) {
         let roster = &self.args.wiring.store.estate.channels;
         let status = roster.status(self.name());
@@ -347,6 +362,13 @@ async fn listen(desk: Desk, mut ear: mpsc::Receiver<Heard>, me: Addr<AccountMsg>
                     // Unanswered, the channel hands it in again.
                     tracing::warn!(target: "crabtree::channels", account = %desk.name.path(), "not taken in: {why}");
                 } else {
+                    let _ = durable.send(());
+                }
+            }
+            Heard::Reacted(reaction, durable) => {
+                let (seen, _) = tokio::sync::oneshot::channel();
+                let _ = me.send(AccountMsg::News(Heard::Reacted(reaction.clone(), seen)));
+                if desk.reacted(&reaction).await.is_ok() {
                     let _ = durable.send(());
                 }
             }

@@ -6,21 +6,21 @@
 //! It may crash, hang or be killed at any time: what it has not handed in is fetched from the platform again, and
 //! what it has not sent is a row.
 
+mod acts;
+mod link;
+
+pub use acts::{Act, Offered, Poll, PollLimits, Reaction};
+pub use link::{Link, Stopped};
+
+use crabtree_protocol::Refusal;
 use crabtree_protocol::session_key::ChatType;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-
-/// Pause before a message is handed in again after the gateway's side of the account was lost with it.
-const HAND_IN_AGAIN: Duration = Duration::from_millis(50);
-/// How often a channel counts as alive while it waits for the gateway: a command may take minutes.
-const WAITS: Duration = Duration::from_secs(5);
 
 /// What every channel implements.
 pub trait Channel: Send + Sync + 'static {
@@ -42,6 +42,21 @@ pub trait Channel: Send + Sync + 'static {
     /// Connects, hands in what comes and carries out orders until it fails. It is dropped to stop it. It runs on a
     /// thread and runtime of its own, and must not block that: what computes for long goes to `spawn_blocking`.
     fn run(self: Arc<Self>, account: Account, link: Link, orders: Orders) -> BoxFuture<'static, Trouble>;
+
+    /// The setting that is the account's key to the platform: taken away when it is logged out. None if it has none.
+    fn credential(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Methods of its own.
+    fn methods(&self) -> &'static [Offered] {
+        &[]
+    }
+
+    /// Answers one of them.
+    fn call(self: Arc<Self>, method: String, _params: Value) -> BoxFuture<'static, Result<Value, Refusal>> {
+        Box::pin(async move { Err(Refusal::unknown_method(&method)) })
+    }
 }
 
 /// An account of a channel.
@@ -80,6 +95,12 @@ pub struct Capabilities {
     pub reactions: bool,
     /// Whether files can be sent.
     pub files: bool,
+    /// What polls can be, where there are any.
+    pub polls: Option<PollLimits>,
+    /// Whether messages that were sent can be taken away.
+    pub deletes: bool,
+    /// Whether messages can be pinned.
+    pub pins: bool,
     /// How long nothing may be heard of it until it counts as stuck: a channel says [`Link::alive`] more often.
     pub silence: Duration,
 }
@@ -96,6 +117,9 @@ impl Capabilities {
             buttons: false,
             reactions: false,
             files: false,
+            polls: None,
+            deletes: false,
+            pins: false,
             silence: Duration::from_secs(120),
         }
     }
@@ -313,15 +337,6 @@ pub enum SendError {
 pub enum Order {
     /// Send a message, or put it in the place of another.
     Send(Box<Outgoing>, oneshot::Sender<Result<Sent, SendError>>),
-    /// Take back a message of this account's own; what is not there any more is refused.
-    Delete {
-        /// Where.
-        at: Address,
-        /// The message.
-        message: String,
-        /// What became of it.
-        done: oneshot::Sender<Result<(), SendError>>,
-    },
     /// Show that somebody writes, for a few seconds. Nobody waits for it.
     Typing(Address),
     /// React to a message, or take the reaction back (empty).
@@ -334,6 +349,15 @@ pub enum Order {
         emoji: String,
         /// What became of it.
         done: oneshot::Sender<Result<(), SendError>>,
+    },
+    /// Do something else there; told with the message that was made or meant.
+    Act {
+        /// Where.
+        at: Address,
+        /// What.
+        act: Act,
+        /// What became of it.
+        done: oneshot::Sender<Result<Sent, SendError>>,
     },
 }
 
@@ -357,6 +381,8 @@ pub type Orders = mpsc::Receiver<Order>;
 pub enum Heard {
     /// A message; answered when it is durable, or decided that it is none for us.
     Message(Box<Envelope>, oneshot::Sender<()>),
+    /// A reaction; answered as a message is.
+    Reacted(Box<Reaction>, oneshot::Sender<()>),
     /// Everything before this place has been handed in; answered when that is durable.
     Checkpoint(String, oneshot::Sender<()>),
     /// It is connected, as this user.
@@ -373,97 +399,3 @@ pub enum Heard {
     /// To be shown to who logs in: a QR code's text, or none when that is over.
     Qr(Option<String>),
 }
-
-/// The way from a channel into the gateway. Cheap to copy.
-#[derive(Clone, Debug)]
-pub struct Link {
-    heard: mpsc::Sender<Heard>,
-    last: Arc<AtomicI64>,
-    now: Now,
-    checkpoint: Option<String>,
-}
-
-/// Tells the time, ms.
-#[derive(Clone)]
-struct Now(Arc<dyn Fn() -> i64 + Send + Sync>);
-
-impl std::fmt::Debug for Now {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Now")
-    }
-}
-
-/// The gateway has no use for this channel any more: it was replaced or stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the account was stopped")]
-pub struct Stopped;
-
-impl Link {
-    /// A link whose other end is `heard`; `last` keeps when the platform was heard of (ms).
-    pub fn new(
-        heard: mpsc::Sender<Heard>,
-        last: Arc<AtomicI64>,
-        now: Arc<dyn Fn() -> i64 + Send + Sync>,
-        checkpoint: Option<String>,
-    ) -> Self {
-        Self { heard, last, now: Now(now), checkpoint }
-    }
-
-    /// Notes that the platform was heard of: a poll came back, a heartbeat, anything.
-    pub fn alive(&self) {
-        self.last.store((self.now.0)(), Relaxed);
-    }
-
-    /// Hands in a message. Only when this has resolved may the platform be told that it was received.
-    ///
-    /// # Errors
-    /// The account was stopped: end.
-    pub async fn receive(&self, envelope: Envelope) -> Result<(), Stopped> {
-        self.alive();
-        self.hand_in(|done| Heard::Message(Box::new(envelope.clone()), done)).await
-    }
-
-    /// Where to go on after a restart, as [`Link::keep`] was told last.
-    pub fn checkpoint(&self) -> Option<&str> {
-        self.checkpoint.as_deref()
-    }
-
-    /// Keeps a place to go on at: what was before it is never fetched again.
-    ///
-    /// # Errors
-    /// The account was stopped: end.
-    pub async fn keep(&self, checkpoint: String) -> Result<(), Stopped> {
-        self.hand_in(|done| Heard::Checkpoint(checkpoint.clone(), done)).await
-    }
-
-    /// Says something that nobody answers.
-    ///
-    /// # Errors
-    /// The account was stopped: end.
-    pub async fn say(&self, news: Heard) -> Result<(), Stopped> {
-        self.alive();
-        self.heard.send(news).await.map_err(|_| Stopped)
-    }
-
-    async fn hand_in(&self, make: impl Fn(oneshot::Sender<()>) -> Heard) -> Result<(), Stopped> {
-        loop {
-            let (done, mut durable) = oneshot::channel();
-            self.heard.send(make(done)).await.map_err(|_| Stopped)?;
-            let said = loop {
-                match timeout(WAITS, &mut durable).await {
-                    Ok(said) => break said,
-                    Err(_) => self.alive(),
-                }
-            };
-            match said {
-                Ok(()) => return Ok(()),
-                // It was lost with an actor; what is handed in twice is one message.
-                Err(_) => tokio::time::sleep(HAND_IN_AGAIN).await,
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "contract_tests.rs"]
-mod tests;

@@ -1,13 +1,12 @@
 //! Sending: which message is next, and what its state is whatever happens. A message is handed to the channel only when
 //! it is durable that it will be; so one that is lost with a crash is known to be in doubt.
 
-use super::contract::{Address, Capabilities, Order, Outgoing, SendError, Sent};
-use super::draft;
+use super::contract::{Capabilities, Order, Outgoing, SendError, Sent};
 use super::outgoing::extra;
+use super::{draft, ordered};
 use crate::kill_points::KillPoint;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -64,12 +63,15 @@ pub struct Post {
 impl Post {
     /// Sends a message that is none yet.
     pub async fn send(&self, mut row: DeliveryRow) -> Delivered {
-        let Ok(to) = Address::deserialize(&row.address) else { return self.misdirected(row).await };
+        let (done, answered) = oneshot::channel();
+        let order = match ordered::order(&self.store, &row, done).await {
+            Ok(order) => order,
+            Err(why) => return self.end(failed(row, &why, self.now())).await,
+        };
         if !self.begin(&mut row).await {
             return Delivered { row, wait: Some(Wait::Longer) };
         }
-        let edits = extra(&row, "edits");
-        let result = self.post(outgoing(&row, to, edits)).await;
+        let result = self.give(order, answered).await;
         self.end(self.became(row, result)).await
     }
 
@@ -95,9 +97,17 @@ impl Post {
     /// Has the channel do something.
     pub async fn order<T>(&self, order: impl FnOnce(Asked<T>) -> Order) -> Result<T, SendError> {
         let (done, answered) = oneshot::channel();
+        self.give(order(done), answered).await
+    }
+
+    async fn give<T>(
+        &self,
+        order: Order,
+        answered: oneshot::Receiver<Result<T, SendError>>,
+    ) -> Result<T, SendError> {
         let lost = || Err(SendError::Unknown("the channel was lost while it was sending".into()));
         let asked = async {
-            match self.orders.send(order(done)).await {
+            match self.orders.send(order).await {
                 Ok(()) => answered.await.unwrap_or_else(|_| lost()),
                 Err(_) => Err(SendError::Later { why: "the channel is not there".into(), after: None }),
             }
@@ -129,19 +139,6 @@ impl Post {
 
     fn now(&self) -> i64 {
         self.store.estate.clock.now_ms()
-    }
-}
-
-/// A row as the message it says.
-pub fn outgoing(row: &DeliveryRow, to: Address, edits: Option<String>) -> Outgoing {
-    Outgoing {
-        id: row.id.clone(),
-        to,
-        text: row.text.clone(),
-        reply_to: extra(row, "replyTo"),
-        edits,
-        buttons: Vec::new(),
-        attachments: Vec::new(),
     }
 }
 
@@ -190,7 +187,7 @@ pub fn after_a_loss(
     on_uncertain: OnUncertain,
     now: i64,
 ) -> DeliveryRow {
-    let is_change = row.platform_id.is_some() || extra(&row, "edits").is_some();
+    let is_change = row.platform_id.is_some() || is_edit(&row);
     let again = capabilities.idempotent || is_change || on_uncertain == OnUncertain::Resend;
     row.state = if again { DeliveryState::Queued } else { DeliveryState::Uncertain };
     row.updated_at = now;
@@ -199,6 +196,11 @@ pub fn after_a_loss(
             "nobody knows whether a message was sent; it is not sent again");
     }
     row
+}
+
+/// Changed twice, a message is as changed once.
+fn is_edit(row: &DeliveryRow) -> bool {
+    extra(row, "edits").or_else(|| extra(row, "editsDelivery")).is_some()
 }
 
 /// What is on its way out of an account: each chat in its order, the chats side by side.

@@ -11,15 +11,18 @@
 //! | `line` | the connection to Discord's gateway |
 //! | `switchboard` | what comes over it, and whom it concerns |
 //! | `inbox` | what came, in its order, and what was missed |
+//! | `reacted` | a reaction as what somebody did |
 //! | `said` | a message, a command or a button as what somebody said |
-//! | `sending` | orders |
+//! | `sending`, `acts` | orders |
 //! | `api` | calls, and what their failures mean |
 //! | `known` | what is known of the platform |
 
+mod acts;
 mod api;
 mod inbox;
 mod known;
 mod line;
+mod reacted;
 mod said;
 mod sending;
 mod switchboard;
@@ -74,6 +77,9 @@ impl Channel for Discord {
             buttons: true,
             reactions: true,
             files: true,
+            polls: Some(acts::POLLS),
+            deletes: true,
+            pins: true,
             // Discord sends a heartbeat every 41 seconds.
             silence: Duration::from_secs(120),
         }
@@ -81,6 +87,10 @@ impl Channel for Discord {
 
     fn check(&self, account: &Account) -> Result<(), String> {
         Settings::of(account).map(drop)
+    }
+
+    fn credential(&self) -> Option<&'static str> {
+        Some("token")
     }
 
     fn run(self: Arc<Self>, account: Account, link: Link, orders: Orders) -> BoxFuture<'static, Trouble> {

@@ -18,8 +18,9 @@
 //! and what fails is not made up for.
 
 use super::chunks::chunks;
-use super::contract::{Address, Capabilities, Order, Outgoing, SendError, Sent};
-use super::delivery::{Delivered, Post, Wait, outgoing};
+use super::contract::{Act, Address, Capabilities, Order, Outgoing, SendError, Sent};
+use super::delivery::{Delivered, Post, Wait};
+use super::ordered::outgoing;
 use super::outgoing::{Answer, extra};
 use crate::kill_points::KillPoint;
 use crate::store::{self, DeliveryRow, DeliveryState, WriteOp, WriteReply};
@@ -255,7 +256,7 @@ fn as_draft(row: &DeliveryRow, to: Address) -> Outgoing {
 }
 
 async fn take_back(post: &Post, at: Address, message: String) -> Result<(), SendError> {
-    post.order(|done| Order::Delete { at, message, done }).await
+    post.order(|done| Order::Act { at, act: Act::Delete(message), done }).await.map(drop)
 }
 
 /// The draft cannot become the message: that is sent as if there had been none.

@@ -9,6 +9,7 @@ use super::outgoing::{self, Answer};
 use super::roster::AccountName;
 use super::route::route;
 use crate::agents::Catalog;
+use crate::approvals::words;
 use crate::gateway::Wiring;
 use crate::methods::chat::{Spoken, said_on_channel};
 use crate::routing::{self, Scopes, Source};
@@ -50,6 +51,9 @@ impl Desk {
     /// # Errors
     /// The store does not take it: it has to come again.
     pub async fn take_in(&self, envelope: &Envelope) -> Result<(), String> {
+        if let Some(words) = words::said(&envelope.text) {
+            return self.approve(envelope, words).await;
+        }
         match self.verdict(envelope).await? {
             Verdict::Ignored(why) => {
                 tracing::debug!(target: "crabtree::channels", account = %self.name.path(), "not heard: {why}");
@@ -60,7 +64,7 @@ impl Desk {
         }
     }
 
-    async fn verdict(&self, envelope: &Envelope) -> Result<Verdict, String> {
+    pub(super) async fn verdict(&self, envelope: &Envelope) -> Result<Verdict, String> {
         let verdict = access::verdict(&self.settings, envelope, false);
         if matches!(verdict, Verdict::Ignored(_) | Verdict::Heard { owner: true }) {
             return Ok(verdict);
@@ -70,7 +74,7 @@ impl Desk {
         Ok(access::verdict(&self.settings, envelope, paired))
     }
 
-    async fn contact(&self, id: &str) -> Result<Option<ContactRow>, String> {
+    pub(super) async fn contact(&self, id: &str) -> Result<Option<ContactRow>, String> {
         let (name, id) = (self.name.clone(), id.to_owned());
         self.read(move |c| store::contact(c, &name.channel, &name.account, &id)).await
     }
@@ -115,7 +119,7 @@ impl Desk {
     }
 
     /// The sessions it belongs to: one, or that of each agent of a broadcast group.
-    fn sessions(&self, envelope: &Envelope) -> Result<Vec<SessionKey>, String> {
+    pub(super) fn sessions(&self, envelope: &Envelope) -> Result<Vec<SessionKey>, String> {
         let estate = &self.wiring.store.estate;
         let (config, catalog) = (estate.config.load(), estate.catalog.load());
         let settings = &config.settings;
@@ -252,7 +256,7 @@ impl Desk {
     }
 
     /// Where answers to a message go, under a name that is the same for the same message.
-    fn answer(&self, envelope: &Envelope, about: &str) -> Answer {
+    pub(super) fn answer(&self, envelope: &Envelope, about: &str) -> Answer {
         let told = format!("{}\n{}\n{about}", self.name.source(), envelope.id);
         let id = &blake3::hash(told.as_bytes()).to_hex()[..ID_LETTERS];
         Answer {
@@ -280,23 +284,23 @@ impl Desk {
     }
 
     /// There is something to send.
-    fn poke(&self) {
+    pub(super) fn poke(&self) {
         let slot = self.wiring.store.estate.channels.slot(&self.name);
         let _ = slot.send(super::account::AccountMsg::Deliver);
     }
 
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.wiring.store.estate.clock.now_ms()
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&store::Connection) -> Result<T, store::StoreError> + Send + 'static,
     ) -> Result<T, String> {
         self.wiring.store.read(query).await.map_err(|e| e.to_string())
     }
 
-    async fn write(&self, op: WriteOp) -> Result<(), String> {
+    pub(super) async fn write(&self, op: WriteOp) -> Result<(), String> {
         self.wiring.store.write(op).await.map(|_| ()).map_err(|e| e.to_string())
     }
 }

@@ -87,11 +87,11 @@ async fn serve(account: &Account, link: Link, mut orders: Orders) -> Result<Stop
                 None => return Ok(Stopped),
                 Some(Order::Send(outgoing, done)) => drop(beside.spawn(lines.clone().send(outgoing, done))),
                 Some(Order::Typing(_)) => {}
-                Some(Order::Delete { done, .. }) => {
-                    let _ = done.send(Err(SendError::Refused("what was said is said".into())));
-                }
                 Some(Order::React { done, .. }) => {
                     let _ = done.send(Err(SendError::Refused("nobody can react here".into())));
+                }
+                Some(Order::Act { done, .. }) => {
+                    let _ = done.send(Err(SendError::Refused("there is nothing here but texts".into())));
                 }
             },
             Some(_) = beside.join_next() => {}

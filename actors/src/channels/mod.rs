@@ -8,26 +8,33 @@
 //! | `contract` | what a channel implements, hands in and is told |
 //! | `account` | the actor of one account; `worker` is the thread of its code |
 //! | `ingress` | in: who may write (`access`), which agent answers (`bindings`), whether it does (`activation`, `loops`) |
-//! | `outgoing`, `chunks`, `delivery` | out: an answer as messages, and what becomes of each |
+//! | `approving`, `reacting` | in: decisions on approvals, reactions |
+//! | `outgoing`, `chunks`, `ordered`, `delivery` | out: an answer as messages, and what becomes of each |
 //! | `account/turns`, `draft` | that somebody writes, and what: an answer is seen while it is written |
-//! | `roster`, `people` | how accounts are, and who is there |
+//! | `sending`, `doing` | out: what clients and tools want |
+//! | `roster`, `condition`, `people` | how accounts are, and who is there |
 //! | `loopback` … | the channels, a file each |
 
 mod access;
 mod account;
 mod activation;
+mod approving;
 mod bindings;
 mod chunks;
+mod condition;
 pub mod contract;
 mod delivery;
 pub mod discord;
+mod doing;
 mod draft;
 pub mod driver;
 mod ingress;
 mod loopback;
 mod loops;
+mod ordered;
 mod outgoing;
 mod people;
+mod reacting;
 mod roster;
 mod route;
 mod sending;
@@ -38,11 +45,14 @@ pub mod whatsapp;
 mod worker;
 
 pub use account::AccountMsg;
+pub use approving::{Approvers, approvers};
+pub use condition::{Condition, condition, configured, summary};
+pub use doing::{Doing, act};
 pub use loopback::Loopback;
 pub use outgoing::{Answer, answers};
 pub use people::{People, Person, There};
 pub use roster::{AccountName, MAX_ABANDONED, Makings, Roster, Status, Wanted};
-pub use sending::{Fate, Wish, send};
+pub use sending::{Fate, Parcel, Wish, address, deliver, send, the_account};
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
@@ -133,6 +143,7 @@ impl Behavior for Channels {
         fate: NodeState,
     ) -> Result<(), Fault> {
         let Some(name) = name_of(child) else { return Ok(()) };
+        self.estate().channels.note(&name, |status| status.connected = false);
         if fate == NodeState::Stopped && !self.stopping {
             self.attend(ctx);
         } else if fate == NodeState::Restarting && self.estate().channels.status(&name).fatal {
@@ -222,20 +233,6 @@ impl Channels {
             self.broken.iter().map(|(name, why)| (name.path(), why)).collect();
         ctx.publish_info(json!({ "accounts": ctx.node().child_count(), "broken": broken }));
     }
-}
-
-/// The accounts that are connected.
-pub fn connected(estate: &Estate) -> Vec<String> {
-    let runs = |name: &AccountName| {
-        let path = format!("gateway/channels/{}", name.path().replace('/', "%2F"));
-        let node = estate.root.get().and_then(|root| root.find(&path));
-        node.is_some_and(|node| node.state().0 == NodeState::Running)
-    };
-    let names = estate.channels.accounts().into_iter();
-    names
-        .filter(|name| estate.channels.status(name).connected && runs(name))
-        .map(|name| name.path())
-        .collect()
 }
 
 /// Tells operators how somebody is there.

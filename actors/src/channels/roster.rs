@@ -3,7 +3,7 @@
 //! Some channels are what their settings say: those that another program speaks.
 
 use super::account::AccountMsg;
-use super::contract::{Account, Capabilities, Channel, Sender};
+use super::contract::{Account, Capabilities, Channel, Offered, Sender};
 use super::driver::{Doors, Driver};
 use super::loops::Loops;
 use super::whatsapp::WhatsApp;
@@ -13,7 +13,7 @@ use crate::tree::Slot;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -97,6 +97,8 @@ pub struct Makings {
 /// See the module.
 pub struct Roster {
     channels: Vec<Arc<dyn Channel>>,
+    /// Whether one of them has methods of its own: every request asks.
+    has_methods: bool,
     makings: Makings,
     /// Channels that are what their settings say, as they were last.
     made: Mutex<BTreeMap<String, Arc<dyn Channel>>>,
@@ -106,8 +108,10 @@ pub struct Roster {
 impl Roster {
     /// A roster of these channels; of two with one name the last counts.
     pub fn new(channels: impl IntoIterator<Item = Arc<dyn Channel>>, makings: Makings) -> Self {
+        let channels: Vec<_> = channels.into_iter().collect();
         Self {
-            channels: channels.into_iter().collect(),
+            has_methods: channels.iter().any(|channel| !channel.methods().is_empty()),
+            channels,
             makings,
             made: Mutex::default(),
             accounts: Mutex::default(),
@@ -246,6 +250,35 @@ impl Roster {
     /// All accounts that were started.
     pub fn accounts(&self) -> Vec<AccountName> {
         self.accounts.lock().keys().cloned().collect()
+    }
+
+    /// The methods of channels that run now: each of a channel with an account that is connected.
+    pub fn offered(&self) -> Vec<&'static str> {
+        if !self.has_methods {
+            return Vec::new();
+        }
+        self.running().iter().flat_map(|channel| channel.methods()).map(|method| method.name).collect()
+    }
+
+    /// The channel that answers a method, and the method, while it runs.
+    pub fn offering(&self, method: &str) -> Option<(Arc<dyn Channel>, Offered)> {
+        if !self.has_methods {
+            return None;
+        }
+        let of = |channel: Arc<dyn Channel>| {
+            let found = channel.methods().iter().find(|offered| offered.name == method).copied()?;
+            Some((channel, found))
+        };
+        self.running().into_iter().find_map(of)
+    }
+
+    fn running(&self) -> Vec<Arc<dyn Channel>> {
+        let connected: BTreeSet<String> = {
+            let accounts = self.accounts.lock();
+            let connected = accounts.iter().filter(|(_, entry)| entry.status.connected);
+            connected.map(|(name, _)| name.channel.clone()).collect()
+        };
+        connected.iter().filter_map(|name| self.channel(name)).collect()
     }
 
     /// Whether one may log in at an account, and is shown how.

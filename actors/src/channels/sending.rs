@@ -4,8 +4,10 @@ use super::account::AccountMsg;
 use super::contract::{Address, Kind};
 use super::outgoing::Answer;
 use super::roster::AccountName;
+use crate::estate::Estate;
 use crate::settings::DEFAULT_ACCOUNT;
 use crate::store::{self, DeliveryRow, DeliveryState, Store, WriteOp};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long is waited for a message to be sent; it is sent later then.
@@ -42,27 +44,70 @@ pub enum Fate {
     Failed(String),
 }
 
+/// A message in one piece, with what goes with it.
+pub struct Parcel {
+    /// The same again is one message.
+    pub id: String,
+    /// The account.
+    pub name: AccountName,
+    /// The chat.
+    pub to: Address,
+    /// What it says, in Markdown.
+    pub text: String,
+    /// What goes with it: `replyTo`, `edits`, `buttons`, `poll`.
+    pub extra: Value,
+}
+
 /// Sends it, and waits for what becomes of it.
 ///
 /// # Errors
 /// What is wrong with the wish, and what to do.
 pub async fn send(store: &Store, wish: Wish) -> Result<Fate, String> {
     let estate = &store.estate;
-    let name = account(store, &wish)?;
+    let name = the_account(estate, wish.channel.as_deref(), wish.account.as_deref())?;
     let answer = Answer {
         id: format!("send-{}", wish.id),
         channel: name.channel.clone(),
         account: name.account.clone(),
-        to: address(&wish),
+        to: address(wish.channel.as_deref(), &wish.to, wish.thread.clone()),
         reply_to: wish.reply_to.clone(),
         capabilities: estate.channels.capabilities(&name.channel).into(),
     };
     let rows = answer.rows(&wish.text, estate.clock.now_ms());
+    sent(store, &name, rows).await
+}
+
+/// The same with a parcel.
+///
+/// # Errors
+/// The store does not take it.
+pub async fn deliver(store: &Store, parcel: Parcel) -> Result<Fate, String> {
+    let now = store.estate.clock.now_ms();
+    let row = DeliveryRow {
+        id: parcel.id,
+        channel: parcel.name.channel.clone(),
+        account: parcel.name.account.clone(),
+        address: json!(parcel.to),
+        session_key: None,
+        run_id: None,
+        text: parcel.text,
+        extra: parcel.extra,
+        state: DeliveryState::Queued,
+        attempts: 0,
+        platform_id: None,
+        error: None,
+        created_at: now,
+        updated_at: now,
+    };
+    sent(store, &parcel.name, vec![row]).await
+}
+
+async fn sent(store: &Store, name: &AccountName, rows: Vec<DeliveryRow>) -> Result<Fate, String> {
     let Some(last) = rows.last().map(|row| row.id.clone()) else {
         return Err("there is nothing to say".into());
     };
     store.write(WriteOp::Deliver(rows)).await.map_err(|e| e.to_string())?;
-    let _ = estate.channels.slot(&name).send(AccountMsg::Deliver);
+    let _ = store.estate.channels.slot(name).send(AccountMsg::Deliver);
     let until = tokio::time::Instant::now() + LIMIT;
     while tokio::time::Instant::now() < until {
         let id = last.clone();
@@ -81,14 +126,23 @@ pub async fn send(store: &Store, wish: Wish) -> Result<Fate, String> {
 }
 
 /// The account that is meant.
-fn account(store: &Store, wish: &Wish) -> Result<AccountName, String> {
-    let config = store.estate.config.load();
+///
+/// # Errors
+/// There is none, or more than one could be.
+pub fn the_account(
+    estate: &Estate,
+    channel: Option<&str>,
+    account: Option<&str>,
+) -> Result<AccountName, String> {
+    let config = estate.config.load();
     let channels = &config.settings.channels;
     let configured: Vec<&String> =
         channels.0.keys().filter(|name| !channels.accounts(name).is_empty()).collect();
-    let channel = match (&wish.channel, &configured[..]) {
-        (Some(channel), _) if configured.contains(&channel) => channel,
-        (Some(channel), _) => return Err(format!("channel {channel} is not configured")),
+    let channel = match (channel, &configured[..]) {
+        (Some(channel), configured) => match configured.iter().find(|name| **name == channel) {
+            Some(found) => *found,
+            None => return Err(format!("channel {channel} is not configured")),
+        },
         (None, [only]) => only,
         (None, []) => return Err("Channel is required (no configured channels detected).".into()),
         (None, many) => {
@@ -97,8 +151,7 @@ fn account(store: &Store, wish: &Wish) -> Result<AccountName, String> {
         }
     };
     let accounts = channels.accounts(channel);
-    let wanted = wish.account.as_deref().filter(|account| !account.is_empty());
-    let account = match wanted {
+    let account = match account.filter(|account| !account.is_empty()) {
         Some(wanted) => accounts.iter().find(|(id, _)| id == wanted),
         None => accounts.iter().find(|(id, _)| id == DEFAULT_ACCOUNT).or(accounts.first()),
     };
@@ -106,18 +159,18 @@ fn account(store: &Store, wish: &Wish) -> Result<AccountName, String> {
     Ok(AccountName { channel: channel.clone(), account: account.clone() })
 }
 
-/// A chat as people write it: `group:ID`, `channel:ID`, `user:ID`, or an id alone, which is a person's.
-fn address(wish: &Wish) -> Address {
-    let to = wish.to.trim();
-    let to =
-        wish.channel.as_deref().and_then(|channel| to.strip_prefix(channel)?.strip_prefix(':')).unwrap_or(to);
+/// A chat as people write it: `group:ID`, `channel:ID`, `user:ID`, or an id alone, which is a person's; the channel may
+/// stand before it.
+pub fn address(channel: Option<&str>, to: &str, thread: Option<String>) -> Address {
+    let to = to.trim();
+    let to = channel.and_then(|channel| to.strip_prefix(channel)?.strip_prefix(':')).unwrap_or(to);
     let (chat_type, chat) = match to.split_once(':') {
         Some(("group", id)) => (Kind::Group, id),
         Some(("channel", id)) => (Kind::Channel, id),
         Some(("user" | "direct" | "dm", id)) => (Kind::Direct, id),
         _ => (Kind::Direct, to),
     };
-    Address { chat_type, chat: chat.to_owned(), thread: wish.thread.clone() }
+    Address { chat_type, chat: chat.to_owned(), thread }
 }
 
 #[cfg(test)]
@@ -127,16 +180,7 @@ mod tests {
     #[test]
     fn a_chat_is_written_with_its_kind_or_is_a_persons() {
         let at = |to: &str| {
-            let wish = Wish {
-                id: "1".into(),
-                channel: Some("telegram".into()),
-                account: None,
-                to: to.into(),
-                thread: None,
-                reply_to: None,
-                text: String::new(),
-            };
-            let address = address(&wish);
+            let address = address(Some("telegram"), to, None);
             (address.chat_type, address.chat)
         };
         assert_eq!(at("123"), (Kind::Direct, "123".into()));

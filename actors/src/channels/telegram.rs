@@ -1,8 +1,8 @@
 //! Telegram, by its Bot API.
 //!
 //! Fetches updates by long polling: those of an answer are durable before the next is asked for, which is what tells
-//! Telegram to forget them. With a `webhookUrl` Telegram brings them instead (`webhook`). Edited messages and reactions
-//! of others are not looked at, as in OpenClaw.
+//! Telegram to forget them. With a `webhookUrl` Telegram brings them instead (`webhook`). Edited messages are not looked
+//! at, as in OpenClaw.
 
 use crate::channels::contract::{
     Account, Attachment, Capabilities, Channel, EditLimit, Heard, Link, Orders, Stopped, Trouble, Unit,
@@ -25,10 +25,12 @@ use teloxide_core::types::{AllowedUpdate, FileId, True};
 use tokio::time::{sleep, timeout};
 use update::{Me, Media, Message, Press, Update};
 
+mod acts;
 mod api;
 mod buttons;
 mod markup;
 mod outbound;
+mod reaction;
 mod settings;
 mod update;
 mod webhook;
@@ -95,12 +97,19 @@ impl Channel for Telegram {
             buttons: true,
             reactions: true,
             files: true,
+            polls: Some(acts::POLLS),
+            deletes: true,
+            pins: true,
             ..Capabilities::texts(TEXT_LIMIT)
         }
     }
 
     fn check(&self, account: &Account) -> Result<(), String> {
         Settings::of(account).map(drop)
+    }
+
+    fn credential(&self) -> Option<&'static str> {
+        Some("botToken")
     }
 
     fn run(self: Arc<Self>, account: Account, link: Link, mut orders: Orders) -> BoxFuture<'static, Trouble> {
@@ -231,6 +240,11 @@ impl<'a> Bot<'a> {
         match news {
             Ok(Update::Message(message)) => self.message(&message).await?,
             Ok(Update::Press(press)) => self.press(&press).await?,
+            Ok(Update::Reacted(reacted)) => {
+                for reaction in reacted.added(&self.me, number) {
+                    self.link.reacted(reaction).await?;
+                }
+            }
             Ok(Update::Other) => {}
             // What serde says of it may repeat what people wrote.
             Err(error) => tracing::warn!(

@@ -83,19 +83,19 @@ impl ConfigFile {
         let mut readings = self.readings.lock();
         let before = self.read_as(&mut readings, None).map_err(|invalid| cannot(&invalid.text))?;
         let Edit { writing, answer } = plan(&before.loaded)?;
-        let new = match writing {
-            Writing::Changes(changes) if changes.is_empty() => {
-                let answer = answer(&before.loaded);
-                return Ok((before, answer));
-            }
-            Writing::Changes(changes) => changed(&before.loaded, &changes)?,
-            Writing::Text(text) => text,
-        };
+        if matches!(&writing, Writing::Changes(changes) if changes.is_empty()) {
+            let answer = answer(&before.loaded);
+            return Ok((before, answer));
+        }
         let path = &before.loaded.path;
         if path.extension().is_some_and(|extension| extension == "toml") {
             let why = format!("{} is TOML, which is only read; change it by hand", path.display());
             return Err(cannot(&why));
         }
+        let new = match writing {
+            Writing::Changes(changes) => changed(&before.loaded, &changes)?,
+            Writing::Text(text) => text,
+        };
         let after = self.read_as(&mut readings, Some(&new)).map_err(|invalid| refused(&invalid))?;
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let old = before.loaded.exists.then_some(before.loaded.text.as_str());

@@ -1,14 +1,18 @@
 //! Channels: how their accounts are, starting and stopping them, who is let in, and sending.
 
+pub(super) mod acts;
+pub(super) mod conversations;
 pub(super) mod login;
+pub(super) mod logout;
+pub(super) mod own;
 
 use super::{Call, store_refusal};
-use crate::channels::{AccountName, ChannelsMsg, Fate, Wish, send as send_wish};
+use crate::channels::{self, AccountName, ChannelsMsg, Fate, Wish, send as send_wish};
 use crate::connection::ConnectionMsg;
 use crate::gateway::Wiring;
 use crate::settings::{ChannelSettings, DEFAULT_ACCOUNT, DmPolicy};
 use crate::store::{self, CONTACT_WAITING_MS, ContactRow, MAX_WAITING_CONTACTS, WriteOp};
-use crate::tree::{Ctx, NodeState, Reply};
+use crate::tree::{Ctx, Reply};
 use chrono::{DateTime, SecondsFormat};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::channels::{
@@ -36,19 +40,8 @@ pub(super) fn status(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     });
 }
 
-/// The accounts that are configured, of one channel or of all.
 fn configured(wiring: &Wiring, channel: Option<&str>) -> Vec<AccountName> {
-    let config = wiring.store.estate.config.load();
-    let channels = &config.settings.channels;
-    let names = channels.0.keys().filter(|name| channel.is_none_or(|channel| channel == *name));
-    let of = |name: &String| {
-        let accounts = channels.accounts(name);
-        accounts
-            .into_iter()
-            .map(|(account, _)| AccountName { channel: name.clone(), account })
-            .collect::<Vec<_>>()
-    };
-    names.flat_map(of).collect()
+    channels::configured(&wiring.store.estate.config.load().settings.channels, channel)
 }
 
 async fn status_of(wiring: &Wiring, channel: Option<&str>) -> Result<Value, store::StoreError> {
@@ -102,36 +95,12 @@ fn default_of(rows: &[Value]) -> Value {
 }
 
 fn row(wiring: &Wiring, name: &AccountName, counts: Vec<(String, i64)>) -> Value {
-    let estate = &wiring.store.estate;
-    let status = estate.channels.status(name);
-    let path = format!("gateway/channels/{}", name.path().replace('/', "%2F"));
-    let node = estate.root.get().and_then(|root| root.find(&path));
-    let state = node.as_ref().map(|node| node.state().0);
-    let running = state == Some(NodeState::Running);
-    let health = match state {
-        Some(NodeState::Running) if status.connected => "healthy",
-        Some(NodeState::Running | NodeState::Starting) => "starting",
-        Some(NodeState::Parked) => "parked",
-        Some(_) => "restarting",
-        None => "stopped",
-    };
-    let mut row = json!({
-        "accountId": name.account,
-        "enabled": true,
-        "configured": true,
-        "running": running,
-        "connected": running && status.connected,
-        "healthState": health,
-        "reconnectAttempts": node.as_ref().map_or(0, |node| node.restarts()),
-        "lastError": status.last_error.or_else(|| node.and_then(|node| node.last_exit()).map(|exit| exit.reason.to_string())),
-        "lastStartAt": status.last_start_at,
-        "lastInboundAt": status.last_inbound_at,
-        "lastOutboundAt": status.last_outbound_at,
-        "user": status.user,
-        "dmPolicy": settings(wiring, name).dm_policy,
-        "deliveries": counts.into_iter().map(|(state, n)| (state, json!(n))).collect::<Map<_, _>>(),
-    });
-    if let Some((messages, until)) = estate.channels.left_out(name) {
+    let condition = channels::condition(&wiring.store.estate, name);
+    let mut row = condition.shown();
+    row["user"] = json!(condition.status.user);
+    row["dmPolicy"] = json!(settings(wiring, name).dm_policy);
+    row["deliveries"] = counts.into_iter().map(|(state, n)| (state, json!(n))).collect::<Map<_, _>>().into();
+    if let Some((messages, until)) = wiring.store.estate.channels.left_out(name) {
         row["botLoop"] = json!({ "leftOut": messages, "until": iso(until) });
     }
     row

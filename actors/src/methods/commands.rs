@@ -12,6 +12,8 @@ pub(super) use views::who;
 
 use super::sessions::{compact, reset};
 use super::{chat, store_refusal};
+use crate::approvals::{By, words};
+use crate::conns::Conn;
 use crate::event::{Audience, Event};
 use crate::gateway::Wiring;
 use crate::responder::Responder;
@@ -20,7 +22,7 @@ use crate::store::{
     self, Counts, HistoryPage, ListFilter, MessageRow, SessionRecord, SessionUpdate, Store, WriteOp,
     WriteReply,
 };
-use crabtree_protocol::{Event as Name, Refusal};
+use crabtree_protocol::{Event as Name, Refusal, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -112,7 +114,7 @@ pub(super) async fn answer(wiring: Arc<Wiring>, typed: Typed, responder: Respond
         Err(refusal) => responder.refuse(refusal),
         Ok(true) => responder.ok(&json!({ "runId": typed.run_id, "status": "ok" })),
         Ok(false) if typed.command == Command::Compact => sum_up(&wiring, &typed, responder).await,
-        Ok(false) => match run(&wiring, &typed, &seen).await {
+        Ok(false) => match run(&wiring, &typed, &seen, responder.conn().clone()).await {
             Ok(answered) => {
                 responder.ok(&started(&typed));
                 tell(&wiring, &typed, &answered);
@@ -127,7 +129,7 @@ fn started(typed: &Typed) -> Value {
 }
 
 /// Does it, and makes it durable together with what was asked and answered.
-async fn run(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Result<MessageRow, Refusal> {
+async fn run(wiring: &Wiring, typed: &Typed, seen: &Seen, conn: Arc<Conn>) -> Result<MessageRow, Refusal> {
     let asked = typed.clone();
     let changed = match typed.command {
         Command::New | Command::Reset => {
@@ -139,8 +141,11 @@ async fn run(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Result<MessageRow, 
             };
             change(&wiring.sessions, typed.key.clone(), Some(STOPPED), Told::Reason(reason), make).await?
         }
-        _ => {
-            let Answer { text, label, patch } = reply(wiring, typed, seen);
+        command => {
+            let Answer { text, label, patch } = match command {
+                Command::Approve => Answer::says(approved(wiring, &typed.args, &conn).await),
+                _ => reply(wiring, typed, seen),
+            };
             let reason = if label.is_some() || patch.is_some() { "patch" } else { "agent.input.settled" };
             let make = move |_: Option<&SessionRecord>, now| {
                 let rows = [asked.question(now), asked.answer(&text, now)];
@@ -174,9 +179,23 @@ fn reply(wiring: &Wiring, typed: &Typed, seen: &Seen) -> Answer {
         Command::Verbose => settings::verbose(&typed.args, seen.record.as_ref()),
         Command::Usage => settings::usage(&typed.args, seen.record.as_ref()),
         Command::Activation => settings::activation(&typed.args, seen.record.as_ref()),
-        Command::Help | Command::New | Command::Reset | Command::Stop | Command::Compact => {
-            Answer::says(table::help())
-        }
+        Command::Help
+        | Command::New
+        | Command::Reset
+        | Command::Stop
+        | Command::Compact
+        | Command::Approve => Answer::says(table::help()),
+    }
+}
+
+/// Decides on an approval, for a client that may; what is said on channels is decided there.
+async fn approved(wiring: &Wiring, args: &str, conn: &Conn) -> String {
+    if !conn.grant().is_some_and(|grant| grant.may(Scope::Approvals)) {
+        return format!("⚠️ You may not decide on this: it needs {}.", Scope::Approvals.name());
+    }
+    match words::decide(wiring, words::read(args), By::of(conn)).await {
+        Ok(decided) => decided.text,
+        Err(why) => format!("⚠️ {why}"),
     }
 }
 

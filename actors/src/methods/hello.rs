@@ -10,7 +10,7 @@ use crate::settings::AuthSecret;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_protocol::hello::{
-    HelloAuth, HelloOk, ServerInfo, SessionDefaults, Snapshot, Suspension, empty_list,
+    HelloAuth, HelloOk, ServerInfo, SessionDefaults, Snapshot, Suspension, empty_list, encode_features_with,
 };
 use crabtree_protocol::{DeviceId, Role, Scope, SessionKey};
 use serde_json::json;
@@ -71,7 +71,11 @@ impl Wiring {
             issued_at_ms: token.map(|token| token.issued_at_ms),
             device_tokens: admission.map_or_else(Vec::new, |admission| admission.others.clone()),
         };
-        let mut hello = HelloOk::new(server, &self.features, snapshot, auth);
+        // Those of channels that run now.
+        let brought = estate.channels.offered();
+        let chaos = config.settings.gateway.chaos.enabled;
+        let features = (!brought.is_empty()).then(|| encode_features_with(chaos, &brought));
+        let mut hello = HelloOk::new(server, features.as_ref().unwrap_or(&self.features), snapshot, auth);
         hello.plugin_surface_urls =
             shows_canvas(grant, estate).then(|| estate.canvas_urls(conn)).flatten().map(|(urls, _)| urls);
         hello.encode()

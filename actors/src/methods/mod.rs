@@ -18,6 +18,7 @@ mod sessions;
 mod skills;
 mod tools;
 
+pub use channels::own::brought;
 pub use chat::{speaker, waker};
 
 use crate::approvals::Kind;
@@ -231,6 +232,7 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::ChannelsStatus => channels::status(ctx, call),
         Method::ChannelsStart => channels::start(call),
         Method::ChannelsStop => channels::stop(call),
+        Method::ChannelsLogout => channels::logout::logout(ctx, call),
         Method::ChannelsPairingList => channels::pairing_list(ctx, call),
         Method::ChannelsPairingApprove => channels::pairing_approve(ctx, call),
         Method::ChannelsPairingDismiss => channels::pairing_dismiss(ctx, call),
@@ -238,6 +240,10 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::WebLoginStart => channels::login::start(ctx, call),
         Method::WebLoginWait => channels::login::wait(ctx, call),
         Method::Send => channels::send(ctx, call),
+        Method::Poll => channels::acts::poll(ctx, call),
+        Method::MessageAction => channels::acts::action(ctx, call),
+        Method::ConversationsList => channels::conversations::list(ctx, call),
+        Method::ConversationsSend => channels::conversations::send(ctx, call),
         Method::UsersSelf => pages::users_self(call),
         Method::SessionsFork => sessions::branches::fork(ctx, call),
         Method::SessionsRewind => sessions::branches::rewind(ctx, call),

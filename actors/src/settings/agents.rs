@@ -22,8 +22,11 @@ pub struct AgentsSettings {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct AgentsInput {
+    /// What every agent starts from.
     defaults: AgentDefaults,
+    /// The agents, as OpenClaw once wrote them.
     list: Vec<Listed>,
+    /// The agents by id; without any there is one called `main`.
     entries: BTreeMap<String, AgentEntry>,
 }
 
@@ -110,7 +113,9 @@ impl Default for ModelChoice {
 enum ModelInput {
     Alone(String),
     Full {
+        /// The first choice.
         primary: Option<String>,
+        /// What to try after it, in order.
         #[serde(default)]
         fallbacks: Vec<String>,
     },

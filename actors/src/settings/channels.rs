@@ -1,11 +1,13 @@
 //! `channels` and `bindings`: which accounts there are, who may write to them, and which agent answers.
 
+use super::approvals::ExecApprovals;
 use super::bots::{AllowBots, BotLoopProtection};
 use super::secret::{SecretError, SecretInput};
 use super::streaming::Streaming;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The account that is meant when none is named.
@@ -115,6 +117,12 @@ pub struct ChannelSettings {
     pub streaming: Streaming,
     /// The same, as OpenClaw once called it.
     pub stream_mode: Streaming,
+    /// Of which reactions the agent is told.
+    pub reaction_notifications: ReactionNotifications,
+    /// The servers, by their ids.
+    pub guilds: BTreeMap<String, GuildEntry>,
+    /// Whom approvals are asked, and where.
+    pub exec_approvals: ExecApprovals,
 }
 
 /// `dmPolicy`.
@@ -156,6 +164,31 @@ pub enum OnUncertain {
     Resend,
 }
 
+/// `reactionNotifications`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReactionNotifications {
+    /// Of none.
+    Off,
+    /// Of those to messages of this account.
+    #[default]
+    Own,
+    /// Of all.
+    All,
+    /// Of those of the people a server's `users` names, or `allowFrom`.
+    Allowlist,
+}
+
+/// `guilds.<id>`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GuildEntry {
+    /// Of which reactions the agent is told, in place of what the account says.
+    pub reaction_notifications: Option<ReactionNotifications>,
+    /// Whose, if it is a list.
+    pub users: Ids,
+}
+
 /// `groups.<id>`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -171,7 +204,7 @@ pub struct GroupEntry {
 }
 
 /// Ids and names of people, written as texts or numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ids(pub Vec<String>);
 
 impl Ids {
@@ -181,6 +214,20 @@ impl Ids {
             self.0.iter().map(|id| id.rsplit(':').next().unwrap_or(id).trim_start_matches(['@', '+']));
         let first = plain.next().filter(|first| *first != "*")?;
         plain.all(|other| other.eq_ignore_ascii_case(first)).then(|| Self(vec![self.0[0].clone()]))
+    }
+}
+
+impl JsonSchema for Ids {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Ids".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "type": ["string", "number"] } })
     }
 }
 

@@ -140,6 +140,33 @@ pub fn delivery_by_id(conn: &Connection, id: &str) -> Result<Option<DeliveryRow>
     Ok(conn.prepare_cached(&query)?.query_row([id], delivery).optional()?)
 }
 
+/// The messages whose ids begin like this.
+///
+/// # Errors
+/// What SQLite says.
+pub fn deliveries_like(conn: &Connection, prefix: &str) -> Result<Vec<DeliveryRow>, StoreError> {
+    let query = format!(
+        "SELECT {DELIVERY} FROM deliveries WHERE id >= ?1 AND id < ?1 || char(0x10FFFF) ORDER BY seq"
+    );
+    Ok(conn.prepare_cached(&query)?.query_map([prefix], delivery)?.collect::<Result<_, _>>()?)
+}
+
+/// The message that the platform calls this, if an account has sent it.
+///
+/// # Errors
+/// What SQLite says.
+pub fn delivery_by_platform_id(
+    conn: &Connection,
+    (channel, account): (&str, &str),
+    platform_id: &str,
+) -> Result<Option<DeliveryRow>, StoreError> {
+    let query = format!(
+        "SELECT {DELIVERY} FROM deliveries WHERE channel = ?1 AND account = ?2 AND platform_id = ?3
+         ORDER BY seq DESC LIMIT 1"
+    );
+    Ok(conn.prepare_cached(&query)?.query_row([channel, account, platform_id], delivery).optional()?)
+}
+
 /// The messages to a chat of which nobody knows whether they were sent, and nobody was told that.
 ///
 /// # Errors

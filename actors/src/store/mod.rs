@@ -9,6 +9,7 @@
 mod approvals;
 mod channels;
 mod check;
+mod conversations;
 mod db;
 mod devices;
 mod drafts;
@@ -22,9 +23,10 @@ mod usage;
 
 pub use approvals::{approval, approval_history, approvals_resolved_since, pending_approvals};
 pub use channels::{
-    CONTACT_WAITING_MS, MAX_WAITING_CONTACTS, checkpoint, contact, contacts, delivery_by_id, delivery_counts,
-    open_deliveries, overheard, unreported,
+    CONTACT_WAITING_MS, MAX_WAITING_CONTACTS, checkpoint, contact, contacts, deliveries_like, delivery_by_id,
+    delivery_by_platform_id, delivery_counts, open_deliveries, overheard, unreported,
 };
+pub use conversations::{ConversationRow, conversations};
 pub use db::{Db, StoreError, Sync};
 pub use devices::{devices, meta, setups, tokens};
 pub use inputs::{

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Guilds, messages in them, direct messages, and what they say.
-const INTENTS: u64 = 1 | 1 << 9 | 1 << 12 | 1 << 15;
+/// Guilds, messages and reactions in them and in direct chats, and what they say.
+const INTENTS: u64 = 1 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 15;
 
 #[tokio::test]
 async fn a_cut_connection_is_taken_up_where_it_was_cut() {

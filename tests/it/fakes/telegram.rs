@@ -306,7 +306,12 @@ impl Api {
                     },
                 )
             }
-            "sendchataction" | "setmessagereaction" | "answercallbackquery" => done(true.into()),
+            "sendpoll" => self.known.lock().post(params, "poll"),
+            "sendchataction"
+            | "setmessagereaction"
+            | "answercallbackquery"
+            | "pinchatmessage"
+            | "unpinchatmessage" => done(true.into()),
             _ => error(404, "Not Found", json!({})),
         }
     }

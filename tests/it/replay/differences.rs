@@ -9,14 +9,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("hello_controlui_nobuild close", BUILD),
     ("hello_controlui_nobuild connect", BUILD),
     ("post_missing_scope talk.config", METHOD),
-    ("setup_code node.pair.resolved", OFFER),
-    ("setup_profiles node.pair.resolved", OFFER),
     ("setup_profiles device.pair.setupCode", "no link hands a setup code out: it would have to be kept"),
     ("tp_presence users.self", "there are no profiles of people"),
 ];
 const BUILD: &str = "no page comes with this gateway that another build could be stale against";
-const OFFER: &str =
-    "a code says which device may come; what it offers, running commands among it, a person still sees first";
 const METHOD: &str = "the method does not exist yet";
 
 /// Recordings that are no exchange of frames on a direct connection; the tests beside this one show them.

@@ -7,7 +7,7 @@ use super::{stopped, token_refused};
 use crate::channels::contract::{Attachment, Link, SendError, Trouble};
 use parking_lot::Mutex;
 use serde_json::Value;
-use serenity::model::channel::Message;
+use serenity::model::channel::{Message, Reaction};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub(super) enum Come {
     Message(Box<Message>),
     /// A command, a button.
     Said(Box<Said>),
+    Reacted(Box<Reaction>),
 }
 
 /// What was handed in, and what is still to be fetched.
@@ -80,9 +81,9 @@ impl Backlog {
 /// Hands in what comes.
 pub(super) struct Inbox {
     api: Arc<Api>,
-    known: Arc<Known>,
+    pub(super) known: Arc<Known>,
     backlog: Arc<Backlog>,
-    link: Link,
+    pub(super) link: Link,
     /// The largest file that is fetched, in bytes.
     max_file: usize,
     kept: String,
@@ -127,6 +128,7 @@ impl Inbox {
     async fn take(&mut self, come: Come) -> Result<(), Trouble> {
         let said = match come {
             Come::Said(said) => *said,
+            Come::Reacted(reaction) => return self.reacted(*reaction).await,
             // It is fetched after what comes before it.
             Come::Message(message) if self.backlog.is_behind(message.channel_id.get()) => return Ok(()),
             Come::Message(message) => {

@@ -134,6 +134,8 @@ fn options(gateway: &Gateway, token: &str, ear: Ear) -> ShardManagerOptions {
         intents: GatewayIntents::GUILDS
             | GatewayIntents::GUILD_MESSAGES
             | GatewayIntents::DIRECT_MESSAGES
+            | GatewayIntents::GUILD_MESSAGE_REACTIONS
+            | GatewayIntents::DIRECT_MESSAGE_REACTIONS
             | GatewayIntents::MESSAGE_CONTENT,
         presence: None,
     }

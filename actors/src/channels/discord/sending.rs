@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 /// Orders that are carried out at the same time; the next ones wait.
 const MAX_GOING: usize = 32;
 /// Characters of what makes a message one message.
-const NONCE: usize = 25;
+pub(super) const NONCE: usize = 25;
 /// Buttons of a row.
 const ROW: usize = 5;
 /// Buttons of a message.
@@ -51,15 +51,15 @@ pub(super) async fn carry_out(api: Arc<Api>, known: Arc<Known>, mut orders: Orde
     }
 }
 
-struct Hand {
-    api: Arc<Api>,
+pub(super) struct Hand {
+    pub api: Arc<Api>,
     known: Arc<Known>,
 }
 
 /// A message that was made.
 #[derive(Deserialize)]
-struct Made {
-    id: String,
+pub(super) struct Made {
+    pub id: String,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +87,7 @@ impl Hand {
             Order::React { at, message, emoji, done } => {
                 answer(self.react(&at, &message, &emoji).await, done)
             }
-            Order::Delete { at, message, done } => answer(self.delete(&at, &message).await, done),
+            Order::Act { at, act, done } => answer(self.act(&at, &act).await, done),
             Order::Typing(at) => match self.typing(&at).await {
                 Err(Failure::Token) => Err(token_refused()),
                 _ => Ok(()),
@@ -130,11 +130,6 @@ impl Hand {
         Ok(Sent { id: made.id })
     }
 
-    async fn delete(&self, at: &Address, message: &str) -> Result<(), Failure> {
-        let channel = self.channel(at).await?;
-        self.api.tell(Method::DELETE, &["channels", &channel, "messages", id(message)?], Body::Nothing).await
-    }
-
     async fn react(&self, at: &Address, message: &str, emoji: &str) -> Result<(), Failure> {
         let channel = self.channel(at).await?;
         let message = id(message)?;
@@ -158,7 +153,7 @@ impl Hand {
     }
 
     /// Where something is sent: threads are channels, and a direct chat is named after who it is with.
-    async fn channel(&self, at: &Address) -> Result<String, Failure> {
+    pub(super) async fn channel(&self, at: &Address) -> Result<String, Failure> {
         let chat = id(at.thread.as_deref().unwrap_or(&at.chat))?;
         match (at.chat_type, chat.parse()) {
             (Kind::Direct, Ok(user)) => self.known.direct(user).await.map(|channel| channel.to_string()),
@@ -196,7 +191,7 @@ pub(super) fn says(known: &Known, custom_id: &str) -> Option<String> {
 }
 
 /// Discord's ids are numbers; nothing else becomes part of an address.
-fn id(text: &str) -> Result<&str, Failure> {
+pub(super) fn id(text: &str) -> Result<&str, Failure> {
     match text.parse::<u64>() {
         Ok(_) => Ok(text),
         Err(_) => Err(Failure::refused(format!("`{text}` is no id of Discord's, which are numbers"))),

@@ -9,7 +9,7 @@ use super::sending;
 use crate::channels::contract::Trouble;
 use reqwest::Method;
 use serde_json::{Value, json};
-use serenity::all::{CommandInteraction, ComponentInteraction, Event, Interaction, Message, Ready};
+use serenity::all::{CommandInteraction, ComponentInteraction, Event, Interaction, Message, Reaction, Ready};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -53,6 +53,7 @@ impl Switchboard {
         match event {
             Event::Ready(ready) => self.ready(&ready.ready, answers),
             Event::MessageCreate(come) => self.message(come.message),
+            Event::ReactionAdd(added) => self.reacted(added.reaction),
             Event::InteractionCreate(come) => match come.interaction {
                 Interaction::Command(command) => self.command(&command, answers),
                 Interaction::Component(pressed) => self.pressed(&pressed, answers),
@@ -86,6 +87,11 @@ impl Switchboard {
         if self.queue.try_send(Come::Message(Box::new(message))).is_err() {
             self.backlog.missed(channel);
         }
+    }
+
+    /// One that finds no room is not told of: it is no message.
+    fn reacted(&self, reaction: Reaction) {
+        let _ = self.queue.try_send(Come::Reacted(Box::new(reaction)));
     }
 
     fn command(&self, command: &CommandInteraction, answers: &mut JoinSet<()>) {

@@ -75,6 +75,7 @@ impl Claims {
             reactions: self.reactions.unwrap_or(offers.reactions),
             files: self.files.unwrap_or(offers.files),
             silence: SILENCE,
+            ..Capabilities::texts(TEXT)
         })
     }
 
@@ -137,6 +138,7 @@ fn least(one: Capabilities, other: Capabilities) -> Capabilities {
         reactions: one.reactions && other.reactions,
         files: one.files && other.files,
         silence: SILENCE,
+        ..Capabilities::texts(TEXT)
     }
 }
 

@@ -225,7 +225,8 @@ fn refuse(order: Order) {
     // Who has gone meanwhile does not mind.
     match order {
         Order::Send(_, done) => drop(done.send(Err(later()))),
-        Order::React { done, .. } | Order::Delete { done, .. } => drop(done.send(Err(later()))),
+        Order::React { done, .. } => drop(done.send(Err(later()))),
+        Order::Act { done, .. } => drop(done.send(Err(later()))),
         Order::Typing(_) => {}
     }
 }

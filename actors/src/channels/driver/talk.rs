@@ -307,12 +307,11 @@ async fn carry(
                     let _ = outbox.send(Said { frame, ends }).await;
                 }
             }
-            Order::Delete { done, .. } => {
-                let why = "drivers are not asked to take messages back";
-                let _ = done.send(Err(SendError::Refused(why.into())));
-            }
             Order::Typing(_) if can.typing.is_none() => {}
             Order::Typing(at) => drop(outbox.send(outgoing::typing(voice, &at).into()).await),
+            Order::Act { done, .. } => {
+                let _ = done.send(Err(SendError::Refused("drivers have no word for this".into())));
+            }
             Order::React { done, .. } if !can.reactions => {
                 Asker::React(done).tell(Err(SendError::Refused("the driver cannot react".into())));
             }

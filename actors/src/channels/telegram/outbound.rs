@@ -11,9 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use teloxide_core::payloads::{
-    DeleteMessage, EditMessageText, SendChatAction, SendMessage, SetMessageReaction,
-};
+use teloxide_core::payloads::{EditMessageText, SendChatAction, SendMessage, SetMessageReaction};
 use teloxide_core::types::{
     ChatAction, ChatId, InlineKeyboardButton, InlineKeyboardMarkup, LinkPreviewOptions, MessageId, ParseMode,
     ReactionType, Recipient, ReplyMarkup, ReplyParameters, ThreadId, True,
@@ -42,9 +40,9 @@ pub(super) struct Outbound<'a> {
 }
 
 /// Where a message goes.
-struct Target {
-    chat: Recipient,
-    thread: Option<i32>,
+pub(super) struct Target {
+    pub chat: Recipient,
+    pub thread: Option<i32>,
 }
 
 /// What is sent in one call.
@@ -58,15 +56,15 @@ struct Draft<'a> {
 
 /// What Telegram says of a message that it took.
 #[derive(Deserialize)]
-struct Posted {
+pub(super) struct Posted {
     #[serde(flatten)]
-    id: MessageId,
-    chat: PostedTo,
+    pub id: MessageId,
+    pub chat: PostedTo,
 }
 
 #[derive(Deserialize)]
-struct PostedTo {
-    id: i64,
+pub(super) struct PostedTo {
+    pub id: i64,
 }
 
 impl Outbound<'_> {
@@ -75,11 +73,11 @@ impl Outbound<'_> {
         // Who does not wait any more does not need to know.
         match order {
             Order::Send(outgoing, done) => drop(done.send(self.send(&outgoing).await)),
-            Order::Delete { at, message, done } => drop(done.send(self.delete(&at, &message).await)),
             Order::Typing(at) => self.typing(&at).await,
             Order::React { at, message, emoji, done } => {
                 drop(done.send(self.react(&at, &message, &emoji).await));
             }
+            Order::Act { at, act, done } => drop(done.send(self.act(&at, &act).await)),
         }
     }
 
@@ -220,12 +218,6 @@ impl Outbound<'_> {
         let _ = self.api.call::<_, True>(&typing, TYPING).await;
     }
 
-    async fn delete(&self, at: &Address, message: &str) -> Result<(), SendError> {
-        let (chat, message) = named(message, &target(at)?)?;
-        let deletion = DeleteMessage::new(chat, MessageId(message));
-        self.api.call::<_, True>(&deletion, CALL).await.map(drop).map_err(Failure::again)
-    }
-
     async fn react(&self, at: &Address, message: &str, emoji: &str) -> Result<(), SendError> {
         let (chat, message) = named(message, &target(at)?)?;
         let emoji = emoji.replace(AS_PICTURE, "");
@@ -242,12 +234,13 @@ pub(super) fn decline(order: Order, trouble: &Trouble) {
     // Who does not wait any more does not need to know.
     match order {
         Order::Send(_, done) => drop(done.send(Err(not_begun()))),
-        Order::React { done, .. } | Order::Delete { done, .. } => drop(done.send(Err(not_begun()))),
+        Order::React { done, .. } => drop(done.send(Err(not_begun()))),
+        Order::Act { done, .. } => drop(done.send(Err(not_begun()))),
         Order::Typing(_) => {}
     }
 }
 
-fn target(to: &Address) -> Result<Target, SendError> {
+pub(super) fn target(to: &Address) -> Result<Target, SendError> {
     let chat = match to.chat.parse() {
         Ok(id) => Recipient::Id(ChatId(id)),
         Err(_) if to.chat.starts_with('@') => Recipient::ChannelUsername(to.chat.clone()),
@@ -278,7 +271,7 @@ fn parsed(id: &str) -> Option<(Option<i64>, i32)> {
 }
 
 /// The message of this id, which is in the chat it tells, or else at the target.
-fn named(id: &str, target: &Target) -> Result<(Recipient, i32), SendError> {
+pub(super) fn named(id: &str, target: &Target) -> Result<(Recipient, i32), SendError> {
     let (chat, message) =
         parsed(id).ok_or_else(|| SendError::Refused(format!("`{id}` is no message of Telegram")))?;
     Ok((chat.map_or_else(|| target.chat.clone(), |chat| Recipient::Id(ChatId(chat))), message))

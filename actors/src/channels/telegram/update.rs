@@ -3,6 +3,7 @@
 //! Everything but who, where and when is optional, and what cannot be read is left away: Telegram gains kinds of
 //! entities, media and replies several times a year, and a message is not lost for one of them.
 
+use super::reaction::Reacted;
 use crate::channels::contract::{Address, Envelope, Kind, Place, Quote, Sender};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -28,6 +29,7 @@ pub(super) struct Me {
 pub(super) enum Update {
     Message(Box<Message>),
     Press(Box<Press>),
+    Reacted(Box<Reacted>),
     /// Something that is not looked at.
     Other,
 }
@@ -112,13 +114,15 @@ pub(super) fn read(update: &str) -> Option<(i32, Result<Update, serde_json::Erro
         message: Option<Box<Message>>,
         channel_post: Option<Box<Message>>,
         callback_query: Option<Box<Press>>,
+        message_reaction: Option<Box<Reacted>>,
     }
     let Number { update_id } = serde_json::from_str(update).ok()?;
     let news = serde_json::from_str(update).map(|news: News| {
-        match (news.message.or(news.channel_post), news.callback_query) {
-            (Some(message), _) => Update::Message(message),
-            (None, Some(press)) => Update::Press(press),
-            (None, None) => Update::Other,
+        match (news.message.or(news.channel_post), news.callback_query, news.message_reaction) {
+            (Some(message), ..) => Update::Message(message),
+            (None, Some(press), _) => Update::Press(press),
+            (None, None, Some(reacted)) => Update::Reacted(reacted),
+            (None, None, None) => Update::Other,
         }
     });
     Some((update_id, news))

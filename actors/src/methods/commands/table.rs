@@ -28,6 +28,7 @@ pub(in crate::methods) enum Command {
     Usage,
     Queue,
     Activation,
+    Approve,
 }
 
 /// What stands after a command's name.
@@ -73,7 +74,7 @@ const fn taking(
     Row { command, name, aliases: &[], category, description, takes }
 }
 
-const COMMANDS: [Row; 16] = [
+const COMMANDS: [Row; 17] = [
     plain(Command::Help, "help", "status", "Show available commands."),
     plain(Command::Status, "status", "status", "Show how the gateway and this session are."),
     Row {
@@ -158,6 +159,13 @@ const COMMANDS: [Row; 16] = [
         "management",
         "Show or set when a group is answered.",
         Argument("mode", "When", Of(super::settings::ACTIVATION)),
+    ),
+    taking(
+        Command::Approve,
+        "approve",
+        "management",
+        "Decide on what waits for approval.",
+        Argument("decision", "An id, and allow-once, allow-always or deny", Any),
     ),
 ];
 

@@ -155,7 +155,7 @@ impl Platform {
                 order = orders.recv() => match order {
                     None => return Trouble::Retry("stopped".into()),
                     Some(Order::Send(outgoing, done)) => drop(done.send(self.send(&outgoing).await)),
-                    Some(Order::Typing(_) | Order::React { .. }) => {}
+                    Some(Order::Typing(_) | Order::React { .. } | Order::Act { .. }) => {}
                 },
                 _ = beat.tick() => link.alive(),
             }

@@ -1,8 +1,8 @@
 //! A platform in this process: chats are boards, messages can be changed and taken back, and everything takes a while.
 
 use crabtree_actors::channels::contract::{
-    Account, Address, Capabilities, Channel, EditLimit, Envelope, Heard, Kind, Link, Order, Orders, Outgoing,
-    Place, SendError, Sender, Sent, Trouble,
+    Account, Act, Address, Capabilities, Channel, EditLimit, Envelope, Heard, Kind, Link, Order, Orders,
+    Outgoing, Place, SendError, Sender, Sent, Trouble,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -128,10 +128,11 @@ impl Board {
                 let result = self.call(what, &chat, &outgoing.text, || self.put(&outgoing)).await;
                 let _ = done.send(result.map(|id| Sent { id }));
             }
-            Order::Delete { at, message, done } => {
+            Order::Act { at, act: Act::Delete(message), done } => {
                 let result = self.call("delete", &at.chat, &message, || self.take_back(&message)).await;
-                let _ = done.send(result);
+                let _ = done.send(result.map(|()| Sent { id: message }));
             }
+            Order::Act { done, .. } => drop(done.send(Err(SendError::Refused("no".into())))),
             Order::Typing(at) => self.note("typing", &at.chat, ""),
             Order::React { done, .. } => drop(done.send(Err(SendError::Refused("no".into())))),
         }

@@ -148,7 +148,8 @@ impl World {
                 of.retain(|message| message["id"] != *id);
                 if of.len() < before { empty() } else { error(404, "Unknown Message") }
             }
-            ("DELETE", ["channels", _, "messages", _, "reactions", _, "@me"])
+            ("DELETE" | "PUT", ["channels", _, "pins", _])
+            | ("DELETE", ["channels", _, "messages", _, "reactions", _, "@me"])
             | ("POST", ["channels", _, "typing"] | ["interactions", _, _, "callback"]) => empty(),
             ("GET", ["guilds", GUILD, "roles"]) => status(
                 200,

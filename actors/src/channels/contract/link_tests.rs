@@ -1,4 +1,5 @@
-use super::super::testing::envelope;
+use super::super::super::testing::envelope;
+use super::super::{Heard, Kind};
 use super::*;
 
 #[tokio::test(start_paused = true)]
