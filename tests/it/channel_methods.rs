@@ -175,12 +175,12 @@ async fn messages_of_discord_are_reacted_to_pinned_and_taken_away() {
     let at = |more: Value| and(json!({ "channelId": CHANNEL, "messageId": id }), more);
     client.call("message.action", action("discord", "react", at(json!({ "emoji": "👍" })))).await;
     client.call("message.action", action("discord", "pin", at(json!({})))).await;
+    let edit = action("discord", "edit", at(json!({ "message": "mine now" })));
+    assert_eq!(client.call("message.action", edit).await["messageId"], id);
     client.call("message.action", action("discord", "delete", at(json!({})))).await;
     assert_eq!(server.calls(&format!("PUT channels/{CHANNEL}/messages/{id}/reactions/")).len(), 1);
     assert_eq!(server.calls(&format!("PUT channels/{CHANNEL}/pins/{id}")).len(), 1);
     assert_eq!(server.calls(&format!("DELETE channels/{CHANNEL}/messages/{id}")).len(), 1);
-    let edit = action("discord", "edit", at(json!({ "message": "mine now" })));
-    assert_eq!(client.call("message.action", edit).await["messageId"], id);
 }
 
 #[tokio::test]

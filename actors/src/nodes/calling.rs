@@ -180,7 +180,8 @@ impl Nodes {
         if left.is_zero() {
             return timed_out(call, false);
         }
-        let id = Uuid::new_v4().to_string();
+        // In the order in which they went out: in that they end if the node goes.
+        let id = Uuid::now_v7().to_string();
         let mut request = json!({
             "id": id, "nodeId": call.node_id, "command": call.command, "timeoutMs": left.as_millis() as u64,
         });

@@ -12,6 +12,8 @@ const LINE_CHARS: usize = 1_000;
 
 /// What a cursor stands behind.
 const CURSOR: &str = "\"deltaCursor\":\"";
+/// What the key of messages that were collected begins with; an id and a hash follow.
+const COLLECTED: &str = "followup-collect:";
 
 #[derive(Default)]
 pub struct Trace {
@@ -23,7 +25,7 @@ pub struct Trace {
 impl Trace {
     /// Notes a line, and returns how many there are.
     pub fn note(&mut self, at_ms: i64, who: &str, text: &str) -> usize {
-        let plain = self.numbered(&opened(text));
+        let plain = without_hashes(&self.numbered(&opened(text)));
         (at_ms, who, &plain).hash(&mut self.hasher);
         let end = plain.floor_char_boundary(LINE_CHARS);
         self.lines.push(format!("{at_ms} {who} {}", &plain[..end]));
@@ -53,6 +55,18 @@ impl Trace {
         plain.push_str(&text[from..]);
         plain
     }
+}
+
+/// The text without the hashes of messages that were collected: they are of ids.
+fn without_hashes(text: &str) -> String {
+    let mut parts = text.split(COLLECTED);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['\\', '"']).unwrap_or(part.len());
+        plain.push_str(COLLECTED);
+        plain.push_str(&part[end..]);
+    }
+    plain
 }
 
 /// The text with what its cursor holds in the cursor's place: there is an id in it.
