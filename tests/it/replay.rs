@@ -281,7 +281,7 @@ impl Player {
         for wire in self.wires.values_mut() {
             let _ = wire.ws.flush().await;
         }
-        let event = self.wires.get_mut(&conn).unwrap().event().await;
+        let event = self.wires.get_mut(&conn).unwrap().event(name).await;
         let event = event.ok_or_else(|| (name.to_owned(), "it did not come".to_owned()))?;
         if event["event"] != name {
             let instead = format!("{event} came instead");

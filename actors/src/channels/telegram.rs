@@ -51,8 +51,12 @@ const LATE: Duration = Duration::from_secs(15);
 /// How many updates one answer holds.
 const UPDATES: u8 = 100;
 /// What updates bring that is looked at.
-const LOOKED_AT: [AllowedUpdate; 3] =
-    [AllowedUpdate::Message, AllowedUpdate::ChannelPost, AllowedUpdate::CallbackQuery];
+const LOOKED_AT: [AllowedUpdate; 4] = [
+    AllowedUpdate::Message,
+    AllowedUpdate::ChannelPost,
+    AllowedUpdate::CallbackQuery,
+    AllowedUpdate::MessageReaction,
+];
 /// Pause before polling is tried again, first and longest.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+/// Told a moment later than recorded: what a node offers is looked at when it is in.
+const UNORDERED: [&str; 1] = ["node.pair.resolved"];
+
 pub struct Wire {
     pub ws: WebSocketStream<TcpStream>,
     pub challenge: Value,
@@ -63,9 +66,22 @@ impl Wire {
         }
     }
 
-    /// The next event that was kept, if one comes.
-    pub async fn event(&mut self) -> Option<Value> {
-        timeout(PATIENCE, self.next_event()).await.ok().flatten()
+    /// The next event that was kept, if one comes; of those in [`UNORDERED`] the next of this name, and of the others the
+    /// next that is none of them.
+    pub async fn event(&mut self, name: &str) -> Option<Value> {
+        let is_free = |event: &Value| UNORDERED.contains(&event["event"].as_str().unwrap_or_default());
+        let mut passed = VecDeque::new();
+        let found = loop {
+            let Some(event) = timeout(PATIENCE, self.next_event()).await.ok().flatten() else { break None };
+            let is_it = if UNORDERED.contains(&name) { event["event"] == name } else { !is_free(&event) };
+            if is_it {
+                break Some(event);
+            }
+            passed.push_back(event);
+        };
+        passed.append(&mut self.events);
+        self.events = passed;
+        found
     }
 
     async fn next_event(&mut self) -> Option<Value> {

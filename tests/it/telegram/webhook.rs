@@ -34,7 +34,7 @@ async fn an_update_is_accepted_when_it_is_durable_and_not_before() {
     let told = fake.called("setWebhook").await;
     let expected = json!({
         "url": "https://bot.example/tg", "secret_token": SECRET, "max_connections": 1,
-        "allowed_updates": ["message", "channel_post", "callback_query"],
+        "allowed_updates": ["message", "channel_post", "callback_query", "message_reaction"],
     });
     assert_eq!(told, expected);
     assert_eq!((fake.calls("deleteWebhook"), fake.calls("getUpdates")), (0, 0));
