@@ -1,10 +1,11 @@
 //! One gateway per state directory: a lock the kernel releases with the process, however that ends.
 
 use anyhow::Context;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -77,6 +78,20 @@ impl Owner {
     }
 }
 
+/// Where the gateway listens that has this state directory now, as far as its file says: the configuration may say
+/// something else for its next start.
+pub fn address(state_dir: &Path) -> Option<SocketAddr> {
+    let holder: Holder = serde_json::from_slice(&std::fs::read(state_dir.join(LOCK_FILE)).ok()?).ok()?;
+    let pid = Pid::from_raw(i32::try_from(holder.pid).ok()?)?;
+    // A file that a killed one left behind says nothing.
+    test_kill_process(pid).ok()?;
+    let mut address = holder.listen.into_iter().find(|address| address.port() != 0)?;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    Some(address)
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         // Nobody is named any more; the lock itself goes with the file's handle.
@@ -119,7 +134,9 @@ mod tests {
         let owned = error.downcast_ref::<Owned>().unwrap();
         assert_eq!(owned.holder, Some(Holder { pid: std::process::id(), listen: listen.to_vec() }));
         assert!(error.to_string().contains("127.0.0.1:4711"), "{error}");
+        assert_eq!(address(dir.path()), Some(listen[0]));
         drop(first);
+        assert_eq!(address(dir.path()), None, "nobody runs");
         Owner::take(dir.path(), &listen).unwrap();
     }
 

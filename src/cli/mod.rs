@@ -26,6 +26,7 @@ pub use failure::Failure;
 use serde_json::{Value, json};
 
 use crate::config::{self, ConfigError, Environment, Sources};
+use crate::owner;
 
 const OVERVIEW: &str = "\
 Examples:
@@ -322,7 +323,7 @@ impl Global {
                 });
             }
             Some(url) => url.clone(),
-            None => config::local_url(&loaded.settings.gateway)?,
+            None => here(&loaded)?,
         };
         let secret = match explicit {
             Some(secret) => secret,
@@ -335,6 +336,14 @@ impl Global {
     /// A connection with the scopes that one command needs.
     async fn connect(&self, scopes: &[Scope]) -> Result<Client, Failure> {
         Client::connect(&self.target()?, scopes, &[]).await
+    }
+}
+
+/// The address of the gateway of this state directory: of the one that runs, or of its next start.
+fn here(loaded: &Loaded) -> Result<String, ConfigError> {
+    match owner::address(&loaded.state_dir) {
+        Some(address) => Ok(format!("ws://{address}")),
+        None => config::local_url(&loaded.settings.gateway),
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Global, client::is_local, print_json, print_line, printable};
+use super::{Failure, Global, client::is_local, here, print_json, print_line, printable};
 use crate::{
     config::{self, Environment},
     node::{Ended, Keep, Node, Options, stored_gateway},
@@ -113,7 +113,7 @@ fn way_in(global: &Global, args: &RunArgs, env: &Environment) -> Result<(String,
     let (loaded, _) = global.loaded()?;
     let url = match &global.url {
         Some(url) => url.clone(),
-        None => config::local_url(&loaded.settings.gateway)?,
+        None => here(&loaded)?,
     };
     if let Some(token) = &args.bootstrap_token {
         return Ok((url, bootstrap(token)));

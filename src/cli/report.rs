@@ -6,7 +6,7 @@ use crabtree_actors::settings::AuthSecret;
 use crabtree_protocol::{Method, Scope};
 use serde_json::{Value, json};
 
-use super::{Failure, Global, print_json, print_line, printable, tree::span};
+use super::{Failure, Global, here, print_json, print_line, printable, tree::span};
 use crate::config;
 
 pub(super) async fn health(global: &Global) -> Result<ExitCode, Failure> {
@@ -86,7 +86,7 @@ pub(super) async fn call(global: &Global, method: &str, params: &str) -> Result<
 
 pub(super) fn token(global: &Global) -> Result<ExitCode, Failure> {
     let (loaded, env) = global.loaded()?;
-    let url = config::local_url(&loaded.settings.gateway)?;
+    let url = here(&loaded)?;
     let (mode, secret) = match config::client_secret(&loaded, &env)? {
         Some(AuthSecret::Token(token)) => ("token", token),
         Some(AuthSecret::Password(password) | AuthSecret::TrustedProxy(Some(password))) => {

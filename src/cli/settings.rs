@@ -83,10 +83,10 @@ pub(super) async fn run(global: &Global, command: ConfigCommand) -> Result<ExitC
 
 async fn get(global: &Global, key: Option<&str>) -> Result<ExitCode, Failure> {
     let all = global.connect(&[Scope::Read]).await?.request("config.get", json!({})).await?;
-    let keys = key.into_iter().flat_map(|key| key.split('.'));
-    let found = keys.fold(Some(&all["config"]), |place, key| match key.parse::<usize>() {
-        Ok(index) if place.is_some_and(Value::is_array) => place?.get(index),
-        _ => place?.get(key),
+    let mut keys = key.into_iter().flat_map(|key| key.split('.'));
+    let found = keys.try_fold(&all["config"], |place, key| match key.parse::<usize>() {
+        Ok(index) if place.is_array() => place.get(index),
+        _ => place.get(key),
     });
     let unknown = || {
         let key = key.unwrap_or_default();

@@ -74,8 +74,10 @@ pub fn lookup(path: &str) -> Option<Value> {
     let children: Vec<Value> =
         below(schema).into_iter().map(|(key, child)| shown(schema, path, &key, child)).collect();
     let mut plain = schema.clone();
-    for key in ["properties", "items", "anyOf", "oneOf"] {
-        plain.as_object_mut()?.shift_remove(key);
+    if !children.is_empty() {
+        for key in ["properties", "items", "anyOf", "oneOf"] {
+            plain.as_object_mut()?.shift_remove(key);
+        }
     }
     let mut answer =
         json!({ "path": path, "schema": plain, "reloadKind": reload_kind(path), "children": children });
@@ -132,6 +134,8 @@ mod tests {
     fn a_place_is_found_with_what_is_below_it() {
         let port = lookup("gateway.port").unwrap();
         assert_eq!((&port["schema"]["type"], &port["reloadKind"]), (&json!("integer"), &json!("restart")));
+        let scope = lookup("session.dmScope").unwrap()["schema"].to_string();
+        assert!(scope.contains("per-peer"), "{scope}");
         let gateway = lookup("gateway").unwrap();
         let children: Vec<_> =
             gateway["children"].as_array().unwrap().iter().map(|child| &child["key"]).collect();
