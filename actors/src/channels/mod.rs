@@ -49,6 +49,7 @@ pub use approving::{Approvers, approvers};
 pub use condition::{Condition, condition, configured, summary};
 pub use doing::{Doing, act};
 pub use loopback::Loopback;
+pub use ordered::Enclosure;
 pub use outgoing::{Answer, answers};
 pub use people::{People, Person, There};
 pub use roster::{AccountName, MAX_ABANDONED, Makings, Roster, Status, Wanted};

@@ -1,12 +1,19 @@
 //! What the channel is told about a row of the outbox: its text, and what its `extra` adds: `replyTo`, `edits` (the
-//! platform's id of the message it takes the place of), `editsDelivery` (the row that made it), `buttons`, `poll`.
+//! platform's id of the message it takes the place of), `editsDelivery` (the row that made it), `buttons`, `poll`,
+//! `file`.
 
-use super::contract::{Act, Address, Button, Order, Outgoing, Poll, SendError, Sent};
+use super::contract::{Act, Address, Attachment, Button, Order, Outgoing, Poll, SendError, Sent};
 use super::outgoing::extra;
+use crate::media::picture_type;
 use crate::store::{self, DeliveryRow, Store};
-use serde::Deserialize;
+use crate::tools::files::workspace::Workspace;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 use tokio::sync::oneshot;
+
+/// The largest file that goes out, bytes; platforms may take less.
+pub const MAX_FILE: usize = 20 * 1024 * 1024;
 
 /// The order that a row is.
 ///
@@ -25,7 +32,38 @@ pub async fn order(
         Some(made_by) => Some(made(store, made_by).await?),
         None => extra(row, "edits"),
     };
-    Ok(Order::Send(Box::new(outgoing(row, to, edits)), done))
+    let mut outgoing = outgoing(row, to, edits);
+    if let Some(file) = part::<Enclosure>(row, "file") {
+        let workspace = store.estate.config.load().workspace(&file.agent_id);
+        let read = tokio::task::spawn_blocking(move || file.read(&workspace)).await;
+        outgoing.attachments.push(read.map_err(|e| e.to_string())??);
+    }
+    Ok(Order::Send(Box::new(outgoing), done))
+}
+
+/// A file of an agent's workspace that goes out, as it is when it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enclosure {
+    /// The agent.
+    pub agent_id: String,
+    /// Where it is in the workspace.
+    pub path: String,
+}
+
+impl Enclosure {
+    /// Reads it; blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be sent: it is not there, elsewhere, or larger than [`MAX_FILE`].
+    pub fn read(&self, workspace: &Path) -> Result<Attachment, String> {
+        let workspace = Workspace::open(workspace)?.ok_or("the agent has no workspace")?;
+        let path = workspace.inside(&self.path)?;
+        let bytes = workspace.content(&path, MAX_FILE)?;
+        let mime_type = picture_type(&bytes).unwrap_or("application/octet-stream").to_owned();
+        let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Attachment { mime_type, file_name, bytes })
+    }
 }
 
 /// A row as the message it says.

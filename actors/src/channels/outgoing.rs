@@ -3,6 +3,7 @@
 use super::chunks::chunks;
 use super::contract::{Address, Capabilities, Unit};
 use super::draft;
+use super::ordered::Enclosure;
 use crate::sessions::{INTERRUPTED, Outcome, Status, silence};
 use crate::store::{DeliveryRow, DeliveryState, InputRow};
 use serde::{Deserialize, Serialize};
@@ -76,23 +77,36 @@ impl Answer {
     /// The messages that say this; the first replies.
     pub fn rows(&self, text: &str, now: i64) -> Vec<DeliveryRow> {
         let pieces = chunks(text, self.capabilities.text_limit, self.capabilities.unit.into());
-        let row = |(n, text): (usize, String)| DeliveryRow {
-            id: format!("{}:{n}", self.id),
+        let reply = |n: usize| self.reply_to.as_ref().filter(|_| n == 1);
+        let extra = |n| reply(n).map_or(json!({}), |id| json!({ "replyTo": id }));
+        (1..).zip(pieces).map(|(n, text)| self.row(&n.to_string(), text, extra(n), now)).collect()
+    }
+
+    /// The messages that bring these files, one each: what is sent is there whole, or not at all.
+    pub fn enclosures(&self, files: &[Enclosure], now: i64) -> Vec<DeliveryRow> {
+        let row = |(n, file): (usize, &Enclosure)| {
+            self.row(&format!("file-{n}"), String::new(), json!({ "file": file }), now)
+        };
+        (1..).zip(files).map(row).collect()
+    }
+
+    fn row(&self, part: &str, text: String, extra: Value, now: i64) -> DeliveryRow {
+        DeliveryRow {
+            id: format!("{}:{part}", self.id),
             channel: self.channel.clone(),
             account: self.account.clone(),
             address: json!(self.to),
             session_key: None,
             run_id: None,
             text,
-            extra: self.reply_to.as_ref().filter(|_| n == 1).map_or(json!({}), |id| json!({ "replyTo": id })),
+            extra,
             state: DeliveryState::Queued,
             attempts: 0,
             platform_id: None,
             error: None,
             created_at: now,
             updated_at: now,
-        };
-        (1..).zip(pieces).map(row).collect()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::account::AccountMsg;
 use super::contract::{Address, Kind};
+use super::ordered::Enclosure;
 use super::outgoing::Answer;
 use super::roster::AccountName;
 use crate::estate::Estate;
@@ -31,6 +32,8 @@ pub struct Wish {
     pub reply_to: Option<String>,
     /// What it says, in Markdown.
     pub text: String,
+    /// What goes after that, a message each.
+    pub files: Vec<Enclosure>,
 }
 
 /// What became of it.
@@ -73,7 +76,11 @@ pub async fn send(store: &Store, wish: Wish) -> Result<Fate, String> {
         reply_to: wish.reply_to.clone(),
         capabilities: estate.channels.capabilities(&name.channel).into(),
     };
-    let rows = answer.rows(&wish.text, estate.clock.now_ms());
+    if !wish.files.is_empty() && !estate.channels.capabilities(&name.channel).files {
+        return Err(format!("{} takes no files: send the text alone", name.channel));
+    }
+    let mut rows = answer.rows(&wish.text, estate.clock.now_ms());
+    rows.extend(answer.enclosures(&wish.files, estate.clock.now_ms()));
     sent(store, &name, rows).await
 }
 

@@ -258,6 +258,7 @@ async fn approve(wiring: &Arc<Wiring>, params: PairingApproveParams) -> Result<P
             thread: None,
             reply_to: None,
             text: LET_IN.into(),
+            files: Vec::new(),
         };
         let wiring = wiring.clone();
         // It is in the outbox at once; nobody waits for the platform.
@@ -305,6 +306,7 @@ pub(super) fn send(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         thread: params.thread_id,
         reply_to: params.reply_to_id,
         text,
+        files: Vec::new(),
     };
     let (wiring, responder) = (call.wiring.clone(), call.responder);
     ctx.detached(async move {

@@ -1,13 +1,15 @@
 //! Saying something to people on a channel, without being asked.
 
 use super::{Call, Definition, Effects, Permission, Sandbox, Tool, ToolResult, plain};
-use crate::channels::{Fate, Wish, send};
+use crate::channels::{Enclosure, Fate, Wish, send};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest text, characters: it goes out in pieces that the platform takes.
 const MAX_TEXT: usize = 20_000;
+/// The most files at once.
+const MAX_FILES: usize = 10;
 /// A little more than sending waits for a platform.
 const LIMIT: Duration = Duration::from_secs(65);
 
@@ -18,7 +20,7 @@ pub(super) fn tool() -> Arc<dyn Tool> {
 
 fn definition() -> Definition {
     let about = "Send a message to a person or a group on a messaging channel. Your answer in this conversation goes \
-        out by itself: use this only to write to somebody else, or elsewhere.";
+        out by itself: use this to write to somebody else, or elsewhere, and to send files.";
     Definition {
         name: "message".into(),
         label: "Message".into(),
@@ -31,11 +33,16 @@ fn definition() -> Definition {
                     "description": "The platform's id of a person, or group:ID, channel:ID.",
                 },
                 "text": { "type": "string", "minLength": 1, "maxLength": MAX_TEXT, "description": "Markdown." },
+                "files": {
+                    "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "maxItems": MAX_FILES,
+                    "description": "Paths in the workspace; each is sent after the text.",
+                },
                 "channel": { "type": "string", "description": "telegram, discord …; not needed if there is one." },
                 "account": { "type": "string" },
                 "thread": { "type": "string" },
             },
-            "required": ["to", "text"],
+            "required": ["to"],
+            "anyOf": [{ "required": ["text"] }, { "required": ["files"] }],
             "additionalProperties": false,
         }),
         group: "messaging".into(),
@@ -45,6 +52,12 @@ fn definition() -> Definition {
         // The same call again is the same message.
         effects: Effects::Repeatable,
     }
+}
+
+fn files(call: &Call) -> Vec<Enclosure> {
+    let paths = call.args["files"].as_array().into_iter().flatten().filter_map(|path| path.as_str());
+    let agent_id = &*call.place.agent_id;
+    paths.map(|path| Enclosure { agent_id: agent_id.to_owned(), path: path.to_owned() }).collect()
 }
 
 async fn say(call: Call) -> ToolResult {
@@ -57,6 +70,7 @@ async fn say(call: Call) -> ToolResult {
         thread: word("thread"),
         reply_to: None,
         text: word("text").unwrap_or_default(),
+        files: files(&call),
     };
     match send(&call.place.store, wish).await {
         Ok(Fate::Sent(row)) => {

@@ -200,3 +200,36 @@ async fn a_stranger_gets_a_code_and_is_answered_once_the_owner_has_let_them_in()
     let said = posted(&fake, 43, 3).await;
     assert_eq!(said[2], "tok0 tok1", "{said:?}");
 }
+
+/// The call of the tool that sends these files to Ann, as the model makes it.
+fn send(files: &[&str]) -> String {
+    let args = json!({ "to": ANN.to_string(), "text": "here", "files": files }).to_string();
+    format!("MOCK{{tool=message:{};text=done.}}", BASE64_STANDARD.encode(args))
+}
+
+/// accepts: I13
+#[tokio::test]
+async fn files_of_the_workspace_are_sent_and_nothing_from_elsewhere() {
+    let (gateway, fake) = on_telegram(json!({})).await;
+    let workspace = gateway.state.path().join("workspace");
+    std::fs::create_dir_all(&workspace).unwrap();
+    std::fs::write(workspace.join("dot.png"), BASE64_STANDARD.decode(PNG).unwrap()).unwrap();
+    std::fs::write(workspace.join("notes.txt"), "as it was").unwrap();
+    fake.text(&send(&["dot.png", "notes.txt"]));
+    assert_eq!(fake.called("sendPhoto").await["photo"]["fileName"], "dot.png");
+    assert_eq!(fake.called("sendDocument").await["document"]["fileName"], "notes.txt");
+    until("the answer", || fake.posted(ANN).iter().any(|text| text == "done.")).await;
+    let sent = (fake.calls("sendDocument"), fake.calls("sendPhoto"));
+    let secret = gateway.state.path().join("gateway.token");
+    std::fs::write(&secret, "secret").unwrap();
+    std::os::unix::fs::symlink(&secret, workspace.join("link.txt")).unwrap();
+    for outside in ["../gateway.token", secret.to_str().unwrap(), "link.txt", "no-such.txt"] {
+        let before = fake.posted(ANN).len();
+        fake.text(&send(&[outside]));
+        until("the text and the answer", || fake.posted(ANN).len() == before + 2).await;
+        assert_eq!((fake.calls("sendDocument"), fake.calls("sendPhoto")), sent, "{outside}");
+    }
+    let mut client = Client::admin(gateway.addr).await;
+    let history = client.call("chat.history", json!({ "sessionKey": "main" })).await;
+    assert!(history.to_string().contains("Not sent: "), "the model is told");
+}

@@ -261,6 +261,7 @@ impl Action<'_> {
             thread: self.given.text("threadId"),
             reply_to: reply_to.or_else(|| self.given.first(&["replyTo", "replyToId"])),
             text: self.given.needed(&["message", "text", "content"])?,
+            files: Vec::new(),
         };
         let row = made(send_wish(self.store, wish).await)?;
         let result = json!({ "messageId": row.platform_id, "chatId": chat(&row) });
