@@ -2,6 +2,7 @@
 
 use super::restarts;
 use crate::client::Client;
+use crate::fakes::telegram::{Fault, Telegram};
 use crate::gateway::{Embedded, Process};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -157,4 +158,20 @@ async fn a_start_that_finds_a_broken_file_works_with_the_last_good_one() {
         (&config["config"]["session"]["mainKey"], &config["warnings"]),
         (&json!("mended"), &json!([]))
     );
+}
+
+/// accepts: K6
+#[tokio::test]
+async fn a_change_for_which_an_actor_is_parked_is_taken_back() {
+    let (gateway, mut client, hash) = commented().await;
+    let fake = Telegram::start().await;
+    fake.fail("getMe", Fault::error(401, "Unauthorized"));
+    let patch = json!({ "channels": { "telegram": fake.settings() } }).to_string();
+    client.call("config.patch", json!({ "raw": patch, "baseHash": hash })).await;
+    client.event(|e| e["event"] == "system.actors.changed" && e["payload"]["state"] == "parked").await;
+    client.events.clear();
+    client.event(|e| e["event"] == "config.changed" && e["payload"]["hash"] == json!(hash)).await;
+    assert_eq!(written(&gateway), FILE);
+    let status = client.call("channels.status", json!({})).await;
+    assert_eq!(status["channelOrder"], json!([]));
 }
