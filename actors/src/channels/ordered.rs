@@ -55,7 +55,7 @@ impl Enclosure {
     /// Reads it; blocks.
     ///
     /// # Errors
-    /// Why it cannot be sent: it is not there, elsewhere, or larger than [`MAX_FILE`].
+    /// Why it cannot be sent: it is not there, elsewhere, or larger than 20 MiB.
     pub fn read(&self, workspace: &Path) -> Result<Attachment, String> {
         let workspace = Workspace::open(workspace)?.ok_or("the agent has no workspace")?;
         let path = workspace.inside(&self.path)?;
