@@ -14,6 +14,7 @@ import { checkStdio } from "./stdio.mjs";
 import { checkTools } from "./tools.mjs";
 import { checkTui } from "./tui.mjs";
 import { checkUi } from "./ui.mjs";
+import { checkWhatsApp } from "./whatsapp.mjs";
 
 const [binary, work] = process.argv.slice(2);
 const stock = process.env.CRABTREE_STOCK_DIR;
@@ -35,6 +36,7 @@ const suites = {
   nodes: checkNodes,
   devices: checkDevices,
   "own-page": checkOwnPage,
+  whatsapp: checkWhatsApp,
 };
 for (const [name, suite] of Object.entries(suites)) {
   try {
