@@ -462,7 +462,7 @@ methods! {
     ConfigSchemaLookup "config.schema.lookup" Operator One(Read), Listed, params::config::LookupParams => params::config::Lookup;
     /// Writes the whole configuration; what is not accepted changes nothing.
     ConfigSet "config.set" Operator One(Admin), Listed, params::config::SetParams => params::config::Written;
-    /// The same; what cannot change while the gateway runs is named in the answer.
+    /// The same; the answer says whether something of it waits for the next start.
     ConfigApply "config.apply" Operator One(Admin), Listed, params::config::ApplyParams => params::config::Written;
     /// Changes parts of the configuration.
     ConfigPatch "config.patch" Operator One(Admin), Listed, params::config::PatchParams => params::config::Written;

@@ -116,11 +116,12 @@ fn told(global: &Global, done: &Value) {
         return print_json(done);
     }
     let path = done["path"].as_str().unwrap_or_default();
-    let changed: Vec<_> =
-        done["changedPaths"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    print_line(&printable(&match changed.is_empty() {
-        true => format!("{path}: nothing is different"),
-        false => format!("{path}: changed {}", changed.join(", ")),
+    let changed = done["changedPaths"].as_array();
+    let changed: Option<Vec<_>> = changed.map(|paths| paths.iter().filter_map(Value::as_str).collect());
+    print_line(&printable(&match changed {
+        None => format!("{path}: written"),
+        Some(paths) if paths.is_empty() => format!("{path}: nothing is different"),
+        Some(paths) => format!("{path}: changed {}", paths.join(", ")),
     }));
     if done["sentinel"]["payload"]["stats"]["requiresRestart"] == true {
         print_line("it takes effect when the gateway is started again");
@@ -159,7 +160,7 @@ async fn edit(global: &Global) -> Result<ExitCode, Failure> {
         let text = draft.edited().await?;
         if text == original {
             draft.discard();
-            told(global, &before);
+            told(global, &json!({ "ok": true, "path": before["path"], "changedPaths": [] }));
             return Ok(ExitCode::SUCCESS);
         }
         match apply(&mut client, &text, &before).await {
@@ -178,9 +179,7 @@ async fn edit(global: &Global) -> Result<ExitCode, Failure> {
 
 async fn apply(client: &mut Client, text: &str, before: &Value) -> Result<Value, Failure> {
     let params = json!({ "raw": text, "baseHash": before["hash"], "note": "crabtree config edit" });
-    let mut done = client.request("config.apply", params).await?;
-    done["changedPaths"] = json!(["the text"]);
-    Ok(done)
+    client.request("config.apply", params).await
 }
 
 /// Asks whether to go on with a text that was not accepted; programs are not asked.

@@ -11,7 +11,7 @@ use crate::estate::Estate;
 use crate::settings::{
     ApprovalFilter, ApprovalTarget, ChannelSettings, Forwarding, ForwardingMode, Settings,
 };
-use crate::store::{self, ApprovalRow, DeliveryRow, DeliveryState, Store, StoreError, WriteOp};
+use crate::store::{self, ApprovalRow, DeliveryRow, Store, StoreError, WriteOp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -236,22 +236,8 @@ fn fresh(
     extra: Value,
     now: i64,
 ) -> DeliveryRow {
-    DeliveryRow {
-        id,
-        channel: name.channel.clone(),
-        account: name.account.clone(),
-        address,
-        session_key: None,
-        run_id: None,
-        text,
-        extra,
-        state: DeliveryState::Queued,
-        attempts: 0,
-        platform_id: None,
-        error: None,
-        created_at: now,
-        updated_at: now,
-    }
+    let place = (&*name.channel, &*name.account);
+    DeliveryRow { extra, ..DeliveryRow::queued(id, place, address, text, now) }
 }
 
 /// Puts the outcome in the place of the buttons.

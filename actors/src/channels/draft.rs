@@ -188,21 +188,13 @@ fn said(draft: &Draft, edits: Option<String>) -> Outgoing {
 }
 
 fn row(draft: &Draft, now: i64) -> DeliveryRow {
+    let Answer { channel, account, to, .. } = &draft.answer;
     DeliveryRow {
-        id: draft.id.clone(),
-        channel: draft.answer.channel.clone(),
-        account: draft.answer.account.clone(),
-        address: json!(draft.answer.to),
         session_key: Some(draft.session_key.clone()),
         run_id: Some(draft.run_id.clone()),
-        text: String::new(),
         extra: json!({ "draft": "live" }),
         state: DeliveryState::Sending,
-        attempts: 0,
-        platform_id: None,
-        error: None,
-        created_at: now,
-        updated_at: now,
+        ..DeliveryRow::queued(draft.id.clone(), (channel, account), json!(to), String::new(), now)
     }
 }
 

@@ -5,7 +5,7 @@ use super::contract::{Address, Capabilities, Unit};
 use super::draft;
 use super::ordered::Enclosure;
 use crate::sessions::{INTERRUPTED, Outcome, Status, silence};
-use crate::store::{DeliveryRow, DeliveryState, InputRow};
+use crate::store::{DeliveryRow, InputRow};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -91,22 +91,8 @@ impl Answer {
     }
 
     fn row(&self, part: &str, text: String, extra: Value, now: i64) -> DeliveryRow {
-        DeliveryRow {
-            id: format!("{}:{part}", self.id),
-            channel: self.channel.clone(),
-            account: self.account.clone(),
-            address: json!(self.to),
-            session_key: None,
-            run_id: None,
-            text,
-            extra,
-            state: DeliveryState::Queued,
-            attempts: 0,
-            platform_id: None,
-            error: None,
-            created_at: now,
-            updated_at: now,
-        }
+        let (id, place) = (format!("{}:{part}", self.id), (&*self.channel, &*self.account));
+        DeliveryRow { extra, ..DeliveryRow::queued(id, place, json!(self.to), text, now) }
     }
 }
 

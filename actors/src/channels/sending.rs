@@ -91,20 +91,14 @@ pub async fn send(store: &Store, wish: Wish) -> Result<Fate, String> {
 pub async fn deliver(store: &Store, parcel: Parcel) -> Result<Fate, String> {
     let now = store.estate.clock.now_ms();
     let row = DeliveryRow {
-        id: parcel.id,
-        channel: parcel.name.channel.clone(),
-        account: parcel.name.account.clone(),
-        address: json!(parcel.to),
-        session_key: None,
-        run_id: None,
-        text: parcel.text,
         extra: parcel.extra,
-        state: DeliveryState::Queued,
-        attempts: 0,
-        platform_id: None,
-        error: None,
-        created_at: now,
-        updated_at: now,
+        ..DeliveryRow::queued(
+            parcel.id,
+            (&parcel.name.channel, &parcel.name.account),
+            json!(parcel.to),
+            parcel.text,
+            now,
+        )
     };
     sent(store, &parcel.name, vec![row]).await
 }

@@ -1,18 +1,17 @@
 //! What the gateway itself asks people, over crashes of whoever brings the answer.
 
+use crate::planting::{estate_args, planted};
 use crabtree_actors::approvals::EXEC_WAIT_MS;
 use crabtree_actors::approvals::{
     ActionAsked, ApprovalsMsg, Ask, Asked, By, CommandAsked, Decision, Key, Kind, MAX_PENDING, Remembered,
     Resolve, Said, Shape, ask,
 };
 use crabtree_actors::conns::{Conn, Grant, Peer};
-use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
-use crabtree_actors::gateway::{RootArgs, Wiring, plant};
+use crabtree_actors::estate::Estate;
+use crabtree_actors::gateway::Wiring;
 use crabtree_actors::outbox::Item;
-use crabtree_actors::process::Guard;
 use crabtree_actors::responder::Responder;
-use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret, Settings};
-use crabtree_actors::store::{self, ApprovalRow, Db};
+use crabtree_actors::store::{self, ApprovalRow};
 use crabtree_actors::tree::{self, Chaos, Clock, Node};
 use crabtree_protocol::params::approvals::{ApprovalDecision, Severity};
 use crabtree_protocol::{ConnId, Role, Scope, Scopes};
@@ -32,32 +31,10 @@ struct Planted {
 impl Planted {
     fn new() -> Self {
         let state = tempfile::tempdir().unwrap();
-        let wiring = Wiring::new(Estate::new(EstateArgs {
-            clock: Clock::simulated(1_795_000_000_000),
-            boot: Boot { version: "0", build_id: "0".into(), boot_id: "0".into(), host: "h".into() },
-            loaded: Loaded {
-                path: "/nowhere/crabtree.json".into(),
-                exists: false,
-                text: String::new(),
-                raw: json!({}),
-                settings: Settings::default(),
-                warnings: Vec::new(),
-                hash: "0".into(),
-                state_dir: state.path().to_owned(),
-                auth: None,
-            },
-            auth: AuthSecret::Token(Secret::new("secret")),
-            device_key: [7; 32],
-            log_ring: Arc::default(),
-            brought: Brought::default(),
-            guard: Guard::none(),
-        }));
-        let root = plant(RootArgs {
-            wiring: wiring.clone(),
-            open: Arc::new(Db::memory),
-            reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
-            listener: None,
-        });
+        let mut args = estate_args(Clock::simulated(1_795_000_000_000), json!({}));
+        args.loaded.state_dir = state.path().to_owned();
+        let wiring = Wiring::new(Estate::new(args));
+        let root = planted(&wiring);
         Self { wiring, root, state }
     }
 

@@ -3,14 +3,12 @@
 
 mod board;
 
+use crate::planting::{estate_args, planted};
 use board::{Board, EVERY, Fault, Hung, IN_GROUPS, TYPING};
 use crabtree_actors::agents::{Chunk, Model, Prompt, Said, Usage};
 use crabtree_actors::channels::contract::Kind;
-use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
-use crabtree_actors::gateway::{RootArgs, Wiring, plant};
-use crabtree_actors::process::Guard;
-use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret};
-use crabtree_actors::store::Db;
+use crabtree_actors::estate::{Brought, Estate, EstateArgs, Part};
+use crabtree_actors::gateway::Wiring;
 use crabtree_actors::tree::{Clock, Node, NodeState, fell};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -70,37 +68,12 @@ fn estate(clock: Clock, section: &Value, board: &Arc<Board>) -> Arc<Estate> {
         "plugins": { "entries": { "ollama": { "config": { "discovery": { "enabled": false } } } } },
     });
     Estate::new(EstateArgs {
-        clock,
-        boot: Boot { version: "0", build_id: "0".into(), boot_id: "0".into(), host: "h".into() },
-        loaded: Loaded {
-            path: "/nowhere/crabtree.json".into(),
-            exists: false,
-            text: String::new(),
-            raw: json!({}),
-            settings: serde_json::from_value(settings).unwrap(),
-            warnings: Vec::new(),
-            hash: "0".into(),
-            state_dir: "/nowhere".into(),
-            auth: None,
-        },
-        auth: AuthSecret::Token(Secret::new("secret")),
-        device_key: [7; 32],
-        log_ring: Arc::default(),
         brought: Brought {
             models: vec![Arc::new(Talker)],
             channels: vec![Arc::new(Hung(board.clone()))],
             ..Brought::default()
         },
-        guard: Guard::none(),
-    })
-}
-
-fn planted(wiring: &Arc<Wiring>) -> Arc<Node> {
-    plant(RootArgs {
-        wiring: wiring.clone(),
-        open: Arc::new(Db::memory),
-        reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
-        listener: None,
+        ..estate_args(clock, settings)
     })
 }
 

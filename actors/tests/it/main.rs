@@ -6,6 +6,7 @@ mod approvals;
 mod chats;
 mod drafts;
 mod kernel;
+mod planting;
 mod sim;
 mod startup;
 mod supervise;

@@ -1,13 +1,13 @@
 //! A gateway that is not ready yet: who connects is told to come back, in the recorded words (`startup_connect`).
 
+use crate::planting::{TOKEN, estate_args};
 use crabtree_actors::connection::ConnectionMsg;
 use crabtree_actors::connections::ConnectionsMsg;
 use crabtree_actors::conns::Peer;
-use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs};
+use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::{RootArgs, Wiring, plant};
 use crabtree_actors::outbox::{Outgoing, Spool};
-use crabtree_actors::process::Guard;
-use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret, Settings};
+use crabtree_actors::settings::Invalid;
 use crabtree_actors::store::Db;
 use crabtree_actors::tree::{self, Clock, Slot};
 use crabtree_protocol::ConnId;
@@ -17,26 +17,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 fn estate() -> Arc<Estate> {
-    Estate::new(EstateArgs {
-        clock: Clock::system(),
-        boot: Boot { version: "0", build_id: "0".into(), boot_id: "0".into(), host: "h".into() },
-        loaded: Loaded {
-            path: "/nowhere/crabtree.json".into(),
-            exists: false,
-            text: String::new(),
-            raw: json!({}),
-            settings: Settings::default(),
-            warnings: Vec::new(),
-            hash: "0".into(),
-            state_dir: "/nowhere".into(),
-            auth: None,
-        },
-        auth: AuthSecret::Token(Secret::new("secret")),
-        device_key: [7; 32],
-        log_ring: Arc::default(),
-        brought: Brought::default(),
-        guard: Guard::none(),
-    })
+    Estate::new(estate_args(Clock::system(), json!({})))
 }
 
 /// Connects, and returns everything that is said until the answer to `connect` and, if there is one, the close.
@@ -47,8 +28,7 @@ async fn connect(wiring: &Arc<Wiring>) -> (Value, Option<(u16, String)>) {
     wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply)).await;
     actor.newer_than(0).await;
     let client = json!({ "id": "cli", "mode": "cli", "version": "1", "platform": "linux" });
-    let params =
-        json!({ "minProtocol": 4, "maxProtocol": 4, "client": client, "auth": { "token": "secret" } });
+    let params = json!({ "minProtocol": 4, "maxProtocol": 4, "client": client, "auth": { "token": TOKEN } });
     let frame = json!({ "type": "req", "id": "c", "method": "connect", "params": params }).to_string();
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
     let _ = actor.send(ConnectionMsg::Frame(frame.into_bytes().into(), permit));

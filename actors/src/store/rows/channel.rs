@@ -1,7 +1,7 @@
 //! Messages on their way out, people who wait to be let in, and what was overheard, as Rust sees them.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Where a message on its way out stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +70,34 @@ pub struct DeliveryRow {
     pub created_at: i64,
     /// ms.
     pub updated_at: i64,
+}
+
+impl DeliveryRow {
+    /// A message that waits to be sent.
+    pub fn queued(
+        id: String,
+        (channel, account): (&str, &str),
+        address: Value,
+        text: String,
+        now: i64,
+    ) -> Self {
+        Self {
+            id,
+            channel: channel.to_owned(),
+            account: account.to_owned(),
+            address,
+            session_key: None,
+            run_id: None,
+            text,
+            extra: Value::Object(Map::new()),
+            state: DeliveryState::Queued,
+            attempts: 0,
+            platform_id: None,
+            error: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 /// Somebody who wrote and is not known. Unique by channel, account and id.

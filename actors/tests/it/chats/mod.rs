@@ -5,11 +5,11 @@
 
 mod platform;
 
-use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
-use crabtree_actors::gateway::{RootArgs, Wiring, plant};
-use crabtree_actors::process::Guard;
-use crabtree_actors::settings::{AuthSecret, Invalid, Loaded};
-use crabtree_actors::store::{self, Db, DeliveryRow, DeliveryState, StoreError};
+use crate::planting::{estate_args, planted};
+use crabtree_actors::estate::{Brought, Estate, EstateArgs, Part};
+use crabtree_actors::gateway::Wiring;
+use crabtree_actors::settings::AuthSecret;
+use crabtree_actors::store::{self, DeliveryRow, DeliveryState, StoreError};
 use crabtree_actors::tree::{self, Chaos, Clock, Node, NodeState, Order};
 use platform::{NAME, Platform, Talk, Written};
 use rand::rngs::StdRng;
@@ -57,33 +57,9 @@ fn estate(clock: Clock, platform: &Arc<Platform>) -> Arc<Estate> {
         "plugins": { "entries": { "ollama": { "config": { "discovery": { "enabled": false } } } } },
     });
     Estate::new(EstateArgs {
-        clock,
-        boot: Boot { version: "0", build_id: "sim".into(), boot_id: "sim".into(), host: "sim".into() },
-        loaded: Loaded {
-            path: "/nowhere/crabtree.json".into(),
-            exists: false,
-            text: String::new(),
-            raw: json!({}),
-            settings: serde_json::from_value(settings).unwrap(),
-            warnings: Vec::new(),
-            hash: "sim".into(),
-            state_dir: "/nowhere".into(),
-            auth: None,
-        },
         auth: AuthSecret::None,
-        device_key: [7; 32],
-        log_ring: Arc::default(),
         brought: Brought { channels: vec![Arc::new(Talk(platform.clone()))], ..Brought::default() },
-        guard: Guard::none(),
-    })
-}
-
-fn planted(wiring: &Arc<Wiring>) -> Arc<Node> {
-    plant(RootArgs {
-        wiring: wiring.clone(),
-        open: Arc::new(Db::memory),
-        reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
-        listener: None,
+        ..estate_args(clock, settings)
     })
 }
 

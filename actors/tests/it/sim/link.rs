@@ -4,6 +4,7 @@
 use super::errand::{COMMAND, Errands, Next};
 use super::trace::Trace;
 use super::wire::{Topic, Wire};
+use crate::planting::TOKEN;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
 use crabtree_actors::connections::ConnectionsMsg;
@@ -22,8 +23,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-
-pub const TOKEN: &str = "a-token-for-tests-only";
 
 /// The key of a client's device.
 pub fn key_of(client: usize) -> DeviceKey {

@@ -1,15 +1,14 @@
 //! The whole tree in one thread and simulated time, and the hand that carries a plan out.
 
-use super::link::{Link, Manner, TOKEN};
+use super::link::{Link, Manner};
 use super::plan::{Plan, STATIC, Target};
 use super::trace::Trace;
 use super::wire::Topic;
-use crabtree_actors::estate::{Boot, Brought, Estate, EstateArgs, Part};
-use crabtree_actors::gateway::{RootArgs, Wiring, plant};
-use crabtree_actors::process::Guard;
+use crate::planting::{estate_args, planted};
+use crabtree_actors::estate::{Estate, Part};
+use crabtree_actors::gateway::Wiring;
 use crabtree_actors::sessions::MAX_WAITING;
-use crabtree_actors::settings::{AuthSecret, Invalid, Loaded, Secret};
-use crabtree_actors::store::{self, Db, InputRow, InputState};
+use crabtree_actors::store::{self, InputRow, InputState};
 use crabtree_actors::tree::{self, Clock, Node, NodeState, Order};
 use crabtree_protocol::SessionKey;
 use parking_lot::Mutex;
@@ -56,35 +55,7 @@ fn estate(clock: Clock, passivate_after: u64) -> Arc<Estate> {
         "session": { "passivateAfterSeconds": passivate_after },
         "plugins": { "entries": { "ollama": { "config": { "discovery": { "enabled": false } } } } },
     });
-    Estate::new(EstateArgs {
-        clock,
-        boot: Boot { version: "0", build_id: "sim".into(), boot_id: "sim".into(), host: "sim".into() },
-        loaded: Loaded {
-            path: "/nowhere/crabtree.json".into(),
-            exists: false,
-            text: String::new(),
-            raw: json!({}),
-            settings: serde_json::from_value(settings).unwrap(),
-            warnings: Vec::new(),
-            hash: "sim".into(),
-            state_dir: "/nowhere".into(),
-            auth: None,
-        },
-        auth: AuthSecret::Token(Secret::new(TOKEN)),
-        device_key: [7; 32],
-        log_ring: Arc::default(),
-        brought: Brought::default(),
-        guard: Guard::none(),
-    })
-}
-
-fn planted(wiring: &Arc<Wiring>) -> Arc<Node> {
-    plant(RootArgs {
-        wiring: wiring.clone(),
-        open: Arc::new(Db::memory),
-        reload: Arc::new(|_| Err(Invalid::new("nothing to read"))),
-        listener: None,
-    })
+    Estate::new(estate_args(clock, settings))
 }
 
 /// Lets `n` other steps of tasks pass, within the same moment.
