@@ -58,6 +58,7 @@ async fn start(state_dir: std::path::PathBuf) -> anyhow::Result<Gateway> {
         listen: vec![([127, 0, 0, 1], 0).into()],
         brought: Brought::default(),
         guard: Guard::none(),
+        start: Default::default(),
     })
     .await?;
     gateway.ready().await;

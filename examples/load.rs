@@ -89,6 +89,13 @@ enum What {
         #[arg(long, default_value_t = 16)]
         sessions: usize,
     },
+    /// A restart in place, from `shutdown` to the first client that is let in again, and to the last
+    Handover {
+        #[arg(long, default_value_t = 200)]
+        clients: usize,
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
     /// Be that server
     #[command(hide = true)]
     Bare { port: u16 },
@@ -105,6 +112,7 @@ fn main() -> Result<()> {
             What::Handshakes { workers, idle } => handshakes(&cli, workers, idle).await,
             What::Health { connections, in_flight } => health(&cli, connections, in_flight).await,
             What::Fanout { watchers, sessions } => fanout(&cli, watchers, sessions).await,
+            What::Handover { clients, runs } => handover(&cli, clients, runs).await,
             What::Bare { port } => bare(port).await,
         }
     })?;
@@ -131,6 +139,77 @@ async fn start(cli: &Cli, runs: usize) -> Result<(Value, String)> {
         line,
         format!("start: {median:.0} ms to the first accepted connect ({min:.0} to {max:.0} in {runs} runs)"),
     ))
+}
+
+async fn handover(cli: &Cli, clients: usize, runs: usize) -> Result<(Value, String)> {
+    let Started { gateway, _state } = Started::of(cli).await?;
+    let stat = gateway.proc("stat")?;
+    let pid = stat.split(' ').next().context("an unexpected /proc/PID/stat")?;
+    let connect = connect_request(TOKEN);
+    let mut sockets = Vec::with_capacity(clients);
+    for _ in 0..clients {
+        sockets.push(hello(gateway.addr, &connect).await?);
+    }
+    let (mut first, mut last, mut refused) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..runs {
+        let mut returns = JoinSet::new();
+        for socket in sockets.drain(..) {
+            returns.spawn(come_back(socket, gateway.addr, connect.clone()));
+        }
+        ensure!(Command::new("kill").args(["-USR2", pid]).status()?.success(), "the gateway cannot be told");
+        let (mut told, mut back) = (Vec::new(), Vec::new());
+        while let Some(returned) = returns.join_next().await {
+            let Returned { socket, told_at, back_at, refused: more } = returned??;
+            refused += more;
+            sockets.push(socket);
+            told.push(told_at);
+            back.push(back_at);
+        }
+        let (Some(told), Some(one), Some(all)) = (told.iter().min(), back.iter().min(), back.iter().max())
+        else {
+            bail!("no clients");
+        };
+        first.push((*one - *told).as_secs_f64() * 1e3);
+        last.push((*all - *told).as_secs_f64() * 1e3);
+    }
+    let middle = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().context("no runs")
+    };
+    let (first, last) = (middle(&mut first)?, middle(&mut last)?);
+    let line = json!({ "measure": "handover", "clients": clients, "runs": runs, "firstMs": round(first),
+        "lastMs": round(last), "refused": refused });
+    let words = format!(
+        "handover: {first:.0} ms from `shutdown` to the first client that is let in again, {last:.0} ms to the last of \
+         {clients} (medians of {runs}); {refused} connects refused"
+    );
+    Ok((line, words))
+}
+
+/// A client that was told to go, and is back.
+struct Returned {
+    socket: Ws,
+    told_at: Instant,
+    back_at: Instant,
+    refused: usize,
+}
+
+async fn come_back(mut socket: Ws, addr: SocketAddr, connect: Utf8Bytes) -> Result<Returned> {
+    while !frame(&mut socket).await?.contains(r#""event":"shutdown""#) {}
+    let told_at = Instant::now();
+    while frame(&mut socket).await.is_ok() {}
+    drop(socket);
+    let mut refused = 0;
+    loop {
+        match hello(addr, &connect).await {
+            Ok(socket) => return Ok(Returned { socket, told_at, back_at: Instant::now(), refused }),
+            Err(error) => {
+                let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+                refused += usize::from(kind == Some(std::io::ErrorKind::ConnectionRefused));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn rss(cli: &Cli) -> Result<(Value, String)> {

@@ -142,6 +142,7 @@ async fn main() -> anyhow::Result<()> {
         listen: vec![([127, 0, 0, 1], 0).into()],
         brought: Brought { channels: vec![Arc::new(Mailbox)], ..Brought::default() },
         guard: Guard::none(),
+        start: Default::default(),
     })
     .await?;
     println!("put a file into {}, for instance ann.txt", folder.join("in").display());

@@ -196,6 +196,7 @@ fn turn_ops(session: &str, turn: usize, number: usize) -> [WriteOp; 2] {
         outcome,
         messages: vec![message(&input, "assistant", answer)],
         deliveries: vec![],
+        events: vec![],
         session: Some(SessionUpdate { at, status: Some(Some("done".into())), ..SessionUpdate::default() }),
         at,
     };

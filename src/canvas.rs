@@ -5,6 +5,7 @@
 use crate::routes::{error, not_allowed, refusal, secure, text};
 use crabtree_actors::canvas::{A2UI, CAPABILITY, CanvasMsg, Found, PAGES, Pass, Watcher};
 use crabtree_actors::gateway::Wiring;
+use crabtree_protocol::Scope;
 use futures_util::{Stream, StreamExt, stream};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -84,7 +85,7 @@ impl Asked {
                     }
                 }
             }
-            None => match refusal(&self.headers, self.addr, estate).await {
+            None => match refusal(&self.headers, self.addr, &self.wiring, Scope::Read).await {
                 Some(refusal) => (None, (refusal, None)),
                 None => (None, self.place(path, None).await),
             },
@@ -221,7 +222,7 @@ fn live(page: Vec<u8>, print: &str) -> Vec<u8> {
 }
 
 /// The path that percent signs stand for; `None` if that is no text.
-fn decoded(path: &str) -> Option<String> {
+pub fn decoded(path: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {

@@ -1,4 +1,4 @@
-//! `crabtree guard -- CMD ARGS`: a small process between the gateway and one child, started by
+//! `crabtree guard [--terminal] -- CMD ARGS`: a small process between the gateway and one child, started by
 //! [`crabtree_actors::process`], which describes what goes over its stdin.
 //!
 //! Whichever comes first, the end of CMD or that of the gateway: the guard ends CMD's process group and, on Linux,
@@ -9,13 +9,15 @@ use crabtree_actors::process::{Exit, Report};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
 use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process, kill_process_group, test_kill_process_group, wait,
+    Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process, kill_process_group, setsid,
+    test_kill_process_group, wait,
 };
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -25,12 +27,23 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often SIGKILL is repeated, for processes that were just being born, and how often a group is looked after.
 const ROUND: Duration = Duration::from_millis(20);
+/// How a guard calls this program to have it lead a session.
+const LEAD: &str = "--lead";
 /// Exit code when this was not called as the gateway calls it.
 const USAGE: u8 = 2;
 
-/// Guards one process: `arguments` are `--`, its program and its arguments.
+/// Guards one process: `arguments` are `--`, its program and its arguments. With `--terminal` before them its stdin, a
+/// terminal, is also what it writes to, and the process leads a session on it.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let program = arguments.next().filter(|dashes| dashes == "--").and_then(|_| arguments.next());
+    let mut first = arguments.next();
+    if first.as_deref() == Some(LEAD.as_ref()) {
+        return lead(arguments);
+    }
+    let on_terminal = first.as_deref() == Some("--terminal".as_ref());
+    if on_terminal {
+        first = arguments.next();
+    }
+    let program = first.filter(|dashes| dashes == "--").and_then(|_| arguments.next());
     let (Some(program), Ok(stdin)) = (program, briefing()) else {
         eprintln!("usage: crabtree guard -- PROGRAM ARGUMENTS, started by a gateway that holds its stdin");
         return ExitCode::from(USAGE);
@@ -42,7 +55,13 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (to_ending, group) = channel();
     // It runs before there is anything to end, so that nothing ever runs without it.
     let ending = thread::Builder::new().spawn(move || end_with_the_gateway(&group));
-    let spawn = || Command::new(&program).args(arguments).stdin(stdin).process_group(0).spawn();
+    let spawn = || match stdin {
+        Some(terminal) if on_terminal => leader(&program, arguments, terminal)?.spawn(),
+        stdin => {
+            let stdin = stdin.map_or_else(Stdio::null, Stdio::from);
+            Command::new(&program).args(arguments).stdin(stdin).process_group(0).spawn()
+        }
+    };
     let group = match ending.and_then(|_| spawn()) {
         Ok(child) => Pid::from_child(&child),
         Err(error) => {
@@ -63,7 +82,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// The first message over the lifeline, with the stdin of the process in it.
-fn briefing() -> io::Result<Stdio> {
+fn briefing() -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -76,9 +95,38 @@ fn briefing() -> io::Result<Stdio> {
         _ => None,
     });
     let stdin: Option<OwnedFd> = descriptors.next().and_then(|mut descriptors| descriptors.next());
-    let Some(stdin) = stdin else { return Ok(Stdio::null()) };
-    fcntl_setfd(&stdin, FdFlags::CLOEXEC)?;
-    Ok(stdin.into())
+    if let Some(stdin) = &stdin {
+        fcntl_setfd(stdin, FdFlags::CLOEXEC)?;
+    }
+    Ok(stdin)
+}
+
+/// The program on a terminal. It is this one first, which makes itself the leader of a session: what has a process group
+/// of its own from the start cannot.
+fn leader(
+    program: &OsStr,
+    arguments: impl Iterator<Item = OsString>,
+    terminal: OwnedFd,
+) -> io::Result<Command> {
+    let this = Path::new("/proc/self/exe");
+    let this = if this.exists() { this.to_owned() } else { std::env::current_exe()? };
+    let mut command = Command::new(this);
+    command.arg0("crabtree").args(["guard", LEAD, "--"]).arg(program).args(arguments);
+    command.stdout(terminal.try_clone()?).stderr(terminal.try_clone()?).stdin(terminal);
+    Ok(command)
+}
+
+/// Leads a session on the terminal that is its stdin, and becomes the program.
+fn lead(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let program = arguments.next().filter(|dashes| dashes == "--").and_then(|_| arguments.next());
+    let Some(program) = program else { return ExitCode::from(USAGE) };
+    if let Err(error) = setsid().and_then(|_| ioctl_tiocsctty(io::stdin())) {
+        eprintln!("no session on this terminal: {error}");
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(&program).args(arguments).exec();
+    eprintln!("{}: {error}", program.display());
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
 /// Says something to the gateway. If that is gone, nobody minds.

@@ -1,10 +1,14 @@
 //! The one port: WebSocket upgrades on any path, drivers at `/driver`; plain HTTP goes to `routes`.
 
-use crate::ingress::{self, Source};
+use crate::control_ui::ControlUi;
+use crate::ingress::{self, Door, Source};
+use crate::line::Line;
 use crate::routes::routes;
 use crate::{driver, socket, upgrade};
 use bytes::Bytes;
+use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
+use crabtree_actors::settings::GatewaySettings;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -15,8 +19,9 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
@@ -25,38 +30,87 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Whose connection it is, as far as the socket tells.
+#[derive(Clone, Copy)]
+pub struct Visit {
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// The door it came by.
+    pub door: Door,
+}
+
+/// What is open, as far as a shutdown waits for it.
+#[derive(Clone, Default)]
+pub struct Open {
+    /// WebSockets.
+    pub sockets: TaskTracker,
+    /// Plain HTTP connections.
+    pub plain: TaskTracker,
+    /// What was asked is answered, and then the connection ends; one that has not asked yet may.
+    pub closing: CancellationToken,
+}
+
 /// Serves one accepted connection until it ends or becomes a WebSocket.
-pub async fn serve(stream: TcpStream, peer: SocketAddr, wiring: Arc<Wiring>, sockets: TaskTracker) {
-    let direct = warp::service(routes(peer, wiring.clone()));
+pub async fn serve(line: Line, visit: Visit, wiring: Arc<Wiring>, ui: Arc<ControlUi>, open: Open) {
+    let (Visit { peer, door }, sealed) = (visit, line.is_sealed());
+    let _open = open.plain.token();
+    let asked = Arc::new(Notify::new());
+    let has_asked = asked.clone();
+    let direct = warp::service(routes(peer, wiring.clone(), ui.clone()));
     let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let (mut direct, wiring, sockets) = (direct.clone(), wiring.clone(), sockets.clone());
+        let (mut direct, ui) = (direct.clone(), ui.clone());
+        let (wiring, sockets) = (wiring.clone(), open.sockets.clone());
+        has_asked.notify_one();
         async move {
-            match accept_key(request.headers()) {
+            let config = wiring.store.estate.config.load_full();
+            let gateway = &config.settings.gateway;
+            let response = match accept_key(request.headers()) {
                 Some(key) => {
-                    let response = upgrade(&mut request, &key, peer, wiring, &sockets).await;
-                    Ok::<_, Infallible>(response.map(Either::Left))
+                    let response = upgrade(&mut request, &key, visit, sealed, wiring, &sockets).await;
+                    response.map(Either::Left)
                 }
-                None => {
-                    let config = wiring.store.estate.config.load_full();
-                    let from = ingress::source(request.headers(), peer.ip(), &config.settings.gateway);
-                    let response = match from {
-                        None => return Ok(upgrade::unattributed(false).map(Either::Left)),
-                        Some(Source { via: None, .. }) => direct.call(request).await,
-                        // Of one connection of a proxy each request may be somebody else's.
-                        Some(Source { ip, .. }) => {
-                            let client = SocketAddr::new(ip, peer.port());
-                            warp::service(routes(client, wiring)).call(request).await
-                        }
-                    };
-                    response.map(|response| response.map(Either::Right))
+                None if is_closed(request.uri().path(), &wiring.store.estate) => {
+                    upgrade::closed().map(Either::Left)
                 }
-            }
+                None => match ingress::source(request.headers(), peer.ip(), door, gateway) {
+                    None => upgrade::unattributed(false).map(Either::Left),
+                    Some(Source { via: None, .. }) => direct.call(request).await?.map(Either::Right),
+                    // Of one connection of a proxy each request may be somebody else's.
+                    Some(Source { ip, .. }) => {
+                        let client = SocketAddr::new(ip, peer.port());
+                        warp::service(routes(client, wiring, ui)).call(request).await?.map(Either::Right)
+                    }
+                },
+            };
+            Ok::<_, Infallible>(strict(response, gateway))
         }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(line), answer).with_upgrades());
     // Whatever goes wrong here is between this client and its own request.
-    let _ = builder.serve_connection(TokioIo::new(stream), answer).with_upgrades().await;
+    tokio::select! {
+        _ = &mut serving => {}
+        () = async { tokio::join!(open.closing.cancelled(), asked.notified()); } => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+}
+
+/// With `Strict-Transport-Security`, if its owner wants it.
+fn strict<B>(mut response: Response<B>, gateway: &GatewaySettings) -> Response<B> {
+    let wanted = gateway.http.security_headers.strict_transport();
+    if let Some(Ok(value)) = wanted.map(HeaderValue::from_str) {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+    response
+}
+
+/// Whether this asks for work, and none is taken.
+fn is_closed(path: &str, estate: &Estate) -> bool {
+    const WORK: [&str; 3] = ["/v1/", "/tools/", "/hooks/"];
+    !estate.admits() && WORK.iter().any(|work| path.starts_with(work))
 }
 
 /// The accept key, if this is a WebSocket upgrade.
@@ -69,11 +123,12 @@ fn accept_key(headers: &HeaderMap) -> Option<String> {
 async fn upgrade(
     request: &mut Request<Incoming>,
     key: &str,
-    addr: SocketAddr,
+    visit: Visit,
+    sealed: bool,
     wiring: Arc<Wiring>,
     sockets: &TaskTracker,
 ) -> Response<Full<Bytes>> {
-    let peer = match upgrade::admit(request.headers(), addr.ip(), &wiring.store.estate).await {
+    let peer = match upgrade::admit(request.headers(), visit, sealed, &wiring).await {
         Ok(peer) => peer,
         Err(refusal) => return *refusal,
     };

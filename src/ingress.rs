@@ -7,6 +7,16 @@ use crabtree_actors::settings::{AuthMode, GatewaySettings};
 use hyper::header::{HeaderMap, HeaderName};
 use std::net::{IpAddr, SocketAddr};
 
+/// By which door a client comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The one that everybody knows.
+    Front,
+    /// The one of Tailscale on this machine, which says whom a request is from. Another program here may say so, too, and
+    /// gains nothing: what is behind this door is never taken for this machine.
+    Tailscale,
+}
+
 /// Whom a request is from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -14,30 +24,52 @@ pub struct Source {
     pub ip: IpAddr,
     /// The proxy that says so.
     pub via: Option<IpAddr>,
+    /// The door it came by.
+    door: Door,
     /// The person Tailscale's proxy names.
     login: Option<String>,
 }
 
+impl Source {
+    /// Whether the proxy may name people. Tailscale passes on what its clients write.
+    fn is_believed(&self, gateway: &GatewaySettings) -> bool {
+        gateway.auth.effective_mode() == AuthMode::TrustedProxy && self.door == Door::Front
+    }
+}
+
 /// Whom a request is from, if that can be told. `from` is the socket's other end.
-pub fn source(headers: &HeaderMap, from: IpAddr, gateway: &GatewaySettings) -> Option<Source> {
+pub fn source(headers: &HeaderMap, from: IpAddr, door: Door, gateway: &GatewaySettings) -> Option<Source> {
     let from = from.to_canonical();
     let forwarded = is_forwarded(headers);
-    if !forwarded && from.is_loopback() {
-        return Some(Source { ip: from, via: None, login: None });
+    let direct = |ip| Source { ip, via: None, door, login: None };
+    if !forwarded && from.is_loopback() && door == Door::Front {
+        return Some(direct(from));
     }
     let login = text(headers, "tailscale-user-login").filter(|_| gateway.auth.allow_tailscale);
-    if let Some(login) = login.filter(|_| from.is_loopback() && is_served(headers)) {
+    let login = login.filter(|_| from.is_loopback() && is_served(headers));
+    if login.is_some() || door == Door::Tailscale {
         let ip = forwarded_for(headers, |ip| ip.is_loopback()).filter(|ip| !ip.is_loopback())?;
-        return Some(Source { ip, via: Some(from), login: Some(login.to_owned()) });
+        return Some(Source { ip, via: Some(from), door, login: login.map(str::to_owned) });
     }
     if gateway.trusted_proxies.cover(from) {
         let real = || text(headers, "x-real-ip").and_then(address);
         let ip = forwarded_for(headers, |ip| gateway.trusted_proxies.cover(ip))
             .or_else(|| real().filter(|_| gateway.allow_real_ip_fallback))
             .filter(|ip| !ip.is_loopback())?;
-        return Some(Source { ip, via: Some(from), login: None });
+        return Some(Source { ip, via: Some(from), door, login: None });
     }
-    (!forwarded).then_some(Source { ip: from, via: None, login: None })
+    (!forwarded).then(|| direct(from))
+}
+
+/// Whether the client itself speaks TLS: with the proxy that is believed, else with the gateway. Of several words the last
+/// one is the proxy's own.
+pub fn is_sealed(headers: &HeaderMap, source: &Source, line: bool) -> bool {
+    let said = source.via.and_then(|_| text(headers, "x-forwarded-proto"));
+    said.map_or(line, |said| {
+        said.rsplit(',')
+            .next()
+            .is_some_and(|last| ["https", "wss"].iter().any(|tls| last.trim().eq_ignore_ascii_case(tls)))
+    })
 }
 
 /// Who somebody who is believed says the client is.
@@ -48,7 +80,7 @@ pub async fn voucher(headers: &HeaderMap, source: &Source, estate: &Estate) -> O
     }
     let config = estate.config.load_full();
     let gateway = &config.settings.gateway;
-    let via = source.via.filter(|_| gateway.auth.effective_mode() == AuthMode::TrustedProxy)?;
+    let via = source.via.filter(|_| source.is_believed(gateway))?;
     Some(Voucher::Proxy(named(headers, via, gateway)))
 }
 
@@ -133,7 +165,7 @@ mod tests {
     }
 
     fn found(list: &[(&'static str, &'static str)], from: &str, document: Value) -> Option<(String, bool)> {
-        let source = source(&headers(list), from.parse().unwrap(), &gateway(document))?;
+        let source = source(&headers(list), from.parse().unwrap(), Door::Front, &gateway(document))?;
         Some((source.ip.to_string(), source.via.is_some()))
     }
 
@@ -199,17 +231,79 @@ mod tests {
             ("tailscale-user-login", "ada@example.com"),
         ];
         let wanted = || gateway(json!({ "auth": { "allowTailscale": true } }));
-        let heard = source(&headers(&serve), [127, 0, 0, 1].into(), &wanted()).unwrap();
+        let heard = source(&headers(&serve), [127, 0, 0, 1].into(), Door::Front, &wanted()).unwrap();
         assert_eq!(
             (heard.ip.to_string(), heard.login.as_deref()),
             ("100.64.0.9".into(), Some("ada@example.com"))
         );
-        assert_eq!(source(&headers(&serve), [192, 168, 1, 2].into(), &wanted()), None);
-        assert_eq!(source(&headers(&serve), [127, 0, 0, 1].into(), &gateway(json!({}))), None);
+        assert_eq!(source(&headers(&serve), [192, 168, 1, 2].into(), Door::Front, &wanted()), None);
+        assert_eq!(source(&headers(&serve), [127, 0, 0, 1].into(), Door::Front, &gateway(json!({}))), None);
         let funnel = [&serve[..], &[("tailscale-funnel-request", "?1")]].concat();
-        assert_eq!(source(&headers(&funnel), [127, 0, 0, 1].into(), &wanted()), None);
+        assert_eq!(source(&headers(&funnel), [127, 0, 0, 1].into(), Door::Front, &wanted()), None);
         let mut lie = serve;
         lie[0].1 = "127.0.0.1";
-        assert_eq!(source(&headers(&lie), [127, 0, 0, 1].into(), &wanted()), None);
+        assert_eq!(source(&headers(&lie), [127, 0, 0, 1].into(), Door::Front, &wanted()), None);
+    }
+
+    /// accepts: J9, J10
+    #[test]
+    fn behind_tailscales_door_nobody_is_this_machine() {
+        let heard = |list: &[_], document: Value| {
+            let source = source(&headers(list), [127, 0, 0, 1].into(), Door::Tailscale, &gateway(document));
+            source.map(|source| (source.ip.to_string(), source.via.is_some(), source.login))
+        };
+        let funnel = [("x-forwarded-for", "203.0.113.7"), ("tailscale-funnel-request", "?1")];
+        assert_eq!(heard(&funnel, json!({})), Some(("203.0.113.7".into(), true, None)));
+        let login = ("tailscale-user-login", "ada@example.com");
+        let serve = [
+            ("x-forwarded-for", "100.64.0.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "h"),
+            login,
+        ];
+        assert_eq!(heard(&serve, json!({})), Some(("100.64.0.9".into(), true, None)), "it is not asked for");
+        let wanted = json!({ "auth": { "allowTailscale": true } });
+        assert_eq!(
+            heard(&serve, wanted.clone()),
+            Some(("100.64.0.9".into(), true, Some("ada@example.com".into())))
+        );
+        let forged = [funnel[0], funnel[1], ("x-forwarded-proto", "https"), ("x-forwarded-host", "h"), login];
+        assert_eq!(heard(&forged, wanted), Some(("203.0.113.7".into(), true, None)), "from anybody");
+        for nobody in [&[][..], &[("x-forwarded-for", "127.0.0.1")], &[("x-forwarded-for", "?")]] {
+            assert_eq!(heard(nobody, json!({})), None, "{nobody:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_tailscale_brings_is_not_a_proxy_that_names_people() {
+        let gateway = gateway(json!({ "auth": { "mode": "trusted-proxy", "trustedProxy": {
+            "userHeader": "x-forwarded-user", "allowLoopback": true,
+        } }, "trustedProxies": ["127.0.0.1"] }));
+        let named = headers(&[("x-forwarded-for", "100.64.0.9"), ("x-forwarded-user", "ada")]);
+        let by = |door| source(&named, [127, 0, 0, 1].into(), door, &gateway).unwrap();
+        assert!(by(Door::Front).is_believed(&gateway));
+        assert!(!by(Door::Tailscale).is_believed(&gateway));
+    }
+
+    /// accepts: J8
+    #[test]
+    fn a_client_speaks_tls_where_it_sees_it() {
+        let source = |via: Option<[u8; 4]>| Source {
+            ip: [192, 168, 1, 9].into(),
+            via: via.map(Into::into),
+            door: Door::Front,
+            login: None,
+        };
+        let (direct, proxied) = (source(None), source(Some([10, 0, 0, 1])));
+        let said = |word: &'static str| headers(&[("x-forwarded-proto", word)]);
+        assert!(is_sealed(&headers(&[]), &direct, true) && !is_sealed(&headers(&[]), &direct, false));
+        assert!(!is_sealed(&said("https"), &direct, false), "anybody may say so");
+        for word in ["https", " HTTPS ", "wss", "http, https"] {
+            assert!(is_sealed(&said(word), &proxied, false), "{word}");
+        }
+        for word in ["http", "https, http", "httpsx"] {
+            assert!(!is_sealed(&said(word), &proxied, true), "{word}");
+        }
+        assert!(is_sealed(&headers(&[]), &proxied, true), "it says nothing: as the gateway sees it");
     }
 }

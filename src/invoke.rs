@@ -1,16 +1,17 @@
-//! `POST /tools/invoke`: a tool called over plain HTTP, by those who know the secret.
+//! `POST /tools/invoke`: a tool called over plain HTTP, by those who know the secret and devices that may write.
 
+use crate::body;
 use crate::routes::{error, json, not_allowed, refusal};
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
+use crabtree_actors::audit;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
 use crabtree_actors::tools::invoke::{Asked, Failure, invoke};
-use crabtree_protocol::SessionKey;
-use futures_util::{Stream, StreamExt};
+use crabtree_protocol::{Refusal, Scope, SessionKey};
+use futures_util::Stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use warp::http::header::{self, HeaderMap};
 use warp::http::{Method, StatusCode};
@@ -47,20 +48,20 @@ pub async fn answer<B: Buf>(
     if *estate.auth() == AuthSecret::None && headers.contains_key(header::ORIGIN) {
         return error(StatusCode::FORBIDDEN, "Pages may not call tools without a secret", "forbidden");
     }
-    if let Some(refusal) = refusal(&headers, addr, estate).await {
+    if let Some(refusal) = refusal(&headers, addr, &wiring, Scope::Write).await {
         return refusal;
     }
-    let Some(body) = read(body).await else {
+    let Some(body) = body::read(body, MAX_BODY).await else {
         return error(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", "invalid_request_error");
     };
     let body: Body = match serde_json::from_slice(&body) {
         Ok(body) => body,
         Err(e) => return failed(StatusCode::BAD_REQUEST, "invalid_request", &format!("invalid JSON: {e}")),
     };
-    call(body, &wiring).await
+    call(body, addr, &wiring).await
 }
 
-async fn call(body: Body, wiring: &Wiring) -> Response {
+async fn call(body: Body, addr: SocketAddr, wiring: &Wiring) -> Response {
     let Some(name) = body.name.filter(|name| !name.is_empty()) else {
         return failed(StatusCode::BAD_REQUEST, "invalid_request", "tools.invoke requires name");
     };
@@ -70,30 +71,21 @@ async fn call(body: Body, wiring: &Wiring) -> Response {
         Ok(key) => key,
         Err(refusal) => return failed(StatusCode::BAD_REQUEST, "invalid_request", &refusal.message),
     };
+    let estate = &wiring.store.estate;
+    let note = audit::over_http(estate, addr.ip(), &name, session.as_str());
     let args = Value::Object(body.args);
     let asked = Asked { name, args, session, idempotency_key: body.idempotency_key };
-    match invoke(&wiring.store, asked).await {
+    let invoked = invoke(&wiring.store, asked).await;
+    if let Some(note) = note {
+        let failed = Refusal::failed("the tool");
+        note.end(invoked.as_ref().map(drop).map_err(|_| &failed));
+    }
+    match invoked {
         Ok(result) => json(StatusCode::OK, &json!({ "ok": true, "result": result })),
         Err(Failure::NotFound(why)) => failed(StatusCode::NOT_FOUND, "not_found", &why),
         Err(Failure::Invalid(why)) => failed(StatusCode::BAD_REQUEST, "invalid_request", &why),
         Err(Failure::Failed(why)) => failed(StatusCode::INTERNAL_SERVER_ERROR, "tool_error", &why),
     }
-}
-
-/// The whole body; `None` if it is too large, or its client went away.
-async fn read<B: Buf>(body: impl Stream<Item = Result<B, warp::Error>>) -> Option<BytesMut> {
-    let (mut body, mut whole) = (pin!(body), BytesMut::new());
-    while let Some(piece) = body.next().await {
-        let mut piece = piece.ok()?;
-        if whole.len() + piece.remaining() > MAX_BODY {
-            return None;
-        }
-        while piece.has_remaining() {
-            whole.extend_from_slice(piece.chunk());
-            piece.advance(piece.chunk().len());
-        }
-    }
-    Some(whole)
 }
 
 fn failed(status: StatusCode, kind: &str, message: &str) -> Response {

@@ -4,17 +4,22 @@
 use crate::routes::{json, not_allowed, refusal, text};
 use blake3::Hash;
 use crabtree_actors::estate::Estate;
+use crabtree_actors::gateway::Wiring;
 use crabtree_actors::media::{Inbox, name_of, picture_type};
+use crabtree_protocol::Scope;
 use crabtree_protocol::frame::MAX_ATTACHMENT_BYTES;
 use serde::Deserialize;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use warp::Reply;
 use warp::http::header::{self, HeaderMap, HeaderValue};
 use warp::http::{Method, StatusCode};
+use warp::path::FullPath;
 use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
 
+/// Without anything before it.
+const PATH: &str = "/__openclaw__/assistant-media";
 /// How long a ticket is good for, ms (as recorded).
 const TICKET_MS: i64 = 300_000;
 /// What its key is for.
@@ -29,22 +34,35 @@ pub struct Asked {
     media_ticket: Option<String>,
 }
 
+/// Where it is: for the Control UI also below its base path.
+pub fn path(wiring: Arc<Wiring>) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync {
+    let is_here = move |path: FullPath| {
+        let config = wiring.store.estate.config.load();
+        let path = path.as_str();
+        let is_here =
+            path == PATH || path.strip_prefix(config.settings.gateway.control_ui.base()) == Some(PATH);
+        std::future::ready(if is_here { Ok(()) } else { Err(warp::reject::not_found()) })
+    };
+    warp::path::full().and_then(is_here).untuple_one()
+}
+
 /// Answers the request.
 pub async fn answer(
     method: Method,
     headers: HeaderMap,
     asked: Asked,
     addr: SocketAddr,
-    estate: Arc<Estate>,
+    wiring: Arc<Wiring>,
 ) -> Response {
+    let estate = &wiring.store.estate;
     if !matches!(method, Method::GET | Method::HEAD) {
         return not_allowed("GET, HEAD");
     }
     let name = name_of(&asked.source);
     let wants_meta = asked.meta.as_deref() == Some("1");
     let ticket = asked.media_ticket.as_deref().filter(|_| !wants_meta);
-    let has_ticket = name.zip(ticket).is_some_and(|(name, ticket)| is_good(ticket, name, &estate));
-    if !has_ticket && let Some(refusal) = refusal(&headers, addr, &estate).await {
+    let has_ticket = name.zip(ticket).is_some_and(|(name, ticket)| is_good(ticket, name, estate));
+    if !has_ticket && let Some(refusal) = refusal(&headers, addr, &wiring, Scope::Read).await {
         return refusal;
     }
     let found = match name {
@@ -52,7 +70,7 @@ pub async fn answer(
         None => None,
     };
     match found {
-        Some((name, bytes)) if wants_meta => meta(name, &bytes, &estate),
+        Some((name, bytes)) if wants_meta => meta(name, &bytes, estate),
         Some((name, bytes)) => file(name, bytes),
         None if wants_meta => {
             let none = json!({ "available": false, "code": "file-not-found", "reason": "File not found" });

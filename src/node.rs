@@ -11,7 +11,6 @@
 //! | `duty` | one command: who does it, and what is answered |
 //! | `run`, `policy`, `plan` | `system.run`: whether, what, and how |
 //! | `roots`, `files` | files, inside the directories that were given and nowhere else |
-//! | `stats` | how the machine is |
 //!
 //! Its commands live and die with its connection: when that is lost nobody waits for a result any more, so they are
 //! ended. Nothing is carried out twice, whatever is lost.
@@ -26,7 +25,6 @@ mod retry;
 mod roots;
 mod run;
 mod session;
-mod stats;
 mod told;
 mod wire;
 
@@ -36,6 +34,7 @@ pub use told::{Ended, Told};
 use crabtree_actors::approvals::ExecApprovalsFile;
 use crabtree_actors::process::Guard;
 use crabtree_actors::settings::ExecSecurity;
+use crabtree_actors::tls::Fingerprint;
 use crabtree_protocol::connect::ConnectAuth;
 use retry::{Backoff, Next};
 use roots::Roots;
@@ -53,6 +52,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Where the gateway is.
     pub url: String,
+    /// The fingerprint of its certificate, if that is not one the machine trusts anyway.
+    pub pin: Option<Fingerprint>,
     /// What lets the node in while it has no token of its own for this gateway.
     pub auth: ConnectAuth,
     /// What people call it.
@@ -70,6 +71,7 @@ pub struct Node {
     keep: Keep,
     host: Arc<Host>,
     url: String,
+    pin: Option<Fingerprint>,
     auth: ConnectAuth,
 }
 
@@ -102,7 +104,7 @@ impl Node {
             approvals: ExecApprovalsFile::open(keep.dir()),
             guard: options.guard,
         };
-        Ok(Self { keep, host: Arc::new(host), url: options.url, auth: options.auth })
+        Ok(Self { keep, host: Arc::new(host), url: options.url, pin: options.pin, auth: options.auth })
     }
 
     /// Connects, and connects again, until it is stopped or the gateway does not want it.
@@ -116,7 +118,8 @@ impl Node {
                 || self.auth.clone(),
                 |token| ConnectAuth { device_token: Some(token.clone()), ..ConnectAuth::default() },
             );
-            let attendance = Attendance { keep: &self.keep, host: &self.host, url: &self.url, tell, stop };
+            let (keep, host, url, pin) = (&self.keep, &self.host, &self.url, self.pin);
+            let attendance = Attendance { keep, host, url, pin, tell, stop };
             let end = attendance.attend(auth, &mut backoff).await;
             let has_other = kept.is_some() && retry::lets_in(&self.auth);
             let next = match end {

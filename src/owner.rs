@@ -7,10 +7,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file that is locked, in the state directory.
-const LOCK_FILE: &str = "gateway.lock";
+pub const LOCK_FILE: &str = "gateway.lock";
 
 /// The state directory is ours as long as this lives.
 #[derive(Debug)]
@@ -24,6 +24,36 @@ pub struct Holder {
     pub pid: u32,
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// How it was started, for who has to start it again.
+    #[serde(default)]
+    pub started: Started,
+}
+
+/// How a gateway was started. Its lock file is for its user's eyes only, as arguments may name a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Started {
+    /// The file of its program, as it was found then.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Where.
+    pub folder: PathBuf,
+    /// Whether a service manager did it, and does it again.
+    pub by_service: bool,
+}
+
+impl Started {
+    /// This process.
+    fn this() -> Self {
+        const SERVICE: [&str; 3] = ["INVOCATION_ID", "NOTIFY_SOCKET", "XPC_SERVICE_NAME"];
+        Self {
+            program: std::env::current_exe().unwrap_or_default(),
+            arguments: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+            by_service: SERVICE.iter().any(|name| std::env::var_os(name).is_some_and(|value| value != "0")),
+        }
+    }
 }
 
 /// Another gateway owns the state directory.
@@ -39,7 +69,7 @@ pub struct Owned {
 impl Owned {
     fn holder_text(&self) -> String {
         match &self.holder {
-            Some(Holder { pid, listen }) => {
+            Some(Holder { pid, listen, .. }) => {
                 let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
                 format!("pid {pid}, on {}", listen.join(", "))
             }
@@ -70,7 +100,7 @@ impl Owner {
                 return Err(e).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
-        let holder = Holder { pid: std::process::id(), listen: listen.to_vec() };
+        let holder = Holder { pid: std::process::id(), listen: listen.to_vec(), started: Started::this() };
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(&serde_json::to_vec(&holder)?)?;
@@ -78,14 +108,22 @@ impl Owner {
     }
 }
 
-/// Where the gateway listens that has this state directory now, as far as its file says: the configuration may say
-/// something else for its next start.
-pub fn address(state_dir: &Path) -> Option<SocketAddr> {
+/// Who has this state directory now, as far as its file says.
+pub fn holder(state_dir: &Path) -> Option<Holder> {
     let holder: Holder = serde_json::from_slice(&std::fs::read(state_dir.join(LOCK_FILE)).ok()?).ok()?;
     let pid = Pid::from_raw(i32::try_from(holder.pid).ok()?)?;
     // A file that a killed one left behind says nothing.
     test_kill_process(pid).ok()?;
-    let mut address = holder.listen.into_iter().find(|address| address.port() != 0)?;
+    Some(holder)
+}
+
+/// Where the gateway listens that has this state directory now, as far as its file says: the configuration may say
+/// something else for its next start.
+pub fn address(state_dir: &Path) -> Option<SocketAddr> {
+    let listen = holder(state_dir)?.listen;
+    let mut known = listen.iter().filter(|address| address.port() != 0);
+    // Who comes by another address of this machine counts as somebody else.
+    let mut address = *known.clone().find(|address| address.ip().is_loopback()).or_else(|| known.next())?;
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
@@ -132,7 +170,8 @@ mod tests {
         let first = Owner::take(dir.path(), &listen).unwrap();
         let error = Owner::take(dir.path(), &listen).unwrap_err();
         let owned = error.downcast_ref::<Owned>().unwrap();
-        assert_eq!(owned.holder, Some(Holder { pid: std::process::id(), listen: listen.to_vec() }));
+        let this = Holder { pid: std::process::id(), listen: listen.to_vec(), started: Started::this() };
+        assert_eq!(owned.holder, Some(this));
         assert!(error.to_string().contains("127.0.0.1:4711"), "{error}");
         assert_eq!(address(dir.path()), Some(listen[0]));
         drop(first);

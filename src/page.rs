@@ -1,5 +1,6 @@
-//! Our own page at `/`: files that are part of the program, each under `/crabtree/`. Anybody may have them, there is
-//! nothing of the gateway in them; what they show they ask for over the WebSocket, as any client.
+//! Our own page at `/crabtree/`, and at `/` unless the stock Control UI is there: files that are part of the program.
+//! Anybody may have them, there is nothing of the gateway in them; what they show they ask for over the WebSocket, as
+//! any client.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -29,7 +30,10 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &str); 16] = files! {
+/// Where the page is always.
+const HOME: &str = "/crabtree/";
+
+const FILES: [(&str, &str, &str); 18] = files! {
     "/" HTML "index.html"
     "/crabtree/style.css" STYLE "style.css"
     "/crabtree/icon.svg" PICTURE "icon.svg"
@@ -42,8 +46,10 @@ const FILES: [(&str, &str, &str); 16] = files! {
     "/crabtree/sessions.js" SCRIPT "sessions.js"
     "/crabtree/approvals.js" SCRIPT "approvals.js"
     "/crabtree/channels.js" SCRIPT "channels.js"
+    "/crabtree/cron.js" SCRIPT "cron.js"
     "/crabtree/devices.js" SCRIPT "devices.js"
     "/crabtree/tree.js" SCRIPT "tree.js"
+    "/crabtree/health.js" SCRIPT "health.js"
     "/crabtree/logs.js" SCRIPT "logs.js"
     "/crabtree/config.js" SCRIPT "config.js"
 };
@@ -70,6 +76,7 @@ fn ready((path, kind, plain): (&'static str, &'static str, &'static str)) -> Fil
 
 /// The answer, if the path is one of the page's.
 pub fn answer(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
+    let path = if matches!(path, HOME | "/crabtree") { "/" } else { path };
     let file = READY.iter().find(|file| file.path == path)?;
     Some(match *method {
         Method::GET | Method::HEAD => file.answer(headers),

@@ -2,11 +2,13 @@
 //! published snapshots; no actor is asked, so the answers come while anything hangs.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
-use crate::{canvas, invoke, media, metrics, page, upgrade};
+use crate::control_ui::{self, ControlUi};
+use crate::{canvas, hooks, invoke, media, metrics, openai, page, upgrade};
 use crabtree_actors::channels::{self, AccountName};
 use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::settings::AuthSecret;
+use crabtree_protocol::Scope;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -33,9 +35,10 @@ const SECURITY: [(HeaderName, &str); 5] = [
 pub fn routes(
     addr: SocketAddr,
     wiring: Arc<Wiring>,
+    ui: Arc<ControlUi>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let (own, estate) = (wiring.clone(), wiring.store.estate.clone());
+    let (own, asking, keeper, hooked) = (wiring.clone(), wiring.clone(), wiring.clone(), wiring.clone());
     let pages = canvas::routes(addr, wiring.clone());
     let invoked = warp::path!("tools" / "invoke")
         .and(warp::method())
@@ -45,21 +48,45 @@ pub fn routes(
             let wiring = own.clone();
             async move { secured(invoke::answer(method, headers, body, addr, wiring).await) }
         });
-    let plain = warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).then(
-        move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
-            let (asked, wiring) = (Asked { addr, method, query, headers }, wiring.clone());
-            async move { secured(asked.answer(path.as_str(), &wiring).await) }
-        },
-    );
-    let shown = warp::path!("__openclaw__" / "assistant-media")
+    let openai = warp::path("v1")
+        .and(warp::path::tail())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |tail: warp::path::Tail, method, headers, body| {
+            let (path, wiring) = (tail.as_str().to_owned(), asking.clone());
+            async move {
+                secured(openai::answer(openai::Asked { path, method, headers, body, addr }, wiring).await)
+            }
+        });
+    let shown = media::path(wiring.clone())
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::query())
         .then(move |method, headers, asked| {
-            let estate = estate.clone();
-            async move { secured(media::answer(method, headers, asked, addr, estate).await) }
+            let wiring = keeper.clone();
+            async move { secured(media::answer(method, headers, asked, addr, wiring).await) }
         });
-    invoked.or(shown).unify().or(pages).unify().or(plain).unify()
+    let hooks = hooks::path(wiring.clone())
+        .and(warp::path::full())
+        .and(warp::query())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |path, query, method, headers, body| {
+            let wiring = hooked.clone();
+            async move {
+                let asked = hooks::Asked { path, query, method, headers, body, addr };
+                secured(hooks::answer(asked, wiring).await)
+            }
+        });
+    let plain = warp::method().and(warp::path::full()).and(query).and(warp::header::headers_cloned()).then(
+        move |method: Method, path: FullPath, query: String, headers: HeaderMap| {
+            let (asked, wiring, ui) = (Asked { addr, method, query, headers }, wiring.clone(), ui.clone());
+            async move { secured(asked.answer(path.as_str(), &wiring, &ui).await) }
+        },
+    );
+    invoked.or(openai).unify().or(shown).unify().or(pages).unify().or(hooks).unify().or(plain).unify()
 }
 
 fn secured(mut response: Response) -> Response {
@@ -76,20 +103,27 @@ struct Asked {
 }
 
 impl Asked {
-    async fn answer(&self, path: &str, wiring: &Wiring) -> Response {
+    async fn answer(&self, path: &str, wiring: &Arc<Wiring>, ui: &Arc<ControlUi>) -> Response {
         let estate = &wiring.store.estate;
         match path {
             "/health" | "/healthz" | "/ready" | "/readyz" | "/metrics" if !self.reads() => {
                 not_allowed("GET, HEAD")
             }
             "/health" if self.wants("view", "summary") => {
-                self.guarded(estate, || json(StatusCode::OK, &summary(estate))).await
+                self.guarded(wiring, || json(StatusCode::OK, &summary(estate))).await
             }
             "/health" | "/healthz" => json(StatusCode::OK, &json!({ "ok": true, "status": "live" })),
             "/ready" | "/readyz" => ready(estate),
-            "/metrics" => self.guarded(estate, || exposition(metrics::render(estate))).await,
-            _ => page::answer(&self.method, path, &self.headers)
-                .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "Not Found")),
+            "/metrics" => self.guarded(wiring, || exposition(metrics::render(estate))).await,
+            _ => {
+                let Self { addr, method, query, headers } = self;
+                let asked = control_ui::Asked { addr: *addr, method, path, query, headers };
+                match ui.answer(&asked, wiring).await {
+                    Some(response) => response,
+                    None => page::answer(method, path, headers)
+                        .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "Not Found")),
+                }
+            }
         }
     }
 
@@ -102,11 +136,11 @@ impl Asked {
     }
 
     /// What only this machine and those who know the secret may see.
-    async fn guarded(&self, estate: &Estate, answer: impl FnOnce() -> Response) -> Response {
+    async fn guarded(&self, wiring: &Wiring, answer: impl FnOnce() -> Response) -> Response {
         if self.is_local() {
             return answer();
         }
-        refusal(&self.headers, self.addr, estate).await.unwrap_or_else(answer)
+        refusal(&self.headers, self.addr, wiring, Scope::Read).await.unwrap_or_else(answer)
     }
 
     /// From this machine, under a name that no web page can borrow. What a proxy forwards does not come here.
@@ -116,13 +150,28 @@ impl Asked {
     }
 }
 
-/// What is answered to who does not know the secret; none to who does, or if there is none.
-pub async fn refusal(headers: &HeaderMap, addr: SocketAddr, estate: &Estate) -> Option<Response> {
-    match bearer::judge(headers, &upgrade::peer(headers, addr.ip()), estate).await {
+/// What is answered to who does not know the secret, and is no device that may do this; none to who does or is, or if
+/// there is no secret.
+pub async fn refusal(
+    headers: &HeaderMap,
+    addr: SocketAddr,
+    wiring: &Wiring,
+    needed: Scope,
+) -> Option<Response> {
+    match bearer::judge(headers, &upgrade::peer(headers, addr.ip()), wiring).await {
         Bearer::Right => None,
-        Bearer::Absent if *estate.auth() == AuthSecret::None => None,
+        Bearer::Device(scopes) if scopes.allows(needed) => None,
+        Bearer::Device(_) => {
+            let message = format!("missing scope: {}", needed.name());
+            Some(error(StatusCode::FORBIDDEN, &message, "forbidden"))
+        }
+        Bearer::Absent if *wiring.store.estate.auth() == AuthSecret::None => None,
         Bearer::Absent | Bearer::Wrong => {
             Some(error(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized"))
+        }
+        Bearer::Unsure => {
+            let message = "Devices cannot be asked at the moment; try again";
+            Some(error(StatusCode::SERVICE_UNAVAILABLE, message, "unavailable"))
         }
         Bearer::LockedOut(left) => Some(locked_out(left)),
     }

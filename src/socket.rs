@@ -2,10 +2,12 @@
 //! writes and pings, so that nothing is locked between the two directions.
 
 use crate::frame_gate::{FrameGate, is_violation};
+use crate::line::Line;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
 use crabtree_actors::connections::ConnectionsMsg;
 use crabtree_actors::conns::{Conn, Peer};
+use crabtree_actors::estate::Estate;
 use crabtree_actors::gateway::Wiring;
 use crabtree_actors::outbox::{Item, Outgoing, Spool};
 use crabtree_actors::tree::Slot;
@@ -17,7 +19,6 @@ use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -39,12 +40,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the client may take to answer our close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Ws = WebSocketStream<FrameGate<BufReader<TcpStream>>>;
+type Ws = WebSocketStream<FrameGate<BufReader<Line>>>;
 
 /// Runs a socket to its end.
 pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
     // Only what is needed of `parts` is kept: the rest holds a buffer of 8 KiB.
-    let (stream, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+    let (stream, early) = match upgraded.downcast::<TokioIo<Line>>() {
         Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
         Err(_) => return,
     };
@@ -63,8 +64,19 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         return;
     }
     let ping_interval_ms = wiring.store.estate.config.load().settings.gateway.ping_interval_ms.max(1);
-    let spool = Spool::default();
-    Socket { ws, conn, actor, spool, alive: true, farewell: None, ping_interval_ms }.serve(items).await;
+    let (spool, estate) = (Spool::default(), wiring.store.estate.clone());
+    let socket = Socket {
+        ws,
+        conn,
+        actor,
+        spool,
+        alive: true,
+        farewell: None,
+        closed: None,
+        ping_interval_ms,
+        estate,
+    };
+    socket.serve(items).await;
 }
 
 struct Socket {
@@ -76,7 +88,10 @@ struct Socket {
     alive: bool,
     /// A close frame that was taken from the outbox; it is tried again if the socket was cut meanwhile.
     farewell: Option<Close>,
+    /// The code of our close; none if the client has left.
+    closed: Option<u16>,
     ping_interval_ms: u64,
+    estate: Arc<Estate>,
 }
 
 impl Socket {
@@ -115,6 +130,7 @@ impl Socket {
             // The answer to a close of the client.
             let _ = timeout(CLOSE_TIMEOUT, self.ws.flush()).await;
         }
+        self.estate.meters.closed.count(self.closed);
         let _ = self.actor.send(ConnectionMsg::Gone);
     }
 
@@ -151,6 +167,7 @@ impl Socket {
         let bytes = self.spool.take_batch(batch.drain(..), &mut frames);
         if let Some(Outgoing::Close(close)) = frames.last() {
             self.farewell = Some(close.clone());
+            self.closed = Some(close.code);
         }
         let cut = self.conn.outbox.cut_off();
         let written = tokio::select! {
@@ -178,6 +195,9 @@ impl Socket {
             self.conn.outbox.sent(bytes);
         }
         frames.extend(self.farewell.take().map(Outgoing::Close));
+        if let Some(Outgoing::Close(close)) = frames.last() {
+            self.closed = Some(close.code);
+        }
         let words = async {
             send(&mut self.ws, frames).await;
             // Hanging up with input unread would take the close frame back before the client has seen it.

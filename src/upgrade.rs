@@ -1,11 +1,12 @@
 //! Who may open a WebSocket: what is checked on the head of its request, before anything is said on it.
 
 use crate::bearer::{self, Bearer, LOCKED_OUT};
+use crate::http::Visit;
 use crate::ingress::{self, Source};
 use crate::routes::secure;
 use bytes::Bytes;
 use crabtree_actors::conns::Peer;
-use crabtree_actors::estate::Estate;
+use crabtree_actors::gateway::Wiring;
 use crabtree_protocol::Scopes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -18,8 +19,6 @@ use std::time::Duration;
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
 /// The name a proxy was asked for.
 const FORWARDED_HOST: &str = "x-forwarded-host";
-/// What the client speaks with the proxy.
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// The answer to a forwarded request; `upgrade` closes the connection and needs no page's headers.
 pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
@@ -34,33 +33,59 @@ pub fn unattributed(upgrade: bool) -> Response<Full<Bytes>> {
     response
 }
 
-/// Takes the client's place among those that have not authenticated, and looks at what it brings. `Err` is the
-/// answer when it may not come in.
+/// The answer to who asks for work while none is taken.
+pub fn closed() -> Response<Full<Bytes>> {
+    let message = "Gateway is temporarily unavailable while suspending or restarting";
+    let kind = json!({ "message": message, "type": "service_unavailable", "code": "gateway_unavailable" });
+    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": kind }));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().remove(header::CONNECTION);
+    secure(response.headers_mut());
+    response
+}
+
+/// Takes the client's place among those that have not authenticated, and looks at what it brings; `sealed` says whether it
+/// speaks TLS with the gateway. `Err` is the answer when it may not come in.
 pub async fn admit(
     headers: &HeaderMap,
-    ip: IpAddr,
-    estate: &Estate,
+    visit: Visit,
+    sealed: bool,
+    wiring: &Wiring,
 ) -> Result<Peer, Box<Response<Full<Bytes>>>> {
+    let admitted = judge(headers, visit, sealed, wiring).await;
+    if let Err(refused) = &admitted {
+        wiring.store.estate.meters.refused.count(format!("HTTP_{}", refused.status().as_u16()));
+    }
+    admitted
+}
+
+async fn judge(
+    headers: &HeaderMap,
+    visit: Visit,
+    sealed: bool,
+    wiring: &Wiring,
+) -> Result<Peer, Box<Response<Full<Bytes>>>> {
+    let estate = &wiring.store.estate;
     if estate.is_draining() {
         return Err(text("Gateway websocket admission closed"));
     }
     let config = estate.config.load_full();
     let gateway = &config.settings.gateway;
-    let Some(source) = ingress::source(headers, ip, gateway) else {
+    let Some(source) = ingress::source(headers, visit.peer.ip(), visit.door, gateway) else {
         return Err(Box::new(unattributed(true)));
     };
     let Some(place) = estate.preauth.take(source.ip, gateway.max_preauth_connections_per_ip) else {
         return Err(text("Too many unauthenticated sockets"));
     };
     let voucher = ingress::voucher(headers, &source, estate).await;
+    let tls = ingress::is_sealed(headers, &source, sealed);
     let Source { ip, via, .. } = source;
     // A proxy may be asked for by another name than it passes on.
     let asked = headers.get(FORWARDED_HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
     let peer = peer(headers, ip);
     let host = asked.filter(|_| via.is_some()).or(peer.host);
-    let tls = via.is_some() && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let peer = Peer { via, voucher, tls, host, place: Some(place), ..peer };
-    bearer(headers, &peer, estate).await?;
+    bearer(headers, &peer, wiring).await?;
     Ok(peer)
 }
 
@@ -76,9 +101,9 @@ pub fn peer(headers: &HeaderMap, ip: IpAddr) -> Peer {
 }
 
 /// A Bearer token decides nothing: `connect` does. But one that is wrong is refused at once (ours, row C1).
-async fn bearer(headers: &HeaderMap, peer: &Peer, estate: &Estate) -> Result<(), Box<Response<Full<Bytes>>>> {
-    match bearer::judge(headers, peer, estate).await {
-        Bearer::Absent | Bearer::Right => Ok(()),
+async fn bearer(headers: &HeaderMap, peer: &Peer, wiring: &Wiring) -> Result<(), Box<Response<Full<Bytes>>>> {
+    match bearer::judge(headers, peer, wiring).await {
+        Bearer::Absent | Bearer::Right | Bearer::Device(_) | Bearer::Unsure => Ok(()),
         Bearer::LockedOut(left) => Err(Box::new(locked_out(left))),
         Bearer::Wrong => {
             let body = json!({ "error": { "message": "Unauthorized", "type": "unauthorized" } });

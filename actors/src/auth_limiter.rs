@@ -32,6 +32,8 @@ pub enum SecretKind {
     Device,
     /// The token of a setup code.
     Bootstrap,
+    /// The token of webhooks.
+    Hook,
 }
 
 /// Who is counted.

@@ -1,5 +1,5 @@
-//! **Owns** the configuration in force, and its file.
-//! **Hears** of changes of the file, of requests to read it again and of changes to make in it; **tells** the Estate
+//! **Owns** the configuration in force, and its files.
+//! **Hears** of changes of the files, of requests to read it again and of changes to make in it; **tells** the Estate
 //! the new one, the root which sections changed, and operators the event `config.changed`.
 //! **On crash** the configuration stays published and the file is read again; changes that were waiting are refused
 //! as retryable, the one being written is in the file or it is not.
@@ -7,15 +7,29 @@
 pub mod changes;
 pub mod edit;
 mod file;
+pub mod include;
+mod kept;
+pub mod older;
+pub mod opener;
+mod owner;
+mod shown;
 mod trial;
 
-pub use file::{ConfigFile, Edit, LAST_GOOD, Plan, Reading, Reload, Writing};
+pub use file::{
+    Ask, ConfigFile, Edit, LAST_GOOD, Plan, Reading, Reload, Rewritten, Unread, Writing, Wrote, is_only_read,
+    replaced,
+};
+pub use kept::{Kept, good};
+pub use owner::place;
+pub use shown::{conceal, shown};
 
 use crate::estate::{Estate, Part};
 use crate::event::{Audience, Event};
 use crate::gateway::RootMsg;
 use crate::responder::Responder;
-use crate::settings::{Invalid, Loaded};
+use crate::restart;
+use crate::secrets::{self, Report};
+use crate::settings::{Invalid, Issue, Loaded};
 use crate::tree::*;
 use crabtree_protocol::{Refusal, Scope};
 use serde_json::{Value, json};
@@ -26,7 +40,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use trial::{TRIAL, Trial};
 
-/// How often the file is looked at.
+/// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(2);
 /// Changes that may wait for their turn; a person makes one at a time.
 const MAX_EDITS: usize = 64;
@@ -35,21 +49,50 @@ const IN_FORCE: Duration = Duration::from_secs(5);
 
 /// What the config actor hears.
 pub enum ConfigMsg {
-    /// Look whether the file has changed.
+    /// Look whether the files have changed.
     Poll,
-    /// The file's time of change.
-    Seen(Option<SystemTime>),
-    /// Read it again, changed or not.
+    /// How the files are now.
+    Seen(Vec<Stamp>),
+    /// Read it again, changed or not, and look all its secrets up anew.
     Reload,
+    /// The same for somebody who waits until it is in force.
+    Renew(Renewal),
     /// It was read.
-    Loaded(Box<Result<Reading, Invalid>>),
+    Loaded(Box<Result<Prepared, Unread>>, Option<Renewal>),
     /// Change it; answered when the change is in force.
     Edit(Plan, Responder),
     /// The last change has been in force for a while: is everybody up who was started anew for it?
     Judge,
     /// It was changed, or could not be.
-    Edited(Box<Result<(Reading, Value), Refusal>>),
+    Edited(Box<Result<Changed, Refusal>>),
 }
+
+/// Somebody who waits until the configuration was read again.
+pub struct Renewal {
+    /// Where the answer goes.
+    pub responder: Responder,
+    /// What is answered, with `warningCount`: secrets that are not to be had.
+    pub answer: Value,
+    /// What is answered if it is not taken up.
+    pub refusal: Refusal,
+}
+
+/// A reading whose secrets were looked up, and are no more in it.
+pub struct Prepared {
+    reading: Reading,
+    report: Report,
+    kept: Kept,
+}
+
+/// What became of a change.
+pub struct Changed {
+    prepared: Prepared,
+    answer: Value,
+    wrote: Option<Wrote>,
+}
+
+/// A file, and since when it is how long; nothing if it is not there.
+type Stamp = (PathBuf, Option<(SystemTime, u64)>);
 
 /// What it is started with.
 #[derive(Clone)]
@@ -65,9 +108,11 @@ pub struct ConfigArgs {
 /// See the module.
 pub struct Config {
     args: ConfigArgs,
-    seen: Option<SystemTime>,
+    seen: Vec<Stamp>,
     /// The number of the reading in force.
     reading: u64,
+    /// The last reading that failed.
+    unread: Option<(u64, Issue)>,
     /// Whom the change being written is answered to; nobody, if it is taken back.
     editing: Option<Option<Responder>>,
     waiting: VecDeque<(Plan, Option<Responder>)>,
@@ -86,14 +131,25 @@ impl Behavior for Config {
         for warning in &loaded.warnings {
             tracing::warn!(target: "crabtree::config", "{warning}");
         }
+        for issue in loaded.issues() {
+            tracing::error!(target: "crabtree::config", "{}", issue.told(&loaded.path));
+        }
         args.estate.ready.done(Part::Config);
         let poll = ctx.after(POLL, ConfigMsg::Poll);
         let judge = ctx.after(TRIAL, ConfigMsg::Judge);
-        let (editing, waiting) = (None, VecDeque::new());
-        let this =
-            Self { args, seen: None, reading: 0, editing, waiting, trial: None, _poll: poll, _judge: judge };
+        let this = Self {
+            args,
+            seen: Vec::new(),
+            reading: 0,
+            unread: None,
+            editing: None,
+            waiting: VecDeque::new(),
+            trial: None,
+            _poll: poll,
+            _judge: judge,
+        };
         if ctx.node().restarts() > 0 {
-            this.reload(ctx);
+            this.reload(ctx, secrets::Ask::WhatChanged, None);
         }
         Ok(this)
     }
@@ -102,18 +158,22 @@ impl Behavior for Config {
         match msg {
             ConfigMsg::Poll => {
                 self._poll = ctx.after(POLL, ConfigMsg::Poll);
-                let path = self.args.estate.config.load().path.clone();
-                ctx.task(changed_at(path), ConfigMsg::Seen);
+                let loaded = self.args.estate.config.load();
+                let paths = [&loaded.path].into_iter().chain(&loaded.origin.watched).cloned().collect();
+                ctx.task(stamps(paths), ConfigMsg::Seen);
             }
-            ConfigMsg::Seen(at) => {
-                // The first time, too: it may have changed since the program read it.
-                if at.is_some() && self.seen != at {
-                    self.seen = at;
-                    self.reload(ctx);
+            ConfigMsg::Seen(stamps) => {
+                // The first time, too: they may have changed since the program read them. A main file that is gone is
+                // being written anew.
+                let is_there = stamps.first().is_some_and(|(_, stamp)| stamp.is_some());
+                if is_there && self.seen != stamps {
+                    self.seen = stamps;
+                    self.reload(ctx, secrets::Ask::WhatChanged, None);
                 }
             }
-            ConfigMsg::Reload => self.reload(ctx),
-            ConfigMsg::Loaded(read) => self.loaded(ctx, *read),
+            ConfigMsg::Reload => self.reload(ctx, secrets::Ask::Anew, None),
+            ConfigMsg::Renew(renewal) => self.reload(ctx, secrets::Ask::Anew, Some(renewal)),
+            ConfigMsg::Loaded(read, renewal) => self.loaded(ctx, *read, renewal),
             ConfigMsg::Edit(plan, responder) => self.edit(ctx, plan, responder),
             ConfigMsg::Judge => self.judge(ctx),
             ConfigMsg::Edited(result) => self.edited(ctx, *result),
@@ -122,27 +182,63 @@ impl Behavior for Config {
     }
 }
 
-async fn changed_at(path: PathBuf) -> Option<SystemTime> {
-    tokio::task::spawn_blocking(move || std::fs::metadata(path).and_then(|m| m.modified()).ok())
-        .await
-        .unwrap_or_default()
+/// Looks the secrets of a reading up; it blocks.
+fn prepared(estate: &Estate, mut reading: Reading, ask: secrets::Ask) -> Prepared {
+    let kept = Kept::of(&reading.loaded);
+    let report = estate.secrets.prepare(&mut reading.loaded, ask);
+    Prepared { reading, report, kept }
+}
+
+async fn stamps(paths: Vec<PathBuf>) -> Vec<Stamp> {
+    let stamp = |path: PathBuf| {
+        let about = std::fs::metadata(&path).and_then(|about| Ok((about.modified()?, about.len()))).ok();
+        (path, about)
+    };
+    let all = tokio::task::spawn_blocking(move || paths.into_iter().map(stamp).collect());
+    all.await.unwrap_or_default()
 }
 
 impl Config {
-    fn reload(&self, ctx: &mut Ctx<ConfigMsg>) {
-        let file = self.args.file.clone();
+    fn reload(&self, ctx: &mut Ctx<ConfigMsg>, ask: secrets::Ask, renewal: Option<Renewal>) {
+        let (file, estate) = (self.args.file.clone(), self.args.estate.clone());
         let read = async move {
-            let read = tokio::task::spawn_blocking(move || file.read()).await;
-            read.unwrap_or_else(|e| Err(Invalid::new(e.to_string())))
+            let read = move || {
+                let last = estate.secrets.kept().used();
+                let prepared = prepared(&estate, file.read(last.as_ref())?, ask);
+                let number = prepared.reading.number;
+                let missing = prepared.report.strictly_missing();
+                missing.map_or(Ok(prepared), |why| Err(Unread { number, why: Invalid::new(why) }))
+            };
+            let read = tokio::task::spawn_blocking(read).await;
+            let failed = |e: tokio::task::JoinError| Unread { number: 0, why: Invalid::new(e.to_string()) };
+            (read.unwrap_or_else(|e| Err(failed(e))), renewal)
         };
-        ctx.task(read, |read| ConfigMsg::Loaded(Box::new(read)));
+        ctx.task(read, |(read, renewal)| ConfigMsg::Loaded(Box::new(read), renewal));
     }
 
-    /// A configuration that cannot be read changes nothing.
-    fn loaded(&mut self, ctx: &Ctx<ConfigMsg>, read: Result<Reading, Invalid>) {
+    /// A configuration that cannot be read changes nothing but what is said of it.
+    fn loaded(&mut self, ctx: &mut Ctx<ConfigMsg>, read: Result<Prepared, Unread>, renewal: Option<Renewal>) {
         match read {
-            Ok(reading) => drop(self.publish(ctx, reading, None)),
-            Err(e) => tracing::error!(target: "crabtree::config", "the configuration was not reloaded: {e}"),
+            Ok(prepared) => {
+                let (done, in_force) = oneshot::channel();
+                drop(self.publish(ctx, prepared, Some(done)));
+                let Some(Renewal { responder, mut answer, .. }) = renewal else { return };
+                answer["warningCount"] = self.args.estate.secrets.report().wanting().count().into();
+                ctx.detached(async move {
+                    let _ = tokio::time::timeout(IN_FORCE, in_force).await;
+                    responder.ok(&answer);
+                });
+            }
+            Err(Unread { number, why }) => {
+                tracing::error!(target: "crabtree::config", "the configuration was not reloaded: {why}");
+                if number > self.reading {
+                    self.unread = Some((number, why.issue()));
+                    let mut same = Loaded::clone(&self.args.estate.config.load());
+                    same.origin.issues = vec![why.issue()];
+                    self.args.estate.config.store(Arc::new(same));
+                }
+                renewal.into_iter().for_each(|renewal| renewal.responder.refuse(renewal.refusal));
+            }
         }
     }
 
@@ -165,17 +261,16 @@ impl Config {
             Some(trial) if !failed.is_empty() => {
                 tracing::error!(target: "crabtree::config", ?failed, "the last change is taken back: these actors \
                     were parked for it; see system.actors for the cause");
-                let text = trial.before.text.clone();
-                let answer = Box::new(|_: &Loaded| Value::Null);
-                let plan: Plan = Box::new(move |_| Ok(Edit { writing: Writing::Text(text), answer }));
+                let (writing, answer) = (trial.back(), Box::new(|_: &Loaded| Value::Null));
+                let plan: Plan = Box::new(move |_| Ok(Edit { writing, answer }));
                 self.waiting.push_front((plan, None));
                 self.next_edit(ctx);
             }
             _ => {
-                let loaded = estate.config.load_full();
+                let (kept, state_dir) = (estate.secrets.kept(), estate.config.load().state_dir.clone());
                 ctx.detached(async move {
                     // What cannot be kept is missed only by a start with a broken file.
-                    let _ = tokio::task::spawn_blocking(move || trial::keep(&loaded)).await;
+                    let _ = tokio::task::spawn_blocking(move || trial::keep(&state_dir, &kept)).await;
                 });
             }
         }
@@ -188,23 +283,34 @@ impl Config {
         }
         let Some((plan, responder)) = self.waiting.pop_front() else { return };
         self.editing = Some(responder);
-        let file = self.args.file.clone();
+        let (file, estate) = (self.args.file.clone(), self.args.estate.clone());
         let work = async move {
-            let done = tokio::task::spawn_blocking(move || file.rewrite(plan)).await;
+            let write = move || {
+                let last = estate.secrets.kept().used();
+                let Rewritten { reading, answer, wrote } = file.rewrite(plan, last.as_ref())?;
+                let prepared = prepared(&estate, reading, secrets::Ask::WhatChanged);
+                match prepared.report.strictly_missing() {
+                    None => Ok(Changed { prepared, answer, wrote }),
+                    Some(missing) => {
+                        let why = format!("the configuration was written, and is not in force: {missing}");
+                        Err(Refusal::failed(why))
+                    }
+                }
+            };
+            let done = tokio::task::spawn_blocking(write).await;
             done.unwrap_or_else(|e| Err(Refusal::failed(format!("the configuration was not changed: {e}"))))
         };
         ctx.task(work, |result| ConfigMsg::Edited(Box::new(result)));
     }
 
-    fn edited(&mut self, ctx: &mut Ctx<ConfigMsg>, result: Result<(Reading, Value), Refusal>) {
+    fn edited(&mut self, ctx: &mut Ctx<ConfigMsg>, result: Result<Changed, Refusal>) {
         let responder = self.editing.take().flatten();
         match result {
-            Ok((reading, answer)) => {
-                let before = self.args.estate.config.load_full();
+            Ok(Changed { prepared, answer, wrote }) => {
                 let (done, in_force) = oneshot::channel();
-                let changed = self.publish(ctx, reading, Some(done));
-                if responder.is_some() && !changed.is_empty() {
-                    self.trial = Some(Trial::begin(before, changed, &self.args.estate));
+                let changed = self.publish(ctx, prepared, Some(done));
+                if let Some(wrote) = wrote.filter(|_| responder.is_some() && !changed.is_empty()) {
+                    self.trial = Some(Trial::begin(wrote, changed, &self.args.estate));
                     self._judge = ctx.after(TRIAL, ConfigMsg::Judge);
                 }
                 ctx.detached(async move {
@@ -223,14 +329,21 @@ impl Config {
     fn publish(
         &mut self,
         ctx: &Ctx<ConfigMsg>,
-        reading: Reading,
+        prepared: Prepared,
         done: Option<oneshot::Sender<()>>,
     ) -> Vec<&'static str> {
+        let Prepared { reading, report, kept } = prepared;
         if reading.number < self.reading {
             return Vec::new();
         }
         self.reading = reading.number;
-        let next = reading.loaded;
+        self.args.estate.secrets.publish(report);
+        self.args.estate.secrets.keep(kept);
+        let mut next = reading.loaded;
+        match &self.unread {
+            Some((number, issue)) if *number > reading.number => next.origin.issues.push(issue.clone()),
+            _ => self.unread = None,
+        }
         let last = self.args.estate.config.load_full();
         let changed: Vec<&'static str> = SECTIONS
             .into_iter()
@@ -239,8 +352,12 @@ impl Config {
         for warning in next.warnings.iter().filter(|w| !last.warnings.contains(w)) {
             tracing::warn!(target: "crabtree::config", "{warning}");
         }
+        for issue in next.issues().iter().filter(|issue| !last.issues().contains(issue)) {
+            tracing::error!(target: "crabtree::config", "{}", issue.told(&next.path));
+        }
         let news = json!({ "path": next.path, "hash": next.hash, "ts": ctx.now_ms() });
         let differs = next.hash != last.hash || !changed.is_empty();
+        restart::after_change(&self.args.estate, &last.settings.gateway, &next.settings.gateway);
         let auth = next.auth.clone();
         self.args.estate.config.store(Arc::new(next));
         if let Some(auth) = auth {
@@ -261,7 +378,7 @@ impl Config {
 }
 
 /// The top-level sections that are watched for changes: all that are read.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 22] = [
     "gateway",
     "agents",
     "models",
@@ -277,8 +394,13 @@ const SECTIONS: [&str; 17] = [
     "broadcast",
     "session",
     "messages",
+    "cron",
+    "hooks",
+    "secrets",
     "store",
     "logging",
+    "alerts",
+    "discovery",
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! **On crash** its socket closes, and nothing else: its entry in the table of connections goes with it,
 //! whichever way it ends.
 
+use crate::audit;
 use crate::auth_limiter::{Culprit, SecretKind};
 use crate::broadcast::BroadcastMsg;
 use crate::conns::{Conn, Grant};
@@ -140,6 +141,7 @@ impl Drop for Connection {
         self.wiring.store.estate.conns.forget(self.conn.id());
         self.wiring.store.estate.canvas.capabilities.revoke(self.conn.id());
         if let Some(grant) = self.conn.grant() {
+            self.wiring.store.estate.terminals.look();
             let _ = self.wiring.broadcast.send(BroadcastMsg::Left);
             if self.wiring.store.estate.nodes.leave(self.conn.id()).is_some() {
                 let _ = self.wiring.nodes.send(NodesMsg::Left(self.conn.clone()));
@@ -218,9 +220,11 @@ impl Connection {
         let gateway = &config.settings.gateway;
         let limits = &gateway.auth.rate_limit;
         let secret = estate.auth();
+        let own = estate.reach.published();
+        let allowed: Vec<_> = gateway.control_ui.allowed_origins.iter().cloned().chain(own).collect();
         let rules = Rules {
             auth: &secret,
-            allowed_origins: &gateway.control_ui.allowed_origins,
+            allowed_origins: &allowed,
             locked: estate.auth_limiter.locked(&culprit, SecretKind::Shared, estate.clock.uptime(), limits),
         };
         let params = &connecting.params;
@@ -294,6 +298,7 @@ impl Connection {
         let version = self.wiring.store.estate.state_version();
         let hello = self.wiring.hello(&self.conn, connecting.admission.as_ref());
         self.conn.outbox.hello(encode_ok(&connecting.id, &hello), version);
+        methods::users::seen(ctx, &self.wiring, &self.conn);
         if self.conn.grant().is_some_and(is_tracked) {
             let _ = self.wiring.presence.send(PresenceMsg::Arrived(*self.conn.id()));
         }
@@ -308,6 +313,9 @@ impl Connection {
     fn refuse(&mut self, ctx: &mut Ctx<ConnectionMsg>, refusal: ConnectRefusal) {
         let Phase::Connecting(connecting) = &self.phase else { return };
         let id = connecting.id.clone();
+        if let Some(told) = &refusal.refusal {
+            audit::turned_away(&self.wiring.store.estate, &self.conn, &connecting.params, told);
+        }
         let wait = self.penalty(&connecting.params, &refusal);
         if wait.is_zero() {
             return self.answer_refusal(&id, refusal);
@@ -350,6 +358,9 @@ impl Connection {
     }
 
     fn answer_refusal(&mut self, id: &str, refusal: ConnectRefusal) {
+        let answer = refusal.refusal.as_ref();
+        let reason = answer.map_or("CLOSED", |answer| answer.detail_code().unwrap_or(answer.code.name()));
+        self.wiring.store.estate.meters.refused.count(reason.to_owned());
         if let Some(answer) = &refusal.refusal {
             self.conn.outbox.frame(encode_refusal(id, answer));
         }
@@ -371,23 +382,31 @@ impl Connection {
             Err(e) => {
                 if let (Some(refusal), crabtree_protocol::FrameError::Invalid { id, .. }) = (e.refusal(), &e)
                 {
-                    Responder::new(self.conn.clone(), id, Some(permit)).refuse(refusal);
+                    Responder::new(self.conn.clone(), id, Some(permit), ctx.taken_up()).refuse(refusal);
                 }
                 return;
             }
         };
-        let responder = Responder::new(self.conn.clone(), request.id, Some(permit));
-        if request.expected_profile_id.is_some() {
-            // There are no profiles, so it means another gateway.
+        let responder = Responder::new(self.conn.clone(), request.id, Some(permit), ctx.taken_up());
+        if request
+            .expected_profile_id
+            .is_some_and(|wanted| methods::users::profile_id(&self.conn).as_deref() != Some(&*wanted))
+        {
             return responder.refuse(Refusal::expected_profile_mismatch());
         }
         let Some(grant) = self.conn.grant() else { return };
         let asked = (&*request.method, request.params);
         let Some(responder) = methods::brought(ctx, &self.wiring, grant, asked, responder) else { return };
         match authorize(&request.method, grant.role, &grant.scopes, request.params) {
-            Err(refusal) => self.unauthorized(responder, refusal),
+            Err(refusal) => {
+                let estate = &self.wiring.store.estate;
+                audit::forbidden(estate, &self.conn, &request.method, request.params, &refusal);
+                self.unauthorized(responder, refusal);
+            }
             Ok(method) => {
                 self.unauthorized = 0;
+                let (estate, asked) = (&self.wiring.store.estate, (method.name(), method.scope().minimum()));
+                let responder = responder.noted(audit::request(estate, &self.conn, asked, request.params));
                 methods::dispatch(
                     ctx,
                     Call { wiring: &self.wiring, method, params: request.params, responder },

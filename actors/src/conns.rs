@@ -1,6 +1,7 @@
 //! The table of live connections. It is part of the Estate: no actor's crash touches it.
 
 use crate::event::Event;
+use crate::meters::{Backlog, Counter, Tally};
 use crate::origin::is_browser;
 use crate::outbox::{Item, Outbox};
 use crate::preauth::Place;
@@ -9,7 +10,7 @@ use crabtree_protocol::{ConnId, ConnectParams, DeviceId, Role, Scope, Scopes, Se
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -27,7 +28,7 @@ pub struct Peer {
     pub via: Option<IpAddr>,
     /// Who somebody else says it is.
     pub voucher: Option<Voucher>,
-    /// Whether that proxy says that the client speaks TLS with it.
+    /// Whether it speaks TLS: with the gateway, or with that proxy, as that says.
     pub tls: bool,
     /// The `Origin` header, if a browser sent one.
     pub origin: Option<String>,
@@ -121,6 +122,8 @@ pub struct Conn {
     pub peer: Peer,
     /// The way out to it.
     pub outbox: Outbox,
+    /// What it has asked.
+    pub tally: Tally,
     /// Permits of requests in flight.
     pub permits: Arc<Semaphore>,
     grant: OnceLock<Grant>,
@@ -206,13 +209,20 @@ impl Conn {
 pub struct Conns {
     live: Mutex<BTreeMap<ConnId, Arc<Conn>>>,
     roster: ArcSwap<Vec<Arc<Conn>>>,
-    process: Arc<AtomicUsize>,
+    process: Arc<Backlog>,
+    /// Connections there have been.
+    pub accepted: Counter,
+    /// Events that were published.
+    pub published: Counter,
+    /// What those have asked that are gone.
+    gone: Tally,
 }
 
 impl Conns {
     /// Enters a new connection; the other value is what its socket's writer reads.
     pub fn open(&self, id: ConnId, peer: Peer) -> (Arc<Conn>, mpsc::UnboundedReceiver<Item>) {
         let (conn, items) = self.made(id, peer);
+        self.accepted.count();
         self.live.lock().insert(id, conn.clone());
         (conn, items)
     }
@@ -228,6 +238,7 @@ impl Conns {
             id,
             peer,
             outbox,
+            tally: Tally::default(),
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             grant: OnceLock::new(),
             proven: OnceLock::new(),
@@ -238,9 +249,35 @@ impl Conns {
         (Arc::new(conn), items)
     }
 
+    /// One of them, while it lives.
+    pub fn get(&self, id: &ConnId) -> Option<Arc<Conn>> {
+        self.live.lock().get(id).cloned()
+    }
+
     /// Forgets a connection.
     pub fn forget(&self, id: &ConnId) {
-        self.live.lock().remove(id);
+        let mut live = self.live.lock();
+        if let Some(conn) = live.remove(id) {
+            self.gone.take_over(&conn.tally);
+        }
+    }
+
+    /// Requests that wait for their answer.
+    pub fn requests(&self) -> u64 {
+        let live = self.live.lock();
+        let taken = |conn: &Arc<Conn>| MAX_IN_FLIGHT.saturating_sub(conn.permits.available_permits());
+        // Its reader holds one for what comes next.
+        live.values().map(|conn| taken(conn).saturating_sub(1) as u64).sum()
+    }
+
+    /// What all have asked so far. What is answered to one that is gone is not counted.
+    pub fn asked(&self) -> Tally {
+        let all = Tally::default();
+        // Under the lock, so that one that goes is counted once.
+        let live = self.live.lock();
+        all.take_over(&self.gone);
+        live.values().for_each(|conn| all.take_over(&conn.tally));
+        all
     }
 
     /// How many there are.
@@ -250,7 +287,12 @@ impl Conns {
 
     /// Bytes waiting for all clients together.
     pub fn buffered(&self) -> usize {
-        self.process.load(Relaxed)
+        self.process.bytes.load(Relaxed)
+    }
+
+    /// Droppable events that were dropped, and clients that were given up for reading too slowly.
+    pub fn overflown(&self) -> (u64, u64) {
+        (self.process.dropped.read(), self.process.slow.read())
     }
 
     /// All of them.
@@ -269,6 +311,7 @@ impl Conns {
 
     /// Hands an event to everyone who is to hear it. Runs in the publisher, takes no lock.
     pub fn publish(&self, event: Event) {
+        self.published.count();
         let event = Arc::new(event);
         for conn in self.roster.load().iter().filter(|c| event.audience.admits(c)) {
             conn.outbox.event(event.clone());

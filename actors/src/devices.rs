@@ -12,6 +12,7 @@
 mod admission;
 mod book;
 mod deciding;
+mod imported;
 mod keeping;
 mod setups;
 mod upgrades;
@@ -30,9 +31,10 @@ use crabtree_protocol::hello::IssuedToken;
 use crabtree_protocol::params::devices::{SetupProfile, SetupStatus};
 use crabtree_protocol::{ConnectParams, ConnectRefusal, Role, Scopes};
 use deciding::Caller;
+pub use imported::{IMPORTED_TOKEN, import_token};
 use keeping::Sequel;
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use upgrades::Upgrades;
@@ -113,8 +115,8 @@ pub struct Setup {
     pub expires_at: i64,
 }
 
-/// What is stored of devices.
-type Stored = (Vec<DeviceRow>, Vec<TokenRow>, Vec<SetupRow>);
+/// What is stored of devices; last the hashes of tokens that came from another gateway.
+type Stored = (Vec<DeviceRow>, Vec<TokenRow>, Vec<SetupRow>, HashMap<String, String>);
 
 /// What the devices actor hears.
 pub enum DevicesMsg {
@@ -135,6 +137,8 @@ pub enum DevicesMsg {
     },
     /// An operator's question.
     Asked(Question, Responder),
+    /// What may who brings nothing but this, the token of an operator's device? `None` if it is none.
+    Bears(String, Reply<Option<Scopes>>),
     /// Make a setup code; answered when it is stored.
     Invite(SetupProfile, Reply<Option<Setup>>),
     /// What was written is stored, or is not.
@@ -198,6 +202,7 @@ impl Behavior for Devices {
                 self.keep(ctx, Box::new(answer));
             }
             DevicesMsg::Asked(question, responder) => self.asked(ctx, question, responder),
+            DevicesMsg::Bears(token, reply) => reply.send(self.book.borne(&token)),
             DevicesMsg::Invite(access, reply) => self.invite(ctx, access, reply),
             DevicesMsg::UpgradeOver(id) => {
                 let timer = ctx.after(Upgrades::spans().1, DevicesMsg::UpgradeOver(id.clone()));
@@ -220,12 +225,16 @@ impl Devices {
 
     fn load(&self, ctx: &mut Ctx<DevicesMsg>) {
         let store = self.store.clone();
-        let read = |c: &store::Connection| Ok((store::devices(c)?, store::tokens(c)?, store::setups(c)?));
+        let read = |c: &store::Connection| {
+            let imported = store::meta_like(c, IMPORTED_TOKEN)?;
+            Ok((store::devices(c)?, store::tokens(c)?, store::setups(c)?, imported))
+        };
         ctx.task(async move { store.read(read).await }, DevicesMsg::Loaded);
     }
 
     fn loaded(&mut self, ctx: &mut Ctx<DevicesMsg>, rows: Stored) -> Result<(), Fault> {
-        let (devices, tokens, setups) = rows;
+        let (devices, tokens, setups, imported) = rows;
+        self.book.imported = imported;
         self.book.load(devices, tokens, setups);
         self.remember(ctx);
         self.loaded = true;

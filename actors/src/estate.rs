@@ -6,26 +6,36 @@
 
 use crate::agents::{Catalog, Model, Roster, acp};
 use crate::approvals::ExecApprovalsFile;
+use crate::audit::Book;
 use crate::auth_limiter::AuthLimiter;
 use crate::canvas::Canvas;
 use crate::channels::contract::Channel;
 use crate::channels::driver::{Doors, LinkKey};
 use crate::channels::{self, People, Roster as ChannelRoster};
+use crate::config::Kept;
 use crate::conns::{Conn, Conns, Grant};
 use crate::health::HealthSnapshot;
+use crate::hooks;
 use crate::kill_points::KillPoints;
 use crate::log_ring::LogRing;
 use crate::media::Inbox;
+use crate::meters::Meters;
 use crate::nodes;
 use crate::pairing::Pending;
 use crate::preauth::PreAuth;
 use crate::presence::PresenceSnapshot;
 use crate::process::Guard;
+use crate::reach::Reach;
+use crate::restart::Restarts;
+use crate::secrets::{Ask, Secrets};
 use crate::sessions::{Ledgers, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
 use crate::skills::Skills;
+use crate::stability::Recorder;
 use crate::store::Db;
-use crate::tailscale::{Program, Whois};
+use crate::suspension::{Phase, Suspension};
+use crate::tailscale::{Program, Routes, Whois};
+use crate::terminals;
 use crate::tools::invoke::Invocations;
 use crate::tools::{Registry, Tool};
 use crate::tree::{Clock, Node, Slot};
@@ -34,9 +44,9 @@ use crabtree_protocol::SessionKey;
 use crabtree_protocol::frame::{Close, StateVersion};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 
 /// Agent runs at the same time, over all sessions.
 pub const MAX_PARALLEL_RUNS: usize = 16;
@@ -129,8 +139,12 @@ pub struct Estate {
     pub preauth: PreAuth,
     /// Failures to authenticate.
     pub auth_limiter: AuthLimiter,
+    /// Who did what, as far as it is not written yet.
+    pub audit: Arc<Book>,
     /// The configuration in force.
     pub config: ArcSwap<Loaded>,
+    /// How the secrets it needs are, and the store of secrets.
+    pub secrets: Secrets,
     /// Who is there.
     pub presence: ArcSwap<PresenceSnapshot>,
     /// How everything is.
@@ -141,6 +155,10 @@ pub struct Estate {
     pub brought: Brought,
     /// Who knows whose a Tailscale address is.
     pub whois: Arc<dyn Whois>,
+    /// Who makes Tailscale bring clients.
+    pub routes: Arc<dyn Routes>,
+    /// How the gateway is reached.
+    pub reach: Reach,
     /// Who watches over child processes.
     pub guard: Guard,
     /// The processes of other agents that think for ours.
@@ -153,6 +171,8 @@ pub struct Estate {
     pub channels: ChannelRoster,
     /// Who is there on channels.
     pub people: People,
+    /// Permits for runs that webhooks ask for.
+    pub hook_runs: Arc<Semaphore>,
     /// Tools that clients have called.
     pub invocations: Invocations,
     /// The skills of the agents.
@@ -165,6 +185,8 @@ pub struct Estate {
     pub inbox: Inbox,
     /// The pages that agents make.
     pub canvas: Canvas,
+    /// The terminals of operators.
+    pub terminals: terminals::Table,
     /// The database, once it is open.
     pub db: ArcSwapOption<Db>,
     /// What is ready.
@@ -187,12 +209,18 @@ pub struct Estate {
     auth: ArcSwap<AuthSecret>,
     /// Key from which device tokens are derived.
     pub device_key: [u8; 32],
-    /// Restarts of actors in the life of the process.
-    pub restarts: AtomicU64,
+    /// What is counted.
+    pub meters: Meters,
+    /// What has happened lately, for diagnosis.
+    pub stability: Recorder,
     /// The tree, once it is planted.
     pub root: OnceLock<Arc<Node>>,
     /// Set when a shutdown has begun: nothing new is accepted.
     pub draining: watch::Sender<bool>,
+    /// Whether the gateway holds still for its host.
+    pub suspension: Suspension,
+    /// A restart that was asked for.
+    pub restarts: Restarts,
 }
 
 /// What an embedding program adds to what the gateway has itself.
@@ -206,6 +234,8 @@ pub struct Brought {
     pub channels: Vec<Arc<dyn Channel>>,
     /// Who knows whose a Tailscale address is; by default the `tailscale` program of this machine.
     pub whois: Option<Arc<dyn Whois>>,
+    /// Who makes Tailscale bring clients; by default that program.
+    pub routes: Option<Arc<dyn Routes>>,
 }
 
 /// What the Estate is made from.
@@ -229,9 +259,13 @@ pub struct EstateArgs {
 }
 
 impl Estate {
-    /// Makes it.
-    pub fn new(args: EstateArgs) -> Arc<Self> {
+    /// Makes it, with the secrets of its configuration looked up, for which it may block.
+    pub fn new(mut args: EstateArgs) -> Arc<Self> {
+        let secrets = Secrets::new(&args.loaded.state_dir, args.guard.clone(), &args.device_key);
+        secrets.keep(Kept::of(&args.loaded));
+        secrets.publish(secrets.prepare(&mut args.loaded, Ask::Anew));
         Arc::new(Self {
+            secrets,
             presence: ArcSwap::from_pointee(PresenceSnapshot::first(&args.boot, args.clock.now_ms())),
             health: ArcSwap::from_pointee(HealthSnapshot::first(args.clock.now_ms())),
             catalog: ArcSwap::from_pointee(Catalog::new(&args.loaded.settings, &args.brought.models)),
@@ -245,6 +279,9 @@ impl Estate {
             ),
             people: People::default(),
             whois: (args.brought.whois.clone()).unwrap_or_else(|| Arc::new(Program::new(args.guard.clone()))),
+            routes: (args.brought.routes.clone())
+                .unwrap_or_else(|| Arc::new(Program::new(args.guard.clone()))),
+            reach: Reach::default(),
             brought: args.brought,
             acp: acp::Peers::new(args.guard.clone()),
             guard: args.guard,
@@ -253,6 +290,7 @@ impl Estate {
             inbox: Inbox::open(&args.loaded.state_dir),
             canvas: Canvas::open(&args.loaded.state_dir),
             approvals_told: AtomicI64::new(args.clock.now_ms()),
+            audit: Book::new(args.clock.clone()),
             clock: args.clock,
             boot: args.boot,
             conns: Conns::default(),
@@ -263,7 +301,9 @@ impl Estate {
             config: ArcSwap::from_pointee(args.loaded),
             tools: ArcSwap::default(),
             mcp: Roster::default(),
+            hook_runs: Arc::new(Semaphore::new(hooks::MAX_OPEN)),
             invocations: Invocations::default(),
+            terminals: terminals::Table::default(),
             db: ArcSwapOption::empty(),
             ready: Ready::default(),
             waiters: Waiters::default(),
@@ -276,9 +316,12 @@ impl Estate {
             kill_points: KillPoints::default(),
             auth: ArcSwap::from_pointee(args.auth),
             device_key: args.device_key,
-            restarts: AtomicU64::new(0),
+            meters: Meters::default(),
+            stability: Recorder::default(),
             root: OnceLock::new(),
             draining: watch::Sender::new(false),
+            suspension: Suspension::default(),
+            restarts: Restarts::default(),
         })
     }
 
@@ -287,9 +330,14 @@ impl Estate {
         self.auth.load_full()
     }
 
-    /// From now on clients must present this. Who came in with what they presented before has to come again.
+    /// From now on clients must present this, unless the doors that are there are too open for it. Who came in with what
+    /// they presented before has to come again.
     pub fn change_auth(&self, auth: AuthSecret) {
         if *self.auth() == auth {
+            return;
+        }
+        if let Err(why) = self.reach.allows(&auth) {
+            tracing::error!(target: "crabtree::config", "{why}");
             return;
         }
         self.auth.store(Arc::new(auth));
@@ -315,6 +363,17 @@ impl Estate {
     /// The versions of presence and health, as hello-ok and those two events carry them.
     pub fn state_version(&self) -> StateVersion {
         StateVersion { presence: self.presence.load().version, health: self.health.load().version }
+    }
+
+    /// Waits until one more turn may run.
+    pub async fn lane(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let _waits = self.meters.lanes_waiting.enter();
+        self.lanes.clone().acquire_owned().await
+    }
+
+    /// Whether work is taken, and begun by itself.
+    pub fn admits(&self) -> bool {
+        !self.is_draining() && self.suspension.phase() == Phase::Accepting
     }
 
     /// Whether a shutdown has begun.

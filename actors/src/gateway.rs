@@ -4,27 +4,31 @@
 //! state, so there is little that could make it crash.
 
 use crate::agents::{Agents, AgentsArgs, AgentsMsg};
+use crate::alerts::Alerts;
 use crate::approvals::{Approvals, ApprovalsMsg};
 use crate::broadcast::{Broadcast, BroadcastMsg};
 use crate::canvas::{CanvasHost, CanvasMsg};
 use crate::channels::{Channels, ChannelsMsg};
 use crate::config::{Config, ConfigArgs, ConfigFile, ConfigMsg, Reload};
 use crate::connections::{Connections, ConnectionsMsg};
+use crate::cron::{Cron, CronArgs, CronMsg};
 use crate::devices::{Devices, DevicesMsg};
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::health::{Health, HealthMsg};
+use crate::mdns::{Beacon, BeaconArgs};
 use crate::nodes::{Nodes, NodesArgs, NodesMsg};
 use crate::presence::{Presence, PresenceMsg};
 use crate::scheduler::{Scheduler, SchedulerArgs, SchedulerMsg};
 use crate::sessions::{Sessions, SessionsArgs, SessionsMsg};
 use crate::store::{OpenDb, Store, StoreActor, StoreArgs, StoreMsg};
+use crate::tailscale::{Route, RouteArgs};
+use crate::terminals::{Terminals, TerminalsMsg};
 use crate::tree::*;
 use crabtree_protocol::Scope;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -55,6 +59,10 @@ pub struct Wiring {
     pub channels: Slot<ChannelsMsg>,
     /// The watch over the pages that agents make.
     pub canvas: Slot<CanvasMsg>,
+    /// The parent of the terminals.
+    pub terminals: Slot<TerminalsMsg>,
+    /// Jobs with a schedule.
+    pub cron: Slot<CronMsg>,
     /// The gateway's own timers.
     pub scheduler: Slot<SchedulerMsg>,
     /// The watch.
@@ -84,6 +92,8 @@ impl Wiring {
             sessions: Slot::default(),
             channels: Slot::default(),
             canvas: Slot::default(),
+            terminals: Slot::default(),
+            cron: Slot::default(),
             scheduler: Slot::default(),
             health: Slot::default(),
             connections: Slot::default(),
@@ -131,6 +141,7 @@ fn table(args: &RootArgs) -> Vec<Row> {
         sessions: w.sessions.clone(),
         approvals: w.approvals.clone(),
         nodes: w.nodes.clone(),
+        cron: w.cron.clone(),
         slot: w.agents.clone(),
     };
     let nodes = NodesArgs {
@@ -145,7 +156,9 @@ fn table(args: &RootArgs) -> Vec<Row> {
     let sessions = SessionsArgs { store: w.store.clone(), slot: w.sessions.clone(), compact };
     let file = ConfigFile::new(args.reload.clone());
     let config = ConfigArgs { estate: estate.clone(), file, root: w.root.clone() };
-    let scheduler = SchedulerArgs { estate: estate.clone(), wake: crate::methods::waker(w.clone()) };
+    let forget = crate::methods::forgetter(w.clone());
+    let cron = CronArgs { store: w.store.clone(), sessions: w.sessions.clone(), forget };
+    let scheduler = SchedulerArgs { store: w.store.clone(), sessions: w.sessions.clone() };
     let mut rows: Vec<Row> = vec![
         (
             ChildSpec::new::<StoreActor>("store", Permanent, store, &w.store.slot)
@@ -169,11 +182,23 @@ fn table(args: &RootArgs) -> Vec<Row> {
             depends_on("channels"),
         ),
         (ChildSpec::new::<CanvasHost>("canvas", Permanent, estate.clone(), &w.canvas), &[]),
+        (ChildSpec::new::<Terminals>("terminals", Permanent, estate.clone(), &w.terminals), &[]),
+        (ChildSpec::new::<Cron>("cron", Permanent, cron, &w.cron), &[]),
         (ChildSpec::new::<Scheduler>("scheduler", Permanent, scheduler, &w.scheduler), &[]),
         (ChildSpec::new::<Health>("health", Permanent, w.store.clone(), &w.health), &[]),
+        (ChildSpec::new::<Alerts>("alerts", Permanent, w.store.clone(), &Slot::default()), &[]),
         (ChildSpec::new::<Connections>("connections", Permanent, w.clone(), &w.connections), &[]),
     ];
     rows.extend(args.listener.clone().map(|listener| (listener, &[][..])));
+    // There only where they are wanted, as the settings are at the start.
+    let gateway = &estate.config.load().settings.gateway;
+    rows.extend(gateway.tailscale.mode.command().map(|command| {
+        let route = RouteArgs { estate: estate.clone(), routes: estate.routes.clone(), command };
+        (ChildSpec::new::<Route>("tailscale", Permanent, route, &Slot::default()), &[][..])
+    }));
+    rows.extend(BeaconArgs::of(estate).map(|beacon| {
+        (ChildSpec::new::<Beacon>("mdns", Permanent, beacon, &Slot::default()).shutdown(secs(2)), &[][..])
+    }));
     rows
 }
 
@@ -194,6 +219,7 @@ pub enum RootMsg {
 pub struct Root {
     sections: Vec<(Arc<str>, &'static [&'static str])>,
     nodes: Slot<NodesMsg>,
+    terminals: Slot<TerminalsMsg>,
     _watch: Timer,
 }
 
@@ -210,7 +236,8 @@ impl Behavior for Root {
             sections.push((child.name().clone(), depends));
         }
         let watch = ctx.after(WATCH_HEALTH, RootMsg::WatchHealth);
-        Ok(Self { sections, nodes: args.wiring.nodes.clone(), _watch: watch })
+        let (nodes, terminals) = (args.wiring.nodes.clone(), args.wiring.terminals.clone());
+        Ok(Self { sections, nodes, terminals, _watch: watch })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<RootMsg>, msg: RootMsg) -> Result<(), Fault> {
@@ -235,6 +262,7 @@ impl Root {
     fn renew(&self, ctx: &mut Ctx<RootMsg>, changed: &[&str], done: Option<oneshot::Sender<()>>) {
         if changed.contains(&"gateway") {
             let _ = self.nodes.send(NodesMsg::Review);
+            let _ = self.terminals.send(TerminalsMsg::Review);
         }
         let mut renewed = Vec::new();
         for (name, depends) in &self.sections {
@@ -281,8 +309,12 @@ fn observer(estate: &Arc<Estate>) -> Observer {
         }
         let Some(estate) = estate.upgrade() else { return };
         if change.state == NodeState::Running && change.restarts > 0 {
-            estate.restarts.fetch_add(1, Relaxed);
+            estate.meters.restarts.count(change.kind);
         }
+        if change.state == NodeState::Parked {
+            estate.meters.parkings.count(change.kind);
+        }
+        estate.stability.lifecycle(change, estate.clock.now_ms());
         if estate.is_draining() {
             // After `shutdown` clients hear nothing more.
             return;

@@ -3,10 +3,12 @@
 //! **On crash** nothing is lost: the next look at the tree makes it anew. Its own hanging is watched by the
 //! root.
 
+use crate::alerts;
 use crate::channels::{self, Condition};
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
-use crate::settings::Settings;
+use crate::secrets::{Report, Row};
+use crate::settings::{Issue, Settings};
 use crate::store::{self, Counts, Store};
 use crate::tree::*;
 use serde_json::value::{RawValue, to_raw_value};
@@ -22,6 +24,8 @@ const LOOKS_PER_EVENT: u32 = 60;
 const LOOKS_PER_COUNT: u32 = 5;
 /// A stuck actor is named at its bound and killed at this multiple of it.
 const KILL_AT: u32 = 2;
+/// Rows of the outbox's counts: so many accounts and states.
+const MAX_OUTBOX_ROWS: u32 = 300;
 /// Nodes named in one health payload.
 const MAX_NAMED: usize = 20;
 
@@ -45,14 +49,17 @@ impl HealthSnapshot {
     }
 }
 
+/// What the store counts: inputs and sessions, and the messages that are not out yet, by channel, account and state.
+pub type Counted = (Counts, Vec<(String, String, String, u64)>);
+
 /// What health hears.
 pub enum HealthMsg {
     /// Look the tree over.
     Look,
     /// What the store counts.
-    Counted(Option<Counts>),
+    Counted(Option<Counted>),
     /// It is time for the event, and this is what the store counts.
-    Due(Option<Counts>),
+    Due(Option<Counted>),
 }
 
 /// See the module.
@@ -60,8 +67,12 @@ pub struct Health {
     estate: Arc<Estate>,
     store: Store,
     counts: Counts,
+    outbox: Vec<(String, String, String, u64)>,
     findings: Findings,
     channels: Vec<Condition>,
+    secrets: Arc<Report>,
+    issues: Vec<Issue>,
+    reach: Option<Value>,
     looks: u32,
     _timer: Timer,
 }
@@ -77,8 +88,12 @@ impl Behavior for Health {
             estate: store.estate.clone(),
             store,
             counts: Counts::default(),
+            outbox: Vec::new(),
             findings: Findings::default(),
             channels: Vec::new(),
+            secrets: Arc::default(),
+            issues: Vec::new(),
+            reach: None,
             looks: 0,
             _timer: timer,
         })
@@ -87,9 +102,9 @@ impl Behavior for Health {
     fn handle(&mut self, ctx: &mut Ctx<HealthMsg>, msg: HealthMsg) -> Result<(), Fault> {
         match msg {
             HealthMsg::Look => self.look(ctx),
-            HealthMsg::Counted(counts) => self.counts = counts.unwrap_or(self.counts),
-            HealthMsg::Due(counts) => {
-                self.counts = counts.unwrap_or(self.counts);
+            HealthMsg::Counted(counted) => self.counted(counted),
+            HealthMsg::Due(counted) => {
+                self.counted(counted);
                 self.publish(ctx.now_ms());
             }
         }
@@ -107,21 +122,40 @@ impl Health {
                 node.report_stuck(node.generation(), *busy_ms);
             }
         }
-        let accounts = channels::configured(&self.estate.config.load().settings.channels, None);
+        let loaded = self.estate.config.load_full();
+        let accounts = channels::configured(&loaded.settings.channels, None);
         let channels: Vec<_> = accounts.iter().map(|name| channels::condition(&self.estate, name)).collect();
-        let news = findings.names() != self.findings.names() || words(&channels) != words(&self.channels);
-        (self.findings, self.channels) = (findings, channels);
+        let secrets = self.estate.secrets.report();
+        let is_broken_elsewhere = loaded.issues() != self.issues;
+        let reach = self.estate.reach.told();
+        let news = findings.differ(&self.findings)
+            || words(&channels) != words(&self.channels)
+            || secrets != self.secrets
+            || reach != self.reach
+            || is_broken_elsewhere;
+        if is_broken_elsewhere {
+            self.issues = loaded.issues().to_vec();
+        }
+        (self.findings, self.channels, self.secrets, self.reach) = (findings, channels, secrets, reach);
         self.looks += 1;
         let due = self.looks % LOOKS_PER_EVENT == 1;
         if due || self.looks % LOOKS_PER_COUNT == 1 {
             let store = self.store.clone();
-            let counted = async move { store.read(store::counts).await.ok() };
+            let count = |c: &store::Connection| Ok((store::counts(c)?, store::outbox(c, MAX_OUTBOX_ROWS)?));
+            let counted = async move { store.read(count).await.ok() };
             ctx.task(counted, if due { HealthMsg::Due } else { HealthMsg::Counted });
         }
         if news && !due {
             self.publish(ctx.now_ms());
         }
         self.publish_info(ctx);
+    }
+
+    /// Where it could not be counted it stays as it was.
+    fn counted(&mut self, counted: Option<Counted>) {
+        if let Some(counted) = counted {
+            (self.counts, self.outbox) = counted;
+        }
     }
 
     /// What the metrics and `system.actors` show.
@@ -133,6 +167,8 @@ impl Health {
             "parked": parked,
             "stuck": stuck,
             "inputs": { "queued": queued, "running": running, "dead": dead },
+            "sessions": self.counts.sessions,
+            "outbox": self.outbox,
         }));
     }
 
@@ -140,8 +176,13 @@ impl Health {
     fn publish(&self, now: i64) {
         let last = self.estate.health.load();
         let mut payload = payload(&self.estate.config.load().settings, &self.findings, self.counts, now);
+        payload["config"] = json!({ "valid": self.issues.is_empty(), "issues": self.issues });
         for (name, shown) in channels::summary(&self.estate, &self.channels) {
             payload[name] = shown;
+        }
+        payload["secrets"] = wanting(&self.secrets);
+        if let Some(reach) = &self.reach {
+            payload["reach"] = reach.clone();
         }
         let json = to_raw_value(&payload).expect("health is plain data");
         let next = HealthSnapshot { version: last.version + 1, ok: self.findings.is_ok(), json };
@@ -154,22 +195,38 @@ impl Health {
     }
 }
 
+/// The secrets that are not to be had, and who does without; why is for administrators only.
+fn wanting(report: &Report) -> Value {
+    let row =
+        |row: &Row| json!({ "owner": row.spot.owner(), "path": row.spot.key(), "state": row.state.name() });
+    json!({ "wanting": report.wanting().take(MAX_NAMED).map(row).collect::<Vec<_>>() })
+}
+
 /// How the accounts of channels are, in a word each.
 fn words(channels: &[Condition]) -> Vec<(&str, &str, &'static str)> {
     channels.iter().map(|one| (&*one.name.channel, &*one.name.account, one.health)).collect()
 }
 
+/// Who is at one message for too long, and for how many milliseconds.
+type Stuck = Vec<(Arc<Node>, u64)>;
+
 /// What a look over the tree found.
 #[derive(Default)]
 struct Findings {
     total: usize,
-    stuck: Vec<(Arc<Node>, u64)>,
+    stuck: Stuck,
     parked: Vec<Arc<Node>>,
+    /// What is wrong with the disk.
+    store: Option<String>,
 }
 
 impl Findings {
     fn is_ok(&self) -> bool {
-        self.stuck.is_empty() && self.parked.is_empty()
+        self.stuck.is_empty() && self.parked.is_empty() && self.store.is_none()
+    }
+
+    fn differ(&self, other: &Self) -> bool {
+        self.names() != other.names() || self.store != other.store
     }
 
     /// Paths of the parked and the stuck.
@@ -180,7 +237,8 @@ impl Findings {
 }
 
 fn find(root: &Arc<Node>) -> Findings {
-    let mut findings = Findings::default();
+    let store = store_trouble(root).map(|(what, _)| what);
+    let mut findings = Findings { store, ..Findings::default() };
     let mut rest = vec![root.clone()];
     while let Some(node) = rest.pop() {
         findings.total += 1;
@@ -199,6 +257,25 @@ fn find(root: &Arc<Node>) -> Findings {
     findings
 }
 
+/// How often an agent looks after things on its own.
+fn heartbeat(settings: &Settings, id: &str) -> Value {
+    let own = settings.heartbeat(id).filter(|_| settings.cron.enabled);
+    let every = own.as_ref().and_then(|own| own.every_ms());
+    let word = own.and_then(|own| own.every).unwrap_or_else(|| "30m".into());
+    json!({ "enabled": every.is_some(), "every": word, "everyMs": every.unwrap_or(0) })
+}
+
+/// Who is parked, and who is at one message for too long, for how many milliseconds.
+pub(crate) fn ailing(root: &Arc<Node>) -> (Vec<Arc<Node>>, Stuck) {
+    let Findings { parked, stuck, .. } = find(root);
+    (parked, stuck)
+}
+
+/// What is wrong with the disk, and since when (ms).
+pub(crate) fn store_trouble(root: &Node) -> Option<(String, i64)> {
+    alerts::says(&*root.child("store")?.info()?)
+}
+
 fn payload(settings: &Settings, findings: &Findings, counts: Counts, now: i64) -> Value {
     let (parked, stuck) = findings.names();
     let sessions = json!({ "path": "store.sqlite", "count": counts.sessions, "recent": [] });
@@ -209,7 +286,7 @@ fn payload(settings: &Settings, findings: &Findings, counts: Counts, now: i64) -
             json!({
                 "agentId": id,
                 "isDefault": *id == settings.default_agent_id(),
-                "heartbeat": { "enabled": false, "every": "30m", "everyMs": 1_800_000 },
+                "heartbeat": heartbeat(settings, id),
                 "sessions": sessions,
             })
         })
@@ -229,5 +306,6 @@ fn payload(settings: &Settings, findings: &Findings, counts: Counts, now: i64) -
         "sessions": sessions,
         "actors": { "total": findings.total, "parked": parked, "stuck": stuck },
         "inputs": { "queued": counts.queued, "dead": counts.dead },
+        "store": { "trouble": findings.store },
     })
 }

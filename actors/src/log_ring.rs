@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::meters::Counter;
 use parking_lot::Mutex;
 use serde::Serialize;
 
@@ -19,6 +20,9 @@ const MAX_LINE_BYTES: usize = 16 * 1024;
 #[derive(Default)]
 pub struct LogRing {
     held: Mutex<Held>,
+    levels: [Counter; 5],
+    /// Lines that the log's file did not take in time.
+    pub lost: Counter,
 }
 
 #[derive(Default)]
@@ -45,6 +49,16 @@ pub struct Tail {
 }
 
 impl LogRing {
+    /// Counts a line of this level, from 0 (error) to 4 (trace).
+    pub fn count(&self, level: usize) {
+        self.levels[level.min(4)].count();
+    }
+
+    /// How many lines there were of each level, errors first.
+    pub fn counted(&self) -> [u64; 5] {
+        self.levels.each_ref().map(Counter::read)
+    }
+
     /// Appends a line.
     pub fn push(&self, mut line: String) {
         line.truncate(line.floor_char_boundary(MAX_LINE_BYTES));

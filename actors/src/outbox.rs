@@ -4,6 +4,7 @@
 //! takes what has gathered, turns it into frames with a [`Spool`], and flushes once.
 
 use crate::event::Event;
+use crate::meters::Backlog;
 use bytes::Bytes;
 use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES, StateVersion};
 use std::sync::Arc;
@@ -49,15 +50,15 @@ impl Item {
 pub struct Outbox {
     queue: mpsc::UnboundedSender<Item>,
     buffered: AtomicUsize,
-    process: Arc<AtomicUsize>,
+    process: Arc<Backlog>,
     skipped: AtomicU32,
     closing: AtomicBool,
     cut: CancellationToken,
 }
 
 impl Outbox {
-    /// An outbox and the end its writer reads. `process` counts the bytes of all outboxes.
-    pub fn new(process: Arc<AtomicUsize>) -> (Self, mpsc::UnboundedReceiver<Item>) {
+    /// An outbox and the end its writer reads. `process` is what waits in all outboxes.
+    pub fn new(process: Arc<Backlog>) -> (Self, mpsc::UnboundedReceiver<Item>) {
         let (queue, items) = mpsc::unbounded_channel();
         let outbox = Self {
             queue,
@@ -112,7 +113,7 @@ impl Outbox {
     /// The writer has sent this many bytes.
     pub fn sent(&self, bytes: usize) {
         self.buffered.fetch_sub(bytes, Relaxed);
-        self.process.fetch_sub(bytes, Relaxed);
+        self.process.bytes.fetch_sub(bytes, Relaxed);
     }
 
     /// Bytes waiting for the client.
@@ -122,7 +123,7 @@ impl Outbox {
 
     fn is_full(&self, more: usize) -> bool {
         self.buffered() + more > MAX_BUFFERED_BYTES
-            || self.process.load(Relaxed) + more > MAX_PROCESS_BUFFERED_BYTES
+            || self.process.bytes.load(Relaxed) + more > MAX_PROCESS_BUFFERED_BYTES
     }
 
     fn push(&self, item: Item) {
@@ -134,21 +135,25 @@ impl Outbox {
             match item {
                 Item::Event { event, skip } if event.droppable => {
                     self.skipped.fetch_add(skip + 1, Relaxed);
+                    self.process.dropped.count();
                     return;
                 }
-                _ if self.buffered() > 0 => return self.cut(Close::slow_consumer()),
+                _ if self.buffered() > 0 => {
+                    self.process.slow.count();
+                    return self.cut(Close::slow_consumer());
+                }
                 _ => {}
             }
         }
         self.buffered.fetch_add(bytes, Relaxed);
-        self.process.fetch_add(bytes, Relaxed);
+        self.process.bytes.fetch_add(bytes, Relaxed);
         let _ = self.queue.send(item);
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.process.fetch_sub(self.buffered(), Relaxed);
+        self.process.bytes.fetch_sub(self.buffered(), Relaxed);
     }
 }
 
@@ -301,7 +306,7 @@ mod tests {
 
     #[test]
     fn at_the_limit_droppable_events_leave_a_gap_and_the_rest_closes() {
-        let process = Arc::new(AtomicUsize::new(0));
+        let process = Arc::new(Backlog::default());
         let (outbox, mut items) = Outbox::new(process.clone());
         let mut spool = Spool::default();
         outbox.hello(b"hello".to_vec(), StateVersion::default());
@@ -318,7 +323,8 @@ mod tests {
         assert!(outbox.cut_off().is_cancelled());
         assert_eq!(drain(&mut items, &mut spool).last().unwrap(), "close 1008 slow consumer");
         drop(outbox);
-        assert_eq!(process.load(Relaxed), 0);
+        assert_eq!(process.bytes.load(Relaxed), 0);
+        assert_eq!((process.dropped.read(), process.slow.read()), (2, 1));
     }
 
     fn piece(key: &str, so_far: &str, piece: &str) -> Arc<Event> {

@@ -3,12 +3,15 @@
 //! A guard is our own program, run as `crabtree guard -- CMD ARGS`. Its stdin is one end of a socket, the *lifeline*,
 //! whose other end only the gateway has: when that is closed, by us or by the kernel after `kill -9`, the guard ends
 //! CMD and whatever CMD started. CMD's own stdin comes to the guard as the first message over the lifeline; stdout
-//! and stderr are inherited, so that nothing is copied on the way. What the guard says is a [`Report`].
+//! and stderr are inherited, so that nothing is copied on the way. A process on a terminal has that as all three, which
+//! the guard is told by `--terminal`. What the guard says is a [`Report`].
 
 mod environment;
 mod report;
+mod terminal;
 
 pub use report::{Exit, Report};
+pub use terminal::{Size, Terminal};
 
 use parking_lot::Mutex;
 use rustix::cmsg_space;
@@ -78,6 +81,8 @@ pub enum Streams {
     Piped,
     /// Nothing to read; both outputs in one pipe, in the order they were written.
     Merged,
+    /// A terminal of this size, which it leads a session on.
+    Terminal(Size),
 }
 
 /// A process to be started. It inherits the gateway's environment except what looks like a secret.
@@ -128,6 +133,13 @@ impl Command {
         self
     }
 
+    /// With nothing in its environment so far.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.env.clear();
+        self
+    }
+
     /// In this directory.
     #[must_use]
     pub fn dir(self, dir: impl Into<PathBuf>) -> Self {
@@ -166,6 +178,12 @@ impl Command {
         if let Some(dir) = self.dir.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(SpawnError::Dir(dir.clone()));
         }
+        let program = Path::new(&self.program);
+        if matches!(self.streams, Streams::Terminal(_)) && program.is_absolute() && !program.is_file() {
+            // The guard would find out too late to say so anywhere but on the terminal.
+            let missing = io::ErrorKind::NotFound.into();
+            return Err(SpawnError::Program(program.display().to_string(), missing));
+        }
         let _forking = FORKING.lock();
         let (lifeline, theirs) = Socket::pair().map_err(SpawnError::Guard)?;
         let (ours, pipes) = Pipes::new(self.streams).map_err(SpawnError::Guard)?;
@@ -173,7 +191,9 @@ impl Command {
         let mut command = tokio::process::Command::new(guard);
         command
             .arg0("crabtree")
-            .args(["guard", "--"])
+            .arg("guard")
+            .args(matches!(self.streams, Streams::Terminal(_)).then_some("--terminal"))
+            .arg("--")
             .arg(self.program)
             .args(self.args)
             .stdin(OwnedFd::from(theirs))
@@ -193,30 +213,38 @@ impl Command {
 
 /// The child's ends of its pipes.
 struct Pipes {
-    stdin: Option<PipeReader>,
+    stdin: Option<OwnedFd>,
     stdout: Stdio,
     stderr: Stdio,
 }
 
 /// Our ends of them.
+#[derive(Default)]
 struct OurPipes {
     stdin: Option<PipeWriter>,
-    stdout: PipeReader,
+    stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
+    terminal: Option<OwnedFd>,
 }
 
 impl Pipes {
     fn new(streams: Streams) -> io::Result<(OurPipes, Self)> {
+        if let Streams::Terminal(size) = streams {
+            let (terminal, theirs) = terminal::pair(size)?;
+            let pipes = Self { stdin: Some(theirs), stdout: Stdio::null(), stderr: Stdio::null() };
+            return Ok((OurPipes { terminal: Some(terminal), ..OurPipes::default() }, pipes));
+        }
         let (stdout, out) = io::pipe()?;
+        let stdout = Some(stdout);
         if streams == Streams::Merged {
             let err = out.try_clone()?;
             let pipes = Self { stdin: None, stdout: out.into(), stderr: err.into() };
-            return Ok((OurPipes { stdin: None, stdout, stderr: None }, pipes));
+            return Ok((OurPipes { stdout, ..OurPipes::default() }, pipes));
         }
         let (input, stdin) = io::pipe()?;
         let (stderr, err) = io::pipe()?;
-        let pipes = Self { stdin: Some(input), stdout: out.into(), stderr: err.into() };
-        Ok((OurPipes { stdin: Some(stdin), stdout, stderr: Some(stderr) }, pipes))
+        let pipes = Self { stdin: Some(input.into()), stdout: out.into(), stderr: err.into() };
+        Ok((OurPipes { stdin: Some(stdin), stdout, stderr: Some(stderr), terminal: None }, pipes))
     }
 }
 
@@ -224,15 +252,16 @@ impl OurPipes {
     fn child(self, lifeline: Socket, guard: tokio::process::Child) -> io::Result<Child> {
         lifeline.set_nonblocking(true)?;
         let stdin = self.stdin.map(|pipe| pipe::Sender::from_owned_fd(pipe.into())).transpose()?;
-        let stdout = Some(pipe::Receiver::from_owned_fd(self.stdout.into())?);
+        let stdout = self.stdout.map(|pipe| pipe::Receiver::from_owned_fd(pipe.into())).transpose()?;
         let stderr = self.stderr.map(|pipe| pipe::Receiver::from_owned_fd(pipe.into())).transpose()?;
+        let terminal = self.terminal.map(Terminal::new).transpose()?;
         let lifeline = UnixStream::from_std(lifeline)?;
-        Ok(Child { stdin, stdout, stderr, pid: 0, lifeline, guard, said: Vec::new(), exit: None })
+        Ok(Child { stdin, stdout, stderr, terminal, pid: 0, lifeline, guard, said: Vec::new(), exit: None })
     }
 }
 
 /// The first message over the lifeline: one byte, and with it the process's stdin if it has one.
-fn brief(lifeline: &Socket, stdin: Option<&PipeReader>) -> io::Result<()> {
+fn brief(lifeline: &Socket, stdin: Option<&OwnedFd>) -> io::Result<()> {
     let descriptors: Vec<_> = stdin.iter().map(|stdin| stdin.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -252,6 +281,8 @@ pub struct Child {
     pub stdout: Option<pipe::Receiver>,
     /// What it writes beside that.
     pub stderr: Option<pipe::Receiver>,
+    /// Its terminal, if it has one instead of these.
+    pub terminal: Option<Terminal>,
     pid: u32,
     lifeline: UnixStream,
     guard: tokio::process::Child,

@@ -1,13 +1,17 @@
 //! Exactly one answer per request.
 
+use crate::audit::Note;
 use crate::conns::Conn;
+use crate::meters::Answered;
 use crate::tree::Reply;
 use crabtree_protocol::frame::{encode_error_with_payload, encode_ok, encode_refusal};
+use crabtree_protocol::refusal::ErrorCode;
 use crabtree_protocol::{ConnId, Refusal};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// Milliseconds after which a client whose request was lost with an actor should try again.
 const RETRY_AFTER_MS: u64 = 100;
@@ -21,20 +25,49 @@ pub struct Responder {
     conn: Arc<Conn>,
     id: Box<str>,
     answered: bool,
+    since: Option<Instant>,
     shape: Option<Shape>,
     inside: Option<Reply<Result<Value, Refusal>>>,
+    note: Option<Note>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Responder {
-    /// For the request `id` (raw JSON) of `conn`. The permit is given back with the answer.
-    pub fn new(conn: Arc<Conn>, id: &str, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { conn, id: id.into(), answered: false, shape: None, inside: None, _permit: permit }
+    /// For the request `id` (raw JSON) of `conn`, which was taken up then. The permit is given back with the answer.
+    pub fn new(
+        conn: Arc<Conn>,
+        id: &str,
+        permit: Option<OwnedSemaphorePermit>,
+        since: Option<Instant>,
+    ) -> Self {
+        let id = id.into();
+        Self { conn, id, answered: false, since, shape: None, inside: None, note: None, _permit: permit }
     }
 
     /// For somebody in the gateway itself, who asks in place of a client: what comes in on a channel.
     pub fn inside(conn: Arc<Conn>, answer: Reply<Result<Value, Refusal>>) -> Self {
-        Self { conn, id: "".into(), answered: false, shape: None, inside: Some(answer), _permit: None }
+        Self {
+            conn,
+            id: "".into(),
+            answered: false,
+            since: None,
+            shape: None,
+            inside: Some(answer),
+            note: None,
+            _permit: None,
+        }
+    }
+
+    /// Has the ledger of acts hear what it comes to.
+    pub fn noted(mut self, note: Option<Note>) -> Self {
+        self.note = note;
+        self
+    }
+
+    fn came_to(&mut self, what: Result<(), &Refusal>) {
+        if let Some(note) = self.note.take() {
+            note.end(what);
+        }
     }
 
     /// Lets the answer be a part of another, whether it is a payload or a refusal.
@@ -55,6 +88,7 @@ impl Responder {
 
     /// Answers with a payload.
     pub fn ok(mut self, payload: &impl Serialize) {
+        self.came_to(Ok(()));
         if let Some(shape) = self.shape.take() {
             let part = serde_json::to_value(payload);
             return self.ok(&shape(part.map_err(|e| Refusal::failed(e.to_string()))));
@@ -71,13 +105,21 @@ impl Responder {
 
     /// Answers with a payload that is JSON already.
     pub fn ok_json(mut self, payload: &[u8]) {
+        self.came_to(Ok(()));
         self.answered = true;
         match self.inside.take() {
             Some(inside) => {
                 inside.send(serde_json::from_slice(payload).map_err(|e| Refusal::failed(e.to_string())));
             }
-            None => self.conn.outbox.frame(encode_ok(&self.id, payload)),
+            None => {
+                self.conn.outbox.frame(encode_ok(&self.id, payload));
+                self.count(Answered::Well);
+            }
         }
+    }
+
+    fn count(&self, answered: Answered) {
+        self.conn.tally.count(answered, self.since.map(|since| since.elapsed()));
     }
 
     /// Says that the request is accepted; the final answer with the same id follows (method `agent`).
@@ -91,13 +133,17 @@ impl Responder {
 
     /// Refuses.
     pub fn refuse(mut self, refusal: Refusal) {
+        self.came_to(Err(&refusal));
         if let Some(shape) = self.shape.take() {
             return self.ok(&shape(Err(refusal)));
         }
         self.answered = true;
         match self.inside.take() {
             Some(inside) => inside.send(Err(refusal)),
-            None => self.conn.outbox.frame(encode_refusal(&self.id, &refusal)),
+            None => {
+                self.conn.outbox.frame(encode_refusal(&self.id, &refusal));
+                self.count(kind(&refusal));
+            }
         }
     }
 
@@ -106,9 +152,11 @@ impl Responder {
         if self.shape.is_some() || self.inside.is_some() {
             return self.refuse(refusal);
         }
+        self.came_to(Err(&refusal));
         self.answered = true;
         let json = serde_json::to_vec(payload).expect("failed runs are plain data");
         self.conn.outbox.frame(encode_error_with_payload(&self.id, &refusal, &json));
+        self.count(kind(&refusal));
     }
 
     /// Answers with what a pure function decided.
@@ -125,6 +173,11 @@ impl Drop for Responder {
         // Whoever asks inside hears that their question was dropped.
         if !self.answered && self.inside.is_none() {
             self.conn.outbox.frame(encode_refusal(&self.id, &Refusal::unavailable(RETRY_AFTER_MS)));
+            self.count(Answered::Unavailable);
         }
     }
+}
+
+fn kind(refusal: &Refusal) -> Answered {
+    if refusal.code == ErrorCode::Unavailable { Answered::Unavailable } else { Answered::Refused }
 }

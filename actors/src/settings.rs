@@ -4,61 +4,90 @@
 mod access;
 mod acp;
 mod agents;
+mod alerts;
 mod approvals;
+mod audit;
 mod bots;
 mod channels;
+mod control_ui;
+mod cron;
 mod document;
+mod heartbeat;
+mod hooks;
+mod http;
+mod logging;
 mod mcp;
 mod messages;
 mod models;
 mod money;
+mod origin;
 mod plugins;
 mod queue;
+mod reach;
 mod schema;
 mod secret;
+mod secrets;
 mod session;
 mod skills;
 mod streaming;
+mod terminal;
 mod thinking;
 mod tools;
 
 pub use access::{
-    Addresses, ControlUiSettings, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings,
-    NodeToolSettings, NodesSettings, RateLimitSettings, RemoteSettings, TrustedProxySettings,
+    Addresses, DeviceAutoApprove, NodeCommandSettings, NodePairingSettings, NodeToolSettings, NodesSettings,
+    RateLimitSettings, RemoteSettings, TrustedProxySettings,
 };
 pub use acp::{AcpAgent, AcpSettings};
 pub(crate) use agents::expanded;
 pub use agents::{AgentDefaults, AgentEntry, AgentIdentity, AgentsSettings, ModelChoice};
+pub use alerts::{AlertEvent, AlertTarget, AlertsSettings};
 pub use approvals::{
     ApprovalFilter, ApprovalTarget, ApprovalsSettings, CommandsSettings, ExecApprovals, Forwarding,
     ForwardingMode, ForwardingTarget,
 };
+pub use audit::AuditSettings;
 pub use bots::{AllowBots, BotLoopProtection, LoopLimits};
+pub(crate) use channels::is_reference;
 pub use channels::{
     Binding, BindingMatch, BindingPeer, BroadcastSettings, ChannelSettings, ChannelsSettings,
     DEFAULT_ACCOUNT, DmPolicy, GroupEntry, GroupPolicy, GuildEntry, Ids, OnUncertain, ReactionNotifications,
-    with_secrets,
 };
+pub use control_ui::{BasePath, ControlUiSettings, EmbedSandbox, Environment, EnvironmentColor};
+pub use cron::{CronSettings, FailureAlert, Retention, duration_ms};
+pub(crate) use document::is_secret_key;
 pub use document::{Invalid, Loaded, REDACTED, config_hash, redacted, section_hash, unknown_keys};
+pub use heartbeat::{ActiveHours, HeartbeatSettings};
+pub use hooks::{
+    GmailHook, HookAction, HookMapping, HookMatch, HookSessionMode, HookWake, HooksPath, HooksSettings,
+};
+pub use http::{HttpEndpoint, HttpEndpoints, HttpSettings, SecurityHeader, SecurityHeaders};
+pub use logging::{ConsoleStyle, LogLevel, LoggingSettings};
 pub use mcp::{McpServerSettings, McpSettings, McpTarget, McpTransport, ToolFilter};
 pub use messages::{DropPolicy, MAX_CAP, MAX_DEBOUNCE_MS, MessagesSettings, QueueModeSetting, QueueSection};
 pub use models::{Api, Compat, KNOWN, ModelEntry, ModelsSettings, ProviderSettings};
 pub use money::{Prices, Usd};
+pub use origin::{IncludeSite, IncludedFile, Issue, OlderKey, Origin};
 pub use plugins::{
     CanvasConfig, CanvasEntry, CanvasHostSettings, DevicePairConfig, DevicePairEntry, Discovery,
     OllamaConfig, OllamaEntry, PluginEntries, PluginsSettings,
 };
 pub use queue::{QueueOverrides, QueueSettings};
+pub use reach::{
+    DiscoverySettings, MdnsMode, MdnsSettings, TailscaleMode, TailscaleSettings, TlsFiles, TlsSettings,
+};
 pub use schema::{lookup, schema, ui_hints};
 use schemars::JsonSchema;
-pub use secret::{AuthSecret, Secret, SecretError, SecretInput, SecretSource};
+pub use secret::{AuthSecret, HELD, Held, SEALED, Secret, SecretError, SecretInput, SecretRef, SecretSource};
+pub use secrets::{ExecProvider, FileMode, FileProvider, SecretDefaults, SecretProvider, SecretsSettings};
 use serde::{Deserialize, Serialize};
 pub use session::{DmScope, GroupScope, ResetByType, ResetMode, ResetSettings, SessionSettings};
 pub use skills::{SkillEntry, SkillsLoad, SkillsSettings};
 pub use streaming::Streaming;
+pub use terminal::TerminalSettings;
 pub use thinking::Thinking;
 pub use tools::{
-    ExecAsk, ExecHost, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, SsrfPolicy, StrangerTools,
+    ExecAsk, ExecHost, ExecSandbox, ExecSecurity, ExecSettings, InvokeSettings, LimitedTools, SsrfPolicy,
     ToolProfile, ToolsSettings, WebFetchSettings, WebSettings,
 };
 
@@ -96,14 +125,35 @@ pub struct Settings {
     pub session: SessionSettings,
     /// How messages are taken in.
     pub messages: MessagesSettings,
+    /// Jobs with a schedule.
+    pub cron: CronSettings,
+    /// What programs elsewhere may tell agents.
+    pub hooks: HooksSettings,
+    /// Where secrets are kept.
+    pub secrets: SecretsSettings,
     /// The database.
     pub store: StoreSettings,
     /// The log.
     pub logging: LoggingSettings,
+    /// Who is told when something of the gateway itself is wrong.
+    pub alerts: AlertsSettings,
+    /// Who may find the gateway.
+    pub discovery: DiscoverySettings,
 }
 
 /// The keys that a running gateway does not take up, and what is below them.
-const AT_START: [&str; 5] = ["gateway.port", "gateway.bind", "gateway.customBindHost", "store", "logging"];
+const AT_START: [&str; 10] = [
+    "gateway.port",
+    "gateway.bind",
+    "gateway.customBindHost",
+    "gateway.tls",
+    "gateway.tailscale",
+    "discovery",
+    "store",
+    "logging.consoleStyle",
+    "logging.file",
+    "logging.maxFileBytes",
+];
 
 /// Whether a change at this place (with dots) waits for the next start; everything else is taken up at once.
 pub fn needs_restart(path: &str) -> bool {
@@ -118,6 +168,17 @@ impl Settings {
         let (first, rest): (Vec<_>, Vec<_>) = self.agents.list.iter().partition(|agent| agent.default);
         let ids: Vec<_> = first.into_iter().chain(rest).map(|agent| agent.id.as_str()).collect();
         if ids.is_empty() { vec!["main"] } else { ids }
+    }
+
+    /// How an agent looks after things on its own; none, if it does not. If some agents say how they do, only those do.
+    pub fn heartbeat(&self, id: &str) -> Option<HeartbeatSettings> {
+        let defaults = &self.agents.defaults.heartbeat;
+        let own = self.agents.entry(id).and_then(|entry| entry.heartbeat.as_ref());
+        match own {
+            Some(own) => Some(own.or(defaults)),
+            None if self.agents.list.iter().any(|entry| entry.heartbeat.is_some()) => None,
+            None => (id == self.default_agent_id()).then(|| defaults.clone()),
+        }
     }
 
     /// The agent that answers when nobody else is named.
@@ -160,6 +221,14 @@ pub struct GatewaySettings {
     pub remote: RemoteSettings,
     /// What `tools.invoke` may call.
     pub tools: InvokeSettings,
+    /// APIs of others.
+    pub http: HttpSettings,
+    /// Shells of operators.
+    pub terminal: TerminalSettings,
+    /// TLS on the gateway's own port.
+    pub tls: TlsSettings,
+    /// Tailscale on this machine brings clients here.
+    pub tailscale: TailscaleSettings,
 }
 
 impl Default for GatewaySettings {
@@ -180,6 +249,10 @@ impl Default for GatewaySettings {
             allow_real_ip_fallback: false,
             remote: RemoteSettings::default(),
             tools: InvokeSettings::default(),
+            http: HttpSettings::default(),
+            terminal: TerminalSettings::default(),
+            tls: TlsSettings::default(),
+            tailscale: TailscaleSettings::default(),
         }
     }
 }
@@ -193,9 +266,11 @@ pub enum Bind {
     Loopback,
     /// Every interface.
     Lan,
-    /// The gateway's choice, which is loopback.
+    /// Every interface in a container, which nobody could reach otherwise; this machine only elsewhere.
     Auto,
-    /// The address in `customBindHost`.
+    /// This machine, and the address that Tailscale has given it.
+    Tailnet,
+    /// The address in `customBindHost`, and this machine.
     Custom,
 }
 
@@ -269,29 +344,6 @@ pub enum StoreSync {
     Full,
     /// The death of the process; kinder to SD cards.
     Normal,
-}
-
-/// `logging`: the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct LoggingSettings {
-    /// The least serious level that is written.
-    pub level: LogLevel,
-}
-
-/// OpenClaw's names of log levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum LogLevel {
-    Silent,
-    Fatal,
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
 }
 
 #[cfg(test)]

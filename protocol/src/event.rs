@@ -106,10 +106,14 @@ events! {
     Tick "tick" Everyone;
     /// The gateway goes down.
     Shutdown "shutdown" Everyone;
+    /// The gateway holds still for its host, or no more.
+    GatewaySuspension "gateway.suspension" Everyone;
     /// The health snapshot.
     Health "health" Everyone;
     /// A heartbeat ran or was skipped.
     Heartbeat "heartbeat" Everyone;
+    /// Something became of a job with a schedule.
+    Cron "cron" Read;
     /// A background task changed.
     Task "task" Read;
     /// A device asks to pair.
@@ -150,6 +154,10 @@ events! {
     QuestionRequested "question.requested" Questions;
     /// It was answered, or will not be.
     QuestionResolved "question.resolved" Questions;
+    /// A terminal shows something.
+    TerminalData "terminal.data" Admin;
+    /// A terminal is none any more.
+    TerminalExit "terminal.exit" Admin;
     /// The configuration changed.
     ConfigChanged "config.changed" Read;
     /// Somebody on a channel is there, is writing, or is gone (ours).

@@ -31,7 +31,7 @@ pub use empty::Empty;
 pub use event::Event;
 pub use frame::{Close, EventBody, FrameError, RequestFrame, StateVersion};
 pub use ids::{ConnId, DeviceId, RunId};
-pub use method::{Method, authorize};
+pub use method::{Method, authorize, is_audited};
 pub use refusal::{ConnectRefusal, ErrorCode, Refusal};
 pub use scope::{Role, Scope, Scopes};
 pub use session_key::SessionKey;

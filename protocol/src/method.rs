@@ -4,19 +4,21 @@
 //! another table, see [`crate::empty`].
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::empty::{Empty, EmptyParams};
 use crate::params::agents::{providers, roster};
-use crate::params::{approvals, channel_acts, devices, nodes, questions};
-use crate::refusal::Refusal;
+use crate::params::{approvals, channel_acts, devices, nodes, questions, terminals};
 use crate::schema;
-use crate::scope::{Role, Scope, Scopes};
+use crate::scope::{Role, Scope};
 use crate::{connect, hello, params};
-use registered::Caller;
 
+mod audited;
+mod authorize;
 mod dynamic;
 mod registered;
+
+pub use audited::is_audited;
+pub use authorize::authorize;
 
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +174,38 @@ methods! {
     SystemActorsResume "system.actors.resume" Operator One(Admin), Listed, params::actors::ActorParams => params::actors::ActorResult;
     /// Injects a fault, if `gateway.chaos.enabled` (ours).
     SystemChaos "system.chaos" Operator One(Admin), WithChaos, params::actors::ChaosParams => params::core::Ok;
+    /// Makes a job, or changes the one that was declared under the same key.
+    CronAdd "cron.add" Operator One(Admin), Listed, params::cron::AddParams => Value;
+    /// One job.
+    CronGet "cron.get" Operator One(Read), Listed, params::cron::JobParams => Value;
+    /// A page of the jobs.
+    CronList "cron.list" Operator One(Read), Listed, params::cron::ListParams => params::cron::Jobs;
+    /// Removes a job, and ends what it does.
+    CronRemove "cron.remove" Operator One(Admin), Listed, params::cron::JobParams => params::cron::Removed;
+    /// Runs a job now.
+    CronRun "cron.run" Operator One(Admin), Listed, params::cron::RunParams => params::cron::Ran;
+    /// A page of the records of jobs.
+    CronRuns "cron.runs" Operator One(Read), Listed, params::cron::RunsParams => params::cron::Runs;
+    /// What agents do while nobody looks on.
+    TasksList "tasks.list" Operator One(Read), Listed, params::tasks::ListParams => params::tasks::Tasks;
+    /// One of that.
+    TasksGet "tasks.get" Operator One(Read), Listed, params::tasks::GetParams => params::tasks::GotTask;
+    /// Ends one.
+    TasksCancel "tasks.cancel" Operator One(Write), Listed, params::tasks::CancelParams => params::tasks::CancelledTask;
+    /// What a job keeps for itself.
+    CronScratchGet "cron.scratch.get" Operator One(Admin), Listed, params::cron::JobParams => params::cron::ScratchGot;
+    /// Changes that.
+    CronScratchSet "cron.scratch.set" Operator One(Admin), Listed, params::cron::ScratchSetParams => params::cron::ScratchSet;
+    /// How it is with jobs.
+    CronStatus "cron.status" Operator One(Read), Listed, params::core::Empty => params::cron::Status;
+    /// Changes a job.
+    CronUpdate "cron.update" Operator One(Admin), Listed, params::cron::UpdateParams => Value;
+    /// How it is with what programs elsewhere may tell agents.
+    HooksStatus "hooks.status" Operator One(Read), Listed, params::hooks::StatusParams => params::hooks::Status;
     /// The last heartbeat, or null.
     LastHeartbeat "last-heartbeat" Operator One(Read), Listed, params::core::NoParams => Option<params::core::Heartbeat>;
+    /// Turns heartbeats on and off.
+    SetHeartbeats "set-heartbeats" Operator One(Admin), Listed, params::core::SetHeartbeatsParams => params::core::HeartbeatsSet;
     /// Enqueues a system event for an agent.
     Wake "wake" Operator One(Write), Listed, params::core::WakeParams => params::core::Ok;
     /// The configured agents.
@@ -452,8 +484,22 @@ methods! {
     ConversationsList "conversations.list" Operator One(Admin), Listed, channel_acts::ConversationsParams => channel_acts::Conversations;
     /// Sends a message to one of them.
     ConversationsSend "conversations.send" Operator One(Admin), Listed, channel_acts::ConversationSendParams => channel_acts::ConversationSent;
-    /// Who the caller is; there are no profiles, so it is refused as recorded.
-    UsersSelf "users.self" Operator One(Read), Hidden, params::core::NoParams => Value;
+    /// Who the caller is, if somebody who is believed says so.
+    UsersSelf "users.self" Operator One(Read), Listed, params::core::NoParams => params::users::SelfResult;
+    /// Everybody who was seen.
+    UsersList "users.list" Operator One(Read), Listed, params::core::NoParams => params::users::ListResult;
+    /// Whether there is a newer version.
+    UpdateStatus "update.status" Operator One(Admin), Listed, params::users::UpdateStatusParams => params::users::UpdateStatus;
+    /// Runs of agents, and what their tools did outside.
+    AuditList "audit.list" Operator One(Read), Listed, params::audit::ListParams => params::audit::AuditPage;
+    /// The same with what operators and programs did.
+    AuditActivityList "audit.activity.list" Operator One(Read), Listed, params::audit::ActivityParams => params::audit::AuditPage;
+    /// Whether the ledger is as it was written (ours).
+    AuditVerify "audit.verify" Operator One(Read), Listed, params::audit::VerifyParams => params::audit::Verified;
+    /// Reads the database whole (ours).
+    SystemStore "system.store" Operator One(Read), Listed, params::audit::StoreParams => params::audit::StoreReport;
+    /// Copies the database, for a backup on the gateway's machine (ours).
+    SystemBackup "system.backup" Operator One(Admin), Listed, params::backup::CopyParams => params::backup::StoreCopy;
     /// The configuration, secrets redacted.
     ConfigGet "config.get" Operator One(Read), Listed, params::core::Empty => Value;
     /// What may stand in the configuration.
@@ -466,8 +512,46 @@ methods! {
     ConfigApply "config.apply" Operator One(Admin), Listed, params::config::ApplyParams => params::config::Written;
     /// Changes parts of the configuration.
     ConfigPatch "config.patch" Operator One(Admin), Listed, params::config::PatchParams => params::config::Written;
+    /// Looks all secrets up anew.
+    SecretsReload "secrets.reload" Operator One(Admin), Listed, params::core::NoParams => params::secrets::Reloaded;
+    /// The values of references, for programs of the operator.
+    SecretsResolve "secrets.resolve" Operator One(Admin), Listed, params::secrets::ResolveParams => params::secrets::Resolved;
+    /// What is in the store of secrets; of what is secret only the name.
+    SecretsStoreList "secrets.store.list" Operator One(Admin), Listed, params::core::Empty => params::secrets::Entries;
+    /// Puts a secret into the store.
+    SecretsStoreSet "secrets.store.set" Operator One(Admin), Listed, params::secrets::StoreSetParams => params::secrets::Stored;
+    /// Takes one out of it.
+    SecretsStoreDelete "secrets.store.delete" Operator One(Admin), Listed, params::secrets::StoreDeleteParams => params::secrets::Stored;
+    /// Opens the configuration file on the gateway's machine; that it cannot be opened is an answer, too.
+    ConfigOpenFile "config.openFile" Operator One(Admin), Listed, params::core::Empty => params::config::Opened;
+    /// Opens a shell on the gateway's machine.
+    TerminalOpen "terminal.open" Operator One(Admin), Listed, terminals::OpenParams => terminals::Opened;
+    /// Types into one.
+    TerminalInput "terminal.input" Operator One(Admin), Listed, terminals::InputParams => terminals::Done;
+    /// Says how large it is shown.
+    TerminalResize "terminal.resize" Operator One(Admin), Listed, terminals::ResizeParams => terminals::Done;
+    /// Ends one, or stops looking at one that belongs to a session.
+    TerminalClose "terminal.close" Operator One(Admin), Listed, terminals::TerminalParams => terminals::Done;
+    /// The terminals there are.
+    TerminalList "terminal.list" Operator One(Admin), Listed, params::core::NoParams => terminals::Terminals;
+    /// Takes one over, with the end of what it has shown.
+    TerminalAttach "terminal.attach" Operator One(Admin), Listed, terminals::TerminalParams => terminals::Attached;
     /// The end of the log.
     LogsTail "logs.tail" Operator One(Read), Listed, params::core::LogsTailParams => params::core::LogsTail;
+    /// What runs side by side.
+    DiagnosticsLanes "diagnostics.lanes" Operator One(Read), Listed, params::core::Empty => params::diagnostics::Lanes;
+    /// What has happened lately to the gateway itself.
+    DiagnosticsStability "diagnostics.stability" Operator One(Read), Listed, params::diagnostics::StabilityParams => Value;
+    /// What a restart would interrupt.
+    GatewayRestartPreflight "gateway.restart.preflight" Operator One(Read), Listed, params::core::Empty => params::lifecycle::Preflight;
+    /// Starts the gateway anew, once nothing is under way.
+    GatewayRestartRequest "gateway.restart.request" Operator One(Admin), Listed, params::lifecycle::RestartParams => params::lifecycle::RestartRequested;
+    /// Has the gateway hold still, so that its host may freeze it.
+    GatewaySuspendPrepare "gateway.suspend.prepare" Operator One(Admin), Listed, params::lifecycle::SuspendPrepareParams => params::lifecycle::SuspendPrepared;
+    /// Whether it holds still.
+    GatewaySuspendStatus "gateway.suspend.status" Operator One(Read), Listed, params::lifecycle::SuspensionParams => params::lifecycle::SuspendStatus;
+    /// Has it go on.
+    GatewaySuspendResume "gateway.suspend.resume" Operator One(Admin), Listed, params::lifecycle::SuspensionParams => params::lifecycle::SuspendResumed;
 }
 
 impl Method {
@@ -494,47 +578,6 @@ impl Method {
 impl std::fmt::Display for Method {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(self.name())
-    }
-}
-
-/// Decides whether a connection may call the method called `name`, after its handshake.
-///
-/// The recorded order: the role first (a node learns nothing about methods that are not its own),
-/// then the scope, and existence last: what does not exist needs `operator.admin`. Whether
-/// `system.chaos` is enabled is for the caller to check. `connect` is always refused here.
-///
-/// # Errors
-/// `unauthorized role`, `missing scope`, `unknown method`, or `connect is only valid …`.
-pub fn authorize(
-    name: &str,
-    role: Role,
-    scopes: &Scopes,
-    params: Option<&RawValue>,
-) -> Result<Method, Refusal> {
-    let method = Method::from_name(name);
-    if method == Some(Method::Connect) {
-        return Err(Refusal::connect_not_first());
-    }
-    let Some(method) = method else {
-        return Err(absent(name, role, scopes));
-    };
-    if !method.role().admits(role) {
-        return Err(Refusal::unauthorized_role(role));
-    }
-    match dynamic::needed(method, params) {
-        Some(scope) if role == Role::Operator && !scopes.allows(scope) => Err(Refusal::missing_scope(scope)),
-        _ => Ok(method),
-    }
-}
-
-/// The refusal of a method this gateway does not have. Methods nobody has belong to administrators.
-fn absent(name: &str, role: Role, scopes: &Scopes) -> Refusal {
-    let caller = registered::caller(name).unwrap_or(Caller::Operator(Scope::Admin));
-    match (role, caller) {
-        (Role::Node, Caller::Node) => Refusal::unknown_method(name),
-        (Role::Node, _) | (Role::Operator, Caller::Node) => Refusal::unauthorized_role(role),
-        (Role::Operator, Caller::Operator(scope)) if !scopes.allows(scope) => Refusal::missing_scope(scope),
-        (Role::Operator, Caller::Operator(_)) => Refusal::unknown_method(name),
     }
 }
 

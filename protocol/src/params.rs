@@ -6,18 +6,25 @@
 pub mod actors;
 pub mod agents;
 pub mod approvals;
+pub mod audit;
+pub mod backup;
 pub mod channel_acts;
 pub mod channels;
 pub mod chat;
 pub mod config;
 pub mod core;
+pub mod cron;
 pub mod devices;
+pub mod diagnostics;
 pub mod events;
 pub mod history;
+pub mod hooks;
+pub mod lifecycle;
 pub mod messages;
 pub mod nodes;
 pub mod questions;
 pub mod runs;
+pub mod secrets;
 pub mod session_changes;
 pub mod session_create;
 pub mod session_entry;
@@ -28,7 +35,10 @@ pub mod session_row;
 pub mod session_usage;
 pub mod sessions;
 pub mod skills;
+pub mod tasks;
+pub mod terminals;
 pub mod tools;
+pub mod users;
 
 /// An object the gateway sends: the plain properties are always there (an `Option` among them is
 /// `null` when empty), those after `optional` are left out when they are `None`.

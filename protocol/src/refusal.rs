@@ -12,6 +12,7 @@ use crate::value::string_enum;
 
 mod approvals;
 mod connect;
+mod cron;
 mod nodes;
 mod sessions;
 
@@ -168,6 +169,13 @@ impl Refusal {
         Self::failed(format!("{method} unavailable during gateway restart"))
             .with_retry(DRAIN_RETRY_MS)
             .with_details(json!({ "method": method, "reason": "gateway-restarting", "phase": phase }))
+    }
+
+    /// The gateway holds still for its host; `phase` is that of `gateway.suspension`.
+    pub fn suspended(method: &str, phase: &str) -> Self {
+        Self::failed(format!("{method} unavailable during gateway suspension"))
+            .with_retry(DRAIN_RETRY_MS)
+            .with_details(json!({ "method": method, "reason": "gateway-suspending", "phase": phase }))
     }
 
     /// The gateway is not ready yet.

@@ -16,6 +16,8 @@ mod place;
 pub const MAX_SESSION_KEY_CHARS: usize = 512;
 /// The rest of an agent's main session key.
 pub const MAIN: &str = "main";
+/// Sessions of the gateway's own: nobody names them from outside.
+const RESERVED: [&str; 4] = ["subagent:", "cron:", "acp:", "hook:run:"];
 
 /// A canonical session key, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,19 @@ impl SessionKey {
     /// The main session of an agent.
     pub fn main(agent_id: &str) -> Self {
         Self(format!("agent:{agent_id}:{MAIN}").into())
+    }
+
+    /// The session of one run that a webhook asks for.
+    pub fn hook_run(agent_id: &str, run_id: &str) -> Self {
+        Self(format!("agent:{agent_id}:hook:run:{run_id}").into())
+    }
+
+    /// Whether a key as clients write it is of the gateway's own sessions, which nobody names from outside.
+    pub fn is_reserved(raw: &str) -> bool {
+        let key = raw.trim().to_lowercase();
+        let local =
+            key.strip_prefix("agent:").and_then(|rest| rest.split_once(':')).map_or(&*key, |(_, rest)| rest);
+        RESERVED.iter().any(|reserved| local.starts_with(reserved))
     }
 
     /// The session an `agent` request without a key runs in.
@@ -169,6 +184,17 @@ mod tests {
         assert_eq!((key.agent_id(), key.rest(), key.is_main()), ("main", "dashboard:4c6d", false));
         assert!(SessionKey::main("ops").is_main());
         assert_eq!(SessionKey::explicit("main", "r1").rest(), "explicit:r1");
+    }
+
+    #[test]
+    fn sessions_of_the_gateway_are_found_behind_any_agent() {
+        for key in ["subagent:x", "agent:main:cron:1", "agent:ops:acp:2", " Cron:x", "hook:run:1"] {
+            assert!(SessionKey::is_reserved(key), "{key}");
+        }
+        for key in ["agent:main:notes", "main", "hook:github", "my-cron:1"] {
+            assert!(!SessionKey::is_reserved(key), "{key}");
+        }
+        assert!(SessionKey::is_reserved(SessionKey::hook_run("main", "r").as_str()));
     }
 
     #[test]

@@ -3,20 +3,16 @@
 use std::{net::IpAddr, time::Duration};
 
 use crabtree_actors::settings::AuthSecret;
+use crabtree_actors::tls::Fingerprint;
 use crabtree_protocol::{Scope, frame::PROTOCOL_VERSION};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout, timeout_at},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
-};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig};
 use uuid::Uuid;
 
 use super::Failure;
+use crate::dial::{self, DialError, dial};
 
 /// The gateway to talk to.
 pub(super) struct Target {
@@ -24,14 +20,17 @@ pub(super) struct Target {
     pub secret: AuthSecret,
     /// For connecting, and for each request.
     pub timeout: Duration,
+    /// The fingerprint of its certificate, if that is not one the machine trusts anyway.
+    pub pin: Option<Fingerprint>,
 }
 
 /// A connection that the gateway has accepted.
 pub(super) struct Client {
     /// What the gateway said of itself.
     pub hello: Value,
+    /// How long each request is waited for.
+    pub timeout: Duration,
     socket: Socket,
-    timeout: Duration,
     last_id: u64,
 }
 
@@ -45,7 +44,7 @@ pub(super) enum Incoming {
 
 struct Socket {
     url: String,
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: dial::Socket,
 }
 
 impl Client {
@@ -70,7 +69,7 @@ impl Client {
     }
 
     async fn introduce(target: &Target, scopes: &[Scope], caps: &[&str]) -> Result<Self, Failure> {
-        let mut socket = Socket::open(&target.url).await?;
+        let mut socket = Socket::open(&target.url, target.pin).await?;
         loop {
             if matches!(socket.next().await?, Incoming::Event { name, .. } if name == "connect.challenge") {
                 break;
@@ -131,17 +130,15 @@ impl Client {
 }
 
 impl Socket {
-    async fn open(url: &str) -> Result<Self, Failure> {
-        if url.starts_with("wss:") {
-            let hint = "use a tunnel: ssh -N -L 18789:127.0.0.1:18789 HOST, and --url ws://127.0.0.1:18789";
-            return Err(Failure::failed("this client does not speak TLS").or_next(hint));
-        }
-        let request = url.into_client_request().map_err(|error| {
-            Failure::config(format!(
-                "{url:?} is no address of a gateway: {error}; ws://HOST:PORT was expected"
-            ))
+    async fn open(url: &str, pin: Option<Fingerprint>) -> Result<Self, Failure> {
+        let stream = dial(url, pin, WebSocketConfig::default()).await.map_err(|error| match error {
+            DialError::Address(..) => Failure::config(error.to_string()),
+            DialError::Certificate(why) => Failure::unreachable(url, why).but_next(
+                "`crabtree tls fingerprint` on the gateway's machine says which certificate is its own: give that with \
+                 --tls-fingerprint, or in gateway.remote.tlsFingerprint",
+            ),
+            DialError::Lost(why) => Failure::unreachable(url, why),
         })?;
-        let (stream, _) = connect_async(request).await.map_err(|error| Failure::unreachable(url, error))?;
         Ok(Self { url: url.to_owned(), stream })
     }
 
@@ -241,7 +238,7 @@ mod tests {
         let url = format!("ws://{}", listener.local_addr().expect("bound"));
         let served = tokio::spawn(async move { gateway(listener).await.map_err(|error| error.to_string()) });
         let secret = AuthSecret::Token(Secret::new("t"));
-        let target = Target { url: url.clone(), secret, timeout: Duration::from_secs(5) };
+        let target = Target { url: url.clone(), secret, timeout: Duration::from_secs(5), pin: None };
         let mut client = Client::connect(&target, &[Scope::Read], &["tool-events"]).await.expect("accepted");
         assert_eq!(client.hello["params"]["auth"], json!({"token": "t"}));
         assert_eq!(client.hello["params"]["scopes"], json!(["operator.read"]));

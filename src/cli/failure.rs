@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 const FAILED: u8 = 1;
 const UNREACHABLE: u8 = 69;
 const UNAUTHORISED: u8 = 77;
-const CONFIGURATION: u8 = 78;
+pub(super) const CONFIGURATION: u8 = 78;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -34,9 +34,19 @@ impl Failure {
         Self::new(FAILED, "FAILED", message, "")
     }
 
+    /// It did not work, with an exit code of its own.
+    pub(super) fn with_exit(exit: u8, message: impl Into<String>) -> Self {
+        Self::new(exit, "FAILED", message, "")
+    }
+
     /// The configuration cannot be used.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(CONFIGURATION, "CONFIGURATION", message, "")
+    }
+
+    /// Somebody does not know what they would have to.
+    pub(super) fn unauthorised(message: impl Into<String>) -> Self {
+        Self::new(UNAUTHORISED, "UNAUTHORISED", message, "")
     }
 
     /// Nobody answers at the address.
@@ -95,7 +105,7 @@ impl Failure {
     }
 
     /// What happened and what to do next, for people.
-    pub(super) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let message = self.error["message"].as_str().unwrap_or_default();
         self.error["next"].as_str().map_or_else(|| message.to_owned(), |next| format!("{message} ({next})"))
     }

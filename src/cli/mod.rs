@@ -2,31 +2,47 @@
 
 mod acp;
 mod agent;
+mod audit;
+mod backup;
 mod canvas;
 mod channels;
 mod client;
+mod cron;
 mod devices;
+mod doctor;
 mod failure;
+mod healthcheck;
+mod import;
 mod logs;
+mod migration;
 mod node;
+mod prompt;
 mod report;
+mod secrets;
+mod service;
 mod settings;
 mod shown;
 mod skills;
 mod table;
+mod target;
+mod tls;
 mod tree;
+mod trial;
+mod upgrade;
+mod watch;
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use client::{Client, Target};
-use crabtree_actors::settings::{AuthSecret, Loaded, Secret};
+use client::Client;
+use crabtree_actors::settings::Loaded;
+use crabtree_actors::tls::Fingerprint;
 use crabtree_protocol::Scope;
 pub use failure::Failure;
 use serde_json::{Value, json};
+use target::here;
 
 use crate::config::{self, ConfigError, Environment, Sources};
-use crate::owner;
 
 const OVERVIEW: &str = "\
 Examples:
@@ -35,7 +51,10 @@ Examples:
   crabtree tree --watch            watch the actors live
   crabtree call agents.list        call any method
 
-Exit codes: 0 done, 1 failed or refused, 2 usage, 69 gateway not reachable, 77 not authorised, 78 configuration.";
+Exit codes: 0 done, 1 failed or refused, 2 usage, 69 gateway not reachable, 77 not authorised, 78 configuration. Of the
+gateway itself (crabtree run): 0 stopped in order, 1 failed or stopped at once, 70 its tree was lost and a service
+manager should start it anew, 78 a faulty configuration, or another gateway has the state directory: a person should
+look.";
 
 /// An OpenClaw gateway built as an actor supervision tree.
 #[derive(Parser)]
@@ -55,7 +74,7 @@ pub struct Global {
     /// Answer in JSON, errors too
     #[arg(long, global = true)]
     pub json: bool,
-    /// Address of the gateway [default: ws://127.0.0.1:PORT of the configuration]
+    /// Address of the gateway [default: gateway.remote.url with gateway.mode "remote", else ws://127.0.0.1:PORT]
     #[arg(long, global = true, value_name = "WS_URL")]
     pub url: Option<String>,
     /// Token of the gateway [default: the configured one, or gateway.token in the state directory]
@@ -64,6 +83,10 @@ pub struct Global {
     /// Password of the gateway
     #[arg(long, global = true, conflicts_with = "token")]
     pub password: Option<String>,
+    /// SHA-256 fingerprint of the certificate of a wss:// gateway [default: gateway.remote.tlsFingerprint, or what
+    /// this machine trusts]
+    #[arg(long, global = true, value_name = "SHA256")]
+    pub tls_fingerprint: Option<Fingerprint>,
     /// Where state is kept [default: CRABTREE_STATE_DIR or ~/.crabtree]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -82,7 +105,11 @@ pub enum Command {
     #[command(
         visible_alias = "start",
         after_help = "Example:\n  crabtree run --port 18789 --log-level debug\n\n\
-        SIGTERM and Ctrl-C stop it in order, a second one at once; SIGHUP reads the configuration again."
+        SIGTERM and Ctrl-C stop it in order, a second one at once; SIGHUP reads the configuration again; SIGUSR2 \
+        starts it anew in place, and whoever connects meanwhile waits.\n\n\
+        Exit codes: 0 stopped in order, 1 failed or stopped at once, 70 the tree was lost (start it anew), 78 a faulty \
+        configuration, or another gateway has the state directory. Under systemd it says when it is ready and that it \
+        lives (Type=notify, WatchdogSec)."
     )]
     Run(RunArgs),
     /// Say whether the gateway is well
@@ -92,9 +119,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  crabtree status --json | jq .sessions.count")]
     Status,
     /// Draw the tree of actors
-    #[command(after_help = "Example:\n  crabtree tree --watch")]
+    #[command(after_help = "Example:\n  crabtree tree --watch\n\n\
+        On a terminal, --watch takes the screen, with sessions and channels too, and keys to restart, park and \
+        resume; ? lists them.")]
     Tree {
-        /// Draw it again every second
+        /// Go on showing it
         #[arg(short, long)]
         watch: bool,
     },
@@ -136,6 +165,13 @@ pub enum Command {
         #[command(subcommand)]
         command: channels::ChannelsCommand,
     },
+    /// List, add, run and remove jobs with a schedule
+    #[command(visible_alias = "automations", after_help = "Example:\n  crabtree cron list")]
+    Cron {
+        /// What to do with them
+        #[command(subcommand)]
+        command: cron::CronCommand,
+    },
     /// List, install and check skills
     #[command(after_help = "Example:\n  crabtree skills list")]
     Skills {
@@ -149,6 +185,13 @@ pub enum Command {
         /// What to do with it
         #[command(subcommand)]
         command: settings::ConfigCommand,
+    },
+    /// Seal secrets, see which there are, and look them up again
+    #[command(after_help = "Examples:\n  crabtree secrets check\n  crabtree secrets seal-config")]
+    Secrets {
+        /// What to do with them
+        #[command(subcommand)]
+        command: secrets::SecretsCommand,
     },
     /// Pair devices, name them, and take their rights back
     #[command(after_help = "Example:\n  crabtree devices list")]
@@ -164,9 +207,64 @@ pub enum Command {
         #[command(subcommand)]
         command: node::NodeCommand,
     },
+    /// Make a backup of everything, verify one, and restore one
+    #[command(after_help = "Example:\n  crabtree backup create /mnt/usb")]
+    Backup {
+        /// What to do
+        #[command(subcommand)]
+        command: backup::BackupCommand,
+    },
+    /// Take over what another gateway keeps
+    #[command(after_help = "Example:\n  crabtree import openclaw --dry-run")]
+    Import {
+        /// From whom
+        #[command(subcommand)]
+        command: import::ImportCommand,
+    },
+    /// Look for what is wrong with this gateway, whether it runs or not; nothing is changed without --fix
+    #[command(
+        after_help = "Examples:\n  crabtree doctor\n  crabtree doctor --fix\n  crabtree doctor --features\n\n\
+        Exit code 0 without a problem (warnings are none), 1 with one."
+    )]
+    Doctor(doctor::DoctorArgs),
+    /// Make the gateway a service of this machine, or end that
+    #[command(after_help = "Example:\n  crabtree service install")]
+    Service {
+        /// What to do with it
+        #[command(subcommand)]
+        command: service::ServiceCommand,
+    },
+    /// Say whether the gateway of this state directory serves clients, for containers and scripts
+    #[command(
+        after_help = "Example:\n  HEALTHCHECK CMD [\"/crabtree\", \"healthcheck\"]\n\nIt asks /readyz; no token is \
+        needed, and --url is not heeded. Exit code 0 if it is ready, 1 if it is not, does not answer or does not run."
+    )]
+    Healthcheck,
+    /// List who did what, and verify that nobody changed the list
+    #[command(after_help = "Example:\n  crabtree audit list --since 1d --method config.")]
+    Audit {
+        /// What to do with it
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
+    /// Replace the program of this gateway; one that runs hands over to the new one, and gets its place back if that fails
+    #[command(after_help = "Example:\n  crabtree upgrade ./crabtree-new\n\n\
+        The new program is tried on a copy of the state first. Exit codes: 0 done, 1 nothing was changed or the old \
+        program serves again, 70 no gateway serves.")]
+    Upgrade(upgrade::UpgradeArgs),
+    /// Start on a copy of a state, to see whether this program can
+    #[command(hide = true, after_help = "Example:\n  crabtree trial --json --state-dir COPY")]
+    Trial,
     /// Print the token that clients need
     #[command(after_help = "Example:\n  OPENCLAW_GATEWAY_TOKEN=$(crabtree token) openclaw health")]
     Token,
+    /// Show the gateway's own certificate
+    #[command(after_help = "Example:\n  crabtree tls fingerprint")]
+    Tls {
+        /// What of it
+        #[command(subcommand)]
+        command: tls::TlsCommand,
+    },
     /// Print where a browser sees the canvas, for as long as this runs
     #[command(after_help = "Example:\n  crabtree canvas")]
     Canvas,
@@ -185,7 +283,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub port: Option<u16>,
     /// Addresses to listen on
-    #[arg(long, value_parser = ["loopback", "lan", "auto", "custom"])]
+    #[arg(long, value_parser = ["loopback", "lan", "tailnet", "auto", "custom"])]
     pub bind: Option<String>,
     /// Least serious level to log
     #[arg(long, value_parser = ["silent", "fatal", "error", "warn", "info", "debug", "trace"])]
@@ -221,6 +319,15 @@ pub struct LogsArgs {
     /// Only lines that contain this, in any case
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
+    /// Only lines that are at least so serious: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", ignore_case = true)]
+    pub level: Option<logs::Severity>,
+    /// Only lines of this subsystem and those below it, such as channels or channels/telegram
+    #[arg(long, value_name = "NAME")]
+    pub subsystem: Option<String>,
+    /// Only lines since then: 90s, 15m, 2h, 1d, or a time such as 2026-11-20T08:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = logs::since)]
+    pub since: Option<logs::Since>,
 }
 
 /// What `protocol` prints.
@@ -255,11 +362,22 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Call { method, params } => report::call(global, &method, &params).await,
         Command::Logs(arguments) => logs::run(global, arguments).await,
         Command::Channels { command } => channels::run(global, command).await,
+        Command::Cron { command } => cron::run(global, command).await,
         Command::Skills { command } => skills::run(global, command).await,
         Command::Config { command } => settings::run(global, command).await,
+        Command::Secrets { command } => secrets::run(global, command).await,
         Command::Devices { command } => devices::run(global, command).await,
         Command::Node { command } => node::run(global, command).await,
+        Command::Backup { command } => backup::run(global, command).await,
+        Command::Import { command } => import::run(global, command).await,
+        Command::Doctor(arguments) => doctor::run(global, arguments).await,
+        Command::Service { command } => service::run(global, command).await,
+        Command::Healthcheck => healthcheck::run(global).await,
+        Command::Audit { command } => audit::run(global, command).await,
+        Command::Upgrade(arguments) => upgrade::run(global, &arguments).await,
+        Command::Trial => trial::run(global).await,
         Command::Token => report::token(global),
+        Command::Tls { command } => tls::run(global, command),
         Command::Canvas => canvas::run(global).await,
         Command::Protocol { what: ProtocolPart::Schema } => {
             print_json(&json!(crabtree_protocol::schema::document()));
@@ -290,6 +408,7 @@ impl Global {
         }
         if let Some(level) = &run.log_level {
             set("logging", "level", level.as_str().into());
+            set("logging", "consoleLevel", level.as_str().into());
         }
         flags
     }
@@ -299,51 +418,9 @@ impl Global {
         Ok((config::load_to_start(&self.sources(env.clone(), &RunArgs::default())?)?, env))
     }
 
-    /// The gateway to talk to. A secret from this machine's files goes to this machine only.
-    fn target(&self) -> Result<Target, Failure> {
-        let timeout = Duration::from_millis(self.timeout_ms.unwrap_or(10_000));
-        let explicit = match (&self.token, &self.password) {
-            (Some(token), _) => Some(AuthSecret::Token(Secret::new(token))),
-            (None, Some(password)) => Some(AuthSecret::Password(Secret::new(password))),
-            (None, None) => None,
-        };
-        if let (Some(url), Some(secret)) = (&self.url, &explicit) {
-            return Ok(Target { url: url.clone(), secret: secret.clone(), timeout });
-        }
-        let (loaded, env) = self.loaded()?;
-        let url = match &self.url {
-            Some(url) if !client::is_local(url) => {
-                let token = env.get("OPENCLAW_GATEWAY_TOKEN").ok_or_else(|| {
-                    Failure::config("a gateway on another machine needs --token or OPENCLAW_GATEWAY_TOKEN")
-                })?;
-                return Ok(Target {
-                    url: url.clone(),
-                    secret: AuthSecret::Token(Secret::new(token)),
-                    timeout,
-                });
-            }
-            Some(url) => url.clone(),
-            None => here(&loaded)?,
-        };
-        let secret = match explicit {
-            Some(secret) => secret,
-            // Without one the gateway decides: it may not run at all.
-            None => config::client_secret(&loaded, &env)?.unwrap_or(AuthSecret::None),
-        };
-        Ok(Target { url, secret, timeout })
-    }
-
     /// A connection with the scopes that one command needs.
     async fn connect(&self, scopes: &[Scope]) -> Result<Client, Failure> {
         Client::connect(&self.target()?, scopes, &[]).await
-    }
-}
-
-/// The address of the gateway of this state directory: of the one that runs, or of its next start.
-fn here(loaded: &Loaded) -> Result<String, ConfigError> {
-    match owner::address(&loaded.state_dir) {
-        Some(address) => Ok(format!("ws://{address}")),
-        None => config::local_url(&loaded.settings.gateway),
     }
 }
 

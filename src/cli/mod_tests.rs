@@ -45,7 +45,7 @@ fn flags_become_settings() {
     assert_eq!(
         cli.global.flags(&run),
         json!({"gateway": {"auth": {"mode": "token", "token": "t"}, "port": 7, "bind": "lan"},
-               "logging": {"level": "warn"}})
+               "logging": {"level": "warn", "consoleLevel": "warn"}})
     );
     assert_eq!(Global::default().flags(&RunArgs::default()), json!({}));
 }

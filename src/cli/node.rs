@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Global, client::is_local, here, print_json, print_line, printable};
+use super::{Failure, Global, print_json, print_line, printable, target::Place};
 use crate::{
     config::{self, Environment},
     node::{Ended, Keep, Node, Options, stored_gateway},
@@ -103,28 +103,28 @@ pub(super) async fn run(global: &Global, command: NodeCommand) -> Result<ExitCod
 }
 
 /// Where the gateway is, and what lets a node in that it does not know.
-fn way_in(global: &Global, args: &RunArgs, env: &Environment) -> Result<(String, ConnectAuth), Failure> {
+fn way_in(global: &Global, args: &RunArgs, env: &Environment) -> Result<(Place, ConnectAuth), Failure> {
     let bootstrap =
         |token: &str| ConnectAuth { bootstrap_token: Some(token.into()), ..ConnectAuth::default() };
     if let Some(code) = &args.code {
         let code = SetupCode::read(code)?;
-        return Ok((code.url, bootstrap(&code.bootstrap_token)));
+        let told = code.tls_fingerprint.as_deref().map(str::parse).transpose();
+        let told = told.map_err(|error| Failure::config(format!("the setup code is damaged: {error}")))?;
+        let place = Place { url: code.url, pin: global.tls_fingerprint.or(told), here: false };
+        return Ok((place, bootstrap(&code.bootstrap_token)));
     }
     let (loaded, _) = global.loaded()?;
-    let url = match &global.url {
-        Some(url) => url.clone(),
-        None => here(&loaded)?,
-    };
+    let place = global.place(&loaded)?;
     if let Some(token) = &args.bootstrap_token {
-        return Ok((url, bootstrap(token)));
+        return Ok((place, bootstrap(token)));
     }
     // A secret from this machine's files goes to this machine only.
     let secret = match (&global.token, &global.password) {
-        (Some(token), _) => return Ok((url, token_auth(token))),
-        (None, Some(password)) => return Ok((url, password_auth(password))),
-        (None, None) if is_local(&url) => config::client_secret(&loaded, env)?,
+        (Some(token), _) => return Ok((place, token_auth(token))),
+        (None, Some(password)) => return Ok((place, password_auth(password))),
+        (None, None) if place.here => config::client_secret(&loaded, env)?,
         (None, None) => {
-            return Ok((url, env.get("OPENCLAW_GATEWAY_TOKEN").map(token_auth).unwrap_or_default()));
+            return Ok((place, env.get("OPENCLAW_GATEWAY_TOKEN").map(token_auth).unwrap_or_default()));
         }
     };
     let auth = match secret {
@@ -134,7 +134,7 @@ fn way_in(global: &Global, args: &RunArgs, env: &Environment) -> Result<(String,
         }
         Some(AuthSecret::TrustedProxy(None) | AuthSecret::None) | None => ConnectAuth::default(),
     };
-    Ok((url, auth))
+    Ok((place, auth))
 }
 
 fn token_auth(token: &str) -> ConnectAuth {
@@ -151,6 +151,7 @@ fn password_auth(password: &str) -> ConnectAuth {
 struct SetupCode {
     url: String,
     bootstrap_token: String,
+    tls_fingerprint: Option<String>,
 }
 
 impl SetupCode {
@@ -166,7 +167,7 @@ impl SetupCode {
 
 async fn host(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     let env = Environment::of_process();
-    let (url, auth) = way_in(global, &args, &env)?;
+    let (Place { url, pin, .. }, auth) = way_in(global, &args, &env)?;
     let state_dir = config::state_dir(global.state_dir.as_deref(), &env)?;
     let (keep, warnings) = Keep::open(&state_dir).map_err(|error| Failure::config(error.to_string()))?;
     for warning in warnings {
@@ -174,6 +175,7 @@ async fn host(global: &Global, args: RunArgs) -> Result<ExitCode, Failure> {
     }
     let options = Options {
         url: url.clone(),
+        pin,
         auth,
         name: args.name.unwrap_or_else(machine),
         roots: args.roots,
@@ -244,6 +246,7 @@ async fn status(global: &Global) -> Result<ExitCode, Failure> {
         url: global.url.clone().or(gateway),
         token: global.token.clone(),
         password: global.password.clone(),
+        tls_fingerprint: global.tls_fingerprint,
         state_dir: global.state_dir.clone(),
         config: global.config.clone(),
         ..Global { json: global.json, timeout_ms: global.timeout_ms, ..Global::default() }

@@ -26,8 +26,19 @@ fn health_text(health: &Value) -> String {
             lines.push(format!("{state:7}  {path}"));
         }
     }
+    if let Some(trouble) = health["store"]["trouble"].as_str() {
+        lines.push(format!("store    {trouble}"));
+    }
+    for issue in health["config"]["issues"].as_array().into_iter().flatten() {
+        let text = |key: &str| issue[key].as_str().unwrap_or_default();
+        lines.push(format!("config   {}: {}", text("path"), text("message")));
+    }
     for agent in health["agents"].as_array().into_iter().flatten() {
         lines.push(format!("agent    {}", agent["agentId"].as_str().unwrap_or("?")));
+    }
+    for secret in health["secrets"]["wanting"].as_array().into_iter().flatten() {
+        let [owner, path, state] = ["owner", "path", "state"].map(|key| secret[key].as_str().unwrap_or("?"));
+        lines.push(format!("secret   {path}  {state}, for {owner}"));
     }
     for (name, channel) in health["channels"].as_object().into_iter().flatten() {
         let connected = match channel["connected"].as_bool() {
@@ -60,12 +71,21 @@ fn status_text(hello: &Value, status: &Value) -> String {
     if let Some(clients) = snapshot["presence"].as_array() {
         lines.push(format!("present   {}", clients.len()));
     }
+    for state in ["parked", "stuck"] {
+        for path in status["actors"][state].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            lines.push(format!("{state:8}  {path}"));
+        }
+    }
     if let Some(sessions) = status["sessions"]["count"].as_u64() {
         lines.push(format!("sessions  {sessions}"));
     }
     let recent = status["sessions"]["recent"].as_array();
     for key in recent.into_iter().flatten().filter_map(|session| session["key"].as_str()) {
         lines.push(format!("          {key}"));
+    }
+    for issue in status["config"]["issues"].as_array().into_iter().flatten() {
+        let text = |key: &str| issue[key].as_str().unwrap_or_default();
+        lines.push(format!("config    {}: {}", text("path"), text("message")));
     }
     if let Some(tasks) = status["tasks"]["active"].as_u64() {
         lines.push(format!("active    {tasks}"));
@@ -119,20 +139,22 @@ mod tests {
     #[test]
     fn reports_are_short() {
         let channels = json!({"telegram": {"connected": false}});
-        let health = json!({"ok": true, "agents": [{"agentId": "main"}], "channels": channels,
-            "actors": {"total": 9, "parked": ["gateway/x"], "stuck": []}});
+        let config = json!({"issues": [{"path": "channels.x", "message": "wrong"}]});
+        let health = json!({"ok": true, "agents": [{"agentId": "main"}], "channels": channels, "config": config,
+            "actors": {"total": 9, "parked": ["gateway/x"], "stuck": []}, "store": {"trouble": "the disk is full"}});
         assert_eq!(
             health_text(&health),
-            "well\nparked   gateway/x\nagent    main\nchannel  telegram  not connected"
+            "well\nparked   gateway/x\nstore    the disk is full\nconfig   channels.x: wrong\nagent    main\n\
+             channel  telegram  not connected"
         );
         assert_eq!(health_text(&json!({})), "well");
         let hello =
             json!({"server": {"version": "0.1.0"}, "snapshot": {"uptimeMs": 61_000, "presence": [1]}});
-        let status =
-            json!({"sessions": {"count": 1, "recent": [{"key": "agent:main:main"}]}, "tasks": {"active": 0}});
+        let status = json!({"sessions": {"count": 1, "recent": [{"key": "agent:main:main"}]}, "tasks": {"active": 0},
+                "actors": {"parked": [], "stuck": ["gateway/x"]}});
         assert_eq!(
             status_text(&hello, &status),
-            "version   0.1.0\nup        1 m 01 s\npresent   1\nsessions  1\n          agent:main:main\nactive    0"
+            "version   0.1.0\nup        1 m 01 s\npresent   1\nstuck     gateway/x\nsessions  1\n          agent:main:main\nactive    0"
         );
     }
 }

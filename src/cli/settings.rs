@@ -10,7 +10,8 @@ use clap::Subcommand;
 use crabtree_protocol::Scope;
 use serde_json::{Value, json};
 
-use super::{Client, Failure, Global, RunArgs, print_json, print_line, printable};
+use super::failure::CONFIGURATION;
+use super::{Client, Failure, Global, RunArgs, migration, print_json, print_line, printable};
 use crate::config::{self, Environment};
 
 /// What to do with the configuration.
@@ -55,6 +56,15 @@ pub enum ConfigCommand {
         /// The file [default: the configuration of this machine]
         file: Option<PathBuf>,
     },
+    /// Write older forms of keys as they are written now; comments stay
+    #[command(after_help = "Examples:\n  crabtree config migrate --dry-run\n  crabtree config migrate\n\n\
+        The gateway reads older forms as they are; it need not run for this. What it works with stays the same, and\n\
+        the last states of each file are kept beside it (.bak).")]
+    Migrate {
+        /// Only say what would be written
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Change the file in your editor ($VISUAL, $EDITOR, or vi); a text that is not accepted is not lost
     #[command(after_help = "Example:\n  EDITOR=nano crabtree config edit")]
     Edit,
@@ -76,6 +86,7 @@ pub(super) async fn run(global: &Global, command: ConfigCommand) -> Result<ExitC
         }
         ConfigCommand::Unset { key } => patch(global, &key, Value::Null).await,
         ConfigCommand::Validate { file } => validate(global, file),
+        ConfigCommand::Migrate { dry_run } => migration::run(global, dry_run),
         ConfigCommand::Edit => edit(global).await,
         ConfigCommand::Schema { key } => schema(global, key).await,
     }
@@ -132,13 +143,18 @@ fn validate(global: &Global, file: Option<PathBuf>) -> Result<ExitCode, Failure>
     let mut sources = global.sources(Environment::of_process(), &RunArgs::default())?;
     sources.file = file.or(sources.file);
     let loaded = config::load(&sources)?;
+    let (path, issues) = (&loaded.path, loaded.issues());
     if global.json {
-        print_json(&json!({ "valid": true, "path": loaded.path, "warnings": loaded.warnings }));
+        let valid = issues.is_empty();
+        print_json(&json!({ "valid": valid, "path": path, "issues": issues, "warnings": loaded.warnings }));
     } else {
         loaded.warnings.iter().for_each(|warning| print_line(&printable(&format!("warning: {warning}"))));
-        print_line(&printable(&format!("{} is good", loaded.path.display())));
+        issues.iter().for_each(|issue| print_line(&printable(&format!("broken: {}", issue.told(path)))));
+        if issues.is_empty() {
+            print_line(&printable(&format!("{} is good", path.display())));
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if issues.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(CONFIGURATION) })
 }
 
 async fn schema(global: &Global, key: Option<String>) -> Result<ExitCode, Failure> {

@@ -6,7 +6,7 @@ use crabtree_protocol::Scope;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Failure, Global, print_json, print_line, print_text, printable};
+use super::{Failure, Global, print_json, print_line, print_text, printable, watch as screen};
 
 /// Between two drawings.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -14,14 +14,22 @@ const REDRAW: Duration = Duration::from_secs(1);
 const HOME: &str = "\x1b[H\x1b[J";
 
 pub(super) async fn run(global: &Global, watch: bool) -> Result<ExitCode, Failure> {
+    if watch && !global.json && screen::is_possible() {
+        return screen::run(global).await;
+    }
     let mut client = global.connect(&[Scope::Read]).await?;
     let clear = if watch && std::io::stdout().is_terminal() { HOME } else { "" };
+    let mut last = Value::Null;
     loop {
         let tree = client.request("system.actors", json!({})).await?;
         if !global.json {
             print_text(&format!("{clear}{}", drawn(&tree)));
         } else if watch {
-            print_line(&tree.to_string());
+            let lasting = lasting(&tree["root"]);
+            if lasting != last {
+                print_line(&tree.to_string());
+            }
+            last = lasting;
         } else {
             print_json(&tree);
         }
@@ -30,6 +38,19 @@ pub(super) async fn run(global: &Global, watch: bool) -> Result<ExitCode, Failur
         }
         sleep(REDRAW).await;
     }
+}
+
+/// An actor and those below it without what is of the moment only: what changes in it is a change.
+fn lasting(actor: &Value) -> Value {
+    let mut lasting = actor.clone();
+    for (name, value) in lasting.as_object_mut().into_iter().flatten() {
+        match name.as_str() {
+            "mailbox" | "busyMs" | "info" => *value = Value::Null,
+            "children" => *value = value.as_array().into_iter().flatten().map(self::lasting).collect(),
+            _ => {}
+        }
+    }
+    lasting
 }
 
 const HEADINGS: [&str; 6] = ["ACTOR", "STATE", "FOR", "RESTARTS", "MAILBOX", "LAST EXIT"];
@@ -142,6 +163,17 @@ gateway                   running  59 s  0         0
 └─ telegram:default       parked   59 s  0         3 (oldest 1 s) busy 700 ms
 ";
         assert_eq!(normal(&drawn(&json!({"ts": 60_000, "root": root}))), normal(expected));
+    }
+
+    #[test]
+    fn how_busy_an_actor_is_is_no_change() {
+        let tree = |depth: u64, restarts: u64| {
+            let child = json!({"path": "gateway/store", "restarts": restarts, "mailbox": {"depth": depth},
+                "busyMs": depth, "info": {"writes": depth}, "children": []});
+            json!({"path": "gateway", "mailbox": {"depth": depth}, "children": [child]})
+        };
+        assert_eq!(lasting(&tree(0, 1)), lasting(&tree(3, 1)));
+        assert_ne!(lasting(&tree(0, 1)), lasting(&tree(0, 2)));
     }
 
     /// Runs of blanks count as one; columns are checked apart.

@@ -1,17 +1,19 @@
 //! Configuration files, the environment and the secrets of the gateway: everything read before the tree starts.
 
+mod layers;
+mod listen;
 mod load;
+mod sound;
 mod token;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use crabtree_actors::settings::{AuthSecret, Bind, GatewaySettings, Loaded};
-pub use load::{Sources, load, load_text, load_to_start};
+pub use listen::{listen_addresses, local_url, url};
+pub use load::{Sources, load, load_draft, load_to_start};
 pub use token::{client_secret, device_key, gateway_secret};
 
 /// A configuration that cannot be used: says where, what was expected and what to do.
@@ -84,70 +86,9 @@ fn tighten(path: &Path, mode: u32) -> std::io::Result<Vec<String>> {
     Ok(vec![format!("{} was open to others (mode {found:03o}); it is {mode:03o} now", path.display())])
 }
 
-/// The addresses to listen on; both kinds of loopback where loopback is meant. Without a shared secret the gateway
-/// stays on this machine.
-pub fn listen_addresses(loaded: &Loaded, secret: &AuthSecret) -> Result<Vec<SocketAddr>, ConfigError> {
-    let gateway = &loaded.settings.gateway;
-    let address = SocketAddr::new(bind_address(gateway)?, gateway.port);
-    if matches!(secret, AuthSecret::None) && !address.ip().is_loopback() {
-        return Err(ConfigError::new(format!(
-            "gateway.auth.mode is \"none\", but gateway.bind would let other machines in through {address}; set \
-             gateway.auth.mode to \"token\", or gateway.bind to \"loopback\""
-        )));
-    }
-    let both = matches!(gateway.bind, Bind::Loopback | Bind::Auto);
-    let also = both.then(|| SocketAddr::new(Ipv6Addr::LOCALHOST.into(), gateway.port));
-    Ok([address].into_iter().chain(also).collect())
-}
-
-fn bind_address(gateway: &GatewaySettings) -> Result<IpAddr, ConfigError> {
-    match (gateway.bind, &gateway.custom_bind_host) {
-        (Bind::Loopback | Bind::Auto, _) => Ok(Ipv4Addr::LOCALHOST.into()),
-        (Bind::Lan, _) => Ok(Ipv4Addr::UNSPECIFIED.into()),
-        (Bind::Custom, Some(host)) => host.parse().map_err(|_| {
-            ConfigError::new(format!(
-                "gateway.customBindHost is {host:?}; an IP address such as 192.168.1.5 was expected"
-            ))
-        }),
-        (Bind::Custom, None) => Err(ConfigError::new(
-            "gateway.bind is \"custom\", but gateway.customBindHost is missing; set it to an IP address",
-        )),
-    }
-}
-
-/// Where a client on this machine finds the gateway.
-pub fn local_url(gateway: &GatewaySettings) -> Result<String, ConfigError> {
-    let ip = match bind_address(gateway)? {
-        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    Ok(format!("ws://{}", SocketAddr::new(ip, gateway.port)))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn gateway(value: serde_json::Value) -> GatewaySettings {
-        serde_json::from_value(value).expect("gateway settings")
-    }
-
-    #[test]
-    fn binding_follows_the_settings() {
-        let url = |value| local_url(&gateway(value)).map_err(|e| e.to_string());
-        assert_eq!(url(json!({})).as_deref(), Ok("ws://127.0.0.1:18789"));
-        assert_eq!(url(json!({"bind": "lan", "port": 1})).as_deref(), Ok("ws://127.0.0.1:1"));
-        assert_eq!(
-            url(json!({"bind": "custom", "customBindHost": "::1"})).as_deref(),
-            Ok("ws://[::1]:18789")
-        );
-        assert!(url(json!({"bind": "custom"})).expect_err("no host").contains("gateway.customBindHost"));
-        assert!(
-            url(json!({"bind": "custom", "customBindHost": "x"})).expect_err("bad host").contains("\"x\"")
-        );
-    }
 
     #[test]
     fn the_state_directory_is_the_flag_then_the_variable_then_home() {

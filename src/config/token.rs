@@ -8,15 +8,19 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use crabtree_actors::settings::{AuthMode, AuthSecret, AuthSettings, Loaded, Secret, SecretError};
+use crabtree_actors::process::Guard;
+use crabtree_actors::secrets;
+use crabtree_actors::settings::{AuthSecret, Loaded, Secret, SecretError};
 
 use super::{ConfigError, Environment, tighten};
 
-const PASSWORD: &str = "gateway.auth.password";
-
 /// The shared secret of a gateway that starts. The token is made if there is none yet. Returns warnings with it.
-pub fn gateway_secret(loaded: &Loaded, env: &Environment) -> Result<(AuthSecret, Vec<String>), ConfigError> {
-    if let Some(secret) = configured(&loaded.settings.gateway.auth, env)? {
+pub fn gateway_secret(
+    loaded: &Loaded,
+    env: &Environment,
+    guard: &Guard,
+) -> Result<(AuthSecret, Vec<String>), ConfigError> {
+    if let Some(secret) = configured(loaded, env, guard)? {
         return Ok((secret, Vec::new()));
     }
     let path = token_path(&loaded.state_dir);
@@ -29,7 +33,7 @@ pub fn gateway_secret(loaded: &Loaded, env: &Environment) -> Result<(AuthSecret,
 
 /// The shared secret for a client on this machine; `None` before the first start made one. Nothing is written.
 pub fn client_secret(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSecret>, ConfigError> {
-    if let Some(secret) = configured(&loaded.settings.gateway.auth, env)? {
+    if let Some(secret) = configured(loaded, env, &Guard::this_program())? {
         return Ok(Some(secret));
     }
     let path = token_path(&loaded.state_dir);
@@ -40,25 +44,9 @@ pub fn client_secret(loaded: &Loaded, env: &Environment) -> Result<Option<AuthSe
     }
 }
 
-/// The shared secret that the settings name.
-pub(super) fn configured(auth: &AuthSettings, env: &Environment) -> Result<Option<AuthSecret>, SecretError> {
-    let lookup = |name: &str| env.get(name).map(str::to_owned);
-    let password = || auth.password.as_ref().map(|it| it.resolve(PASSWORD, &lookup)).transpose();
-    match auth.effective_mode() {
-        AuthMode::None => Ok(Some(AuthSecret::None)),
-        AuthMode::Token => {
-            let token = auth.token.as_ref().map(|token| token.resolve("gateway.auth.token", &lookup));
-            Ok(token.transpose()?.map(AuthSecret::Token))
-        }
-        AuthMode::Password => {
-            let password = password()?.ok_or_else(|| SecretError::Empty { key: PASSWORD.into() })?;
-            Ok(Some(AuthSecret::Password(password)))
-        }
-        AuthMode::TrustedProxy if auth.trusted_proxy.user_header.trim().is_empty() => {
-            Err(SecretError::Empty { key: "gateway.auth.trustedProxy.userHeader".into() })
-        }
-        AuthMode::TrustedProxy => Ok(Some(AuthSecret::TrustedProxy(password()?))),
-    }
+/// The shared secret that the settings name, wherever it is kept.
+fn configured(loaded: &Loaded, env: &Environment, guard: &Guard) -> Result<Option<AuthSecret>, SecretError> {
+    secrets::auth(loaded, guard, &|name| env.get(name).map(str::to_owned))
 }
 
 /// The key this gateway signs and hashes with. Made on first start. Returns warnings with it.
@@ -131,7 +119,7 @@ mod tests {
 
     fn started(sources: &Sources) -> Result<(AuthSecret, Vec<String>), String> {
         let loaded = super::super::load(sources).map_err(|error| error.to_string())?;
-        gateway_secret(&loaded, &sources.env).map_err(|error| error.to_string())
+        gateway_secret(&loaded, &sources.env, &Guard::none()).map_err(|error| error.to_string())
     }
 
     fn token(secret: &AuthSecret) -> String {

@@ -3,7 +3,9 @@
 use super::duty::{self, Duty, Report};
 use super::retry::Backoff;
 use super::wire::{Heard, Wire};
-use super::{CONNECT_LIMIT, Host, Keep, Told, hello, stats};
+use super::{CONNECT_LIMIT, Host, Keep, Told, hello};
+use crabtree_actors::host;
+use crabtree_actors::tls::Fingerprint;
 use crabtree_protocol::client::HelloView;
 use crabtree_protocol::connect::ConnectAuth;
 use serde_json::{Value, json};
@@ -41,6 +43,7 @@ pub(super) struct Attendance<'a> {
     pub keep: &'a Keep,
     pub host: &'a Arc<Host>,
     pub url: &'a str,
+    pub pin: Option<Fingerprint>,
     pub tell: &'a dyn Fn(Told),
     pub stop: &'a CancellationToken,
 }
@@ -80,7 +83,7 @@ impl Attendance<'_> {
     }
 
     async fn connect(&self, auth: ConnectAuth) -> Result<(Wire, HelloView), End> {
-        let mut wire = Wire::open(self.url).await.map_err(End::Lost)?;
+        let mut wire = Wire::open(self.url, self.pin).await.map_err(End::Lost)?;
         let challenge = loop {
             match wire.next().await {
                 Heard::Event { name, payload } if name == "connect.challenge" => break payload,
@@ -171,7 +174,7 @@ impl Session<'_> {
         if !self.approved {
             return self.ask_approval().await;
         }
-        let read = tokio::task::spawn_blocking(stats::read).await;
+        let read = tokio::task::spawn_blocking(host::read).await;
         match read.ok().flatten() {
             Some(stats) => self.event("node.host.stats", &stats).await,
             None => Ok(()),

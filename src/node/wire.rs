@@ -1,20 +1,14 @@
-//! One WebSocket to a gateway: requests out, answers and events in. `wss://` is checked against the certificates that
-//! the machine trusts.
+//! One WebSocket to a gateway: requests out, answers and events in.
 
+use crate::dial::{Socket, dial};
+use crabtree_actors::tls::Fingerprint;
 use crabtree_protocol::client::encode_request;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// The largest message that is read: what the gateway sends at most, and some.
 const MAX_MESSAGE: usize = 26 << 20;
@@ -23,13 +17,9 @@ const READ: usize = 4 << 10;
 /// How long a message may take to be sent before the connection counts as lost.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
-/// What bytes go over.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// See the module.
 pub(super) struct Wire {
-    socket: WebSocketStream<Box<dyn Stream>>,
+    socket: Socket,
     last_id: u64,
 }
 
@@ -47,26 +37,16 @@ pub(super) enum Heard {
 }
 
 impl Wire {
-    /// Connects.
+    /// Connects, to nobody but who has the certificate of this fingerprint, if there is one.
     ///
     /// # Errors
     /// Why not, in words.
-    pub async fn open(url: &str) -> Result<Self, String> {
-        let request = url.into_client_request().map_err(|error| format!("{url:?} is no address: {error}"))?;
-        let uri = request.uri();
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let sealed = uri.scheme_str() == Some("wss");
-        let port = uri.port_u16().unwrap_or(if sealed { 443 } else { 80 });
-        let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|error| error.to_string())?;
-        // Small frames, each waited for by somebody; without it they are merely late.
-        let _ = tcp.set_nodelay(true);
-        let stream: Box<dyn Stream> = if sealed { Box::new(seal(tcp, host).await?) } else { Box::new(tcp) };
+    pub async fn open(url: &str, pin: Option<Fingerprint>) -> Result<Self, String> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
-        let opened = client_async_with_config(request, stream, Some(config)).await;
-        let (socket, _) = opened.map_err(|error| error.to_string())?;
+        let socket = dial(url, pin, config).await.map_err(|error| error.to_string())?;
         Ok(Self { socket, last_id: 0 })
     }
 
@@ -114,14 +94,6 @@ impl Wire {
         let goodbye = CloseFrame { code: CloseCode::Normal, reason: "node stopping".into() };
         let _ = timeout(Duration::from_secs(1), self.socket.close(Some(goodbye))).await;
     }
-}
-
-async fn seal(tcp: TcpStream, host: String) -> Result<impl Stream, String> {
-    let config = tokio::task::spawn_blocking(crabtree_actors::tls::client_config).await;
-    let config = config.map_err(|error| error.to_string())??;
-    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-    stream.map_err(|error| error.to_string())
 }
 
 /// A frame, if it is of a known kind.

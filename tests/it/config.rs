@@ -1,5 +1,8 @@
 //! The configuration changes while the gateway runs.
 
+mod broken;
+mod includes;
+mod older;
 mod storm;
 mod writes;
 

@@ -126,7 +126,7 @@ async fn every_part_is_restarted_and_crashed_under_fifty_watchers() {
         .iter()
         .map(|child| child["path"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(paths.len(), 15, "{paths:?}");
+    assert_eq!(paths.len(), 18, "{paths:?}");
     paths.push("gateway/sessions/agent:main:main".into());
     paths.push("gateway/sessions/agent:main:main/*".into());
 

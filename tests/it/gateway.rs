@@ -1,6 +1,7 @@
 //! Gateways under test: embedded ones, and real processes that can be killed.
 
 use crate::client::TOKEN;
+use crate::leaks;
 use crate::mock_model;
 use crabtree::{Gateway, Options};
 use crabtree_actors::agents::Model;
@@ -12,7 +13,7 @@ use crabtree_actors::store::{Db, Sync, WriteOp};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -29,6 +30,7 @@ pub struct Embedded {
     pub state: TempDir,
     /// What `logs.tail` reads.
     pub log: Arc<LogRing>,
+    _watch: leaks::Watch,
 }
 
 impl Embedded {
@@ -104,9 +106,13 @@ impl Embedded {
             env: NO_DISCOVERY.into_iter().filter(|_| !written.contains("discovery")).collect(),
             flags: json!({}),
         };
+        let watch = leaks::Watch::begin();
         let gateway = started(sources, auth, log.clone(), brought, 0).await;
         let addr = gateway.local_addr();
-        Self { gateway, addr, state, log }
+        leaks::forget(addr);
+        leaks::register(addr, [TOKEN.to_owned()]);
+        leaks::register_config(addr, &written);
+        Self { gateway, addr, state, log, _watch: watch }
     }
 }
 
@@ -126,6 +132,7 @@ async fn started(
         listen: vec![([127, 0, 0, 1], port).into()],
         brought,
         guard: Guard::at(env!("CARGO_BIN_EXE_crabtree")),
+        start: Default::default(),
     })
     .await
     .unwrap();
@@ -137,6 +144,8 @@ async fn started(
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
+    /// What it prints.
+    log: tempfile::NamedTempFile,
 }
 
 impl Process {
@@ -161,6 +170,16 @@ impl Process {
         Self::until_ready(|| {
             let mut program = Command::new(env!("CARGO_BIN_EXE_crabtree"));
             program.arg("run").envs(env.iter().copied());
+            Self::launch(program, state)
+        })
+        .await
+    }
+
+    /// Starts this file, which is a gateway's program, and waits until it serves.
+    pub async fn of_program(file: &Path, state: &Path) -> Self {
+        Self::until_ready(|| {
+            let mut program = Command::new(file);
+            program.arg("run");
             Self::launch(program, state)
         })
         .await
@@ -203,17 +222,25 @@ impl Process {
     }
 
     fn launch_on(mut program: Command, state: &Path, port: u16) -> Self {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        // Both streams write at the same place of it.
+        let printed = log.reopen().unwrap();
         let child = program
             .env("CRABTREE_STATE_DIR", state)
             .envs(NO_DISCOVERY)
             .env("CRABTREE_GATEWAY__PORT", port.to_string())
             .env("CRABTREE_GATEWAY__CHAOS__ENABLED", "true")
             .env("OPENCLAW_GATEWAY_TOKEN", TOKEN)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(printed.try_clone().unwrap())
+            .stderr(printed)
             .spawn()
             .unwrap();
-        Self { child, addr: ([127, 0, 0, 1], port).into() }
+        let addr = ([127, 0, 0, 1], port).into();
+        let written = std::fs::read_to_string(state.join("openclaw.json")).unwrap_or_default();
+        leaks::forget(addr);
+        leaks::register(addr, [TOKEN.to_owned()]);
+        leaks::register_config(addr, &written);
+        Self { child, addr, log }
     }
 
     pub fn pid(&self) -> u32 {
@@ -243,6 +270,11 @@ impl Process {
         true
     }
 
+    /// What it has printed.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let sent =
             Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
@@ -254,6 +286,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            leaks::check_log(self.addr, self.log.path());
+        }
     }
 }
 
@@ -296,6 +331,7 @@ pub async fn http(addr: SocketAddr, method: &str, path: &str) -> Option<(u16, St
     stream.write_all(head.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
+    leaks::check(addr.port(), &answer);
     let status = answer.split(' ').nth(1)?.parse().ok()?;
     Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }

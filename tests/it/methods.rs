@@ -42,8 +42,11 @@ async fn the_tree_is_shown_as_deep_and_wide_as_asked() {
         "sessions",
         "channels",
         "canvas",
+        "terminals",
+        "cron",
         "scheduler",
         "health",
+        "alerts",
         "connections",
         "listener",
     ];

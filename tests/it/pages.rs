@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 const EMPTY: [(&str, &str); 3] = [
     (
         "operator.read",
-        "artifacts.list audit.activity.list board.get controlUi.sessionPullRequests.subscribe \
-         cron.list cron.runs cron.status diagnostics.lanes diagnostics.stability doctor.memory.status \
-         hooks.status memory.search mentions.list \
-         plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
-         sessions.catalog.list sessions.companion.state talk.catalog taskSuggestions.list tasks.list themes.list \
-         tts.status users.list users.prefs.get worktrees.list",
+        "artifacts.list board.get controlUi.sessionPullRequests.subscribe \
+         doctor.memory.status \
+         memory.search mentions.list \
+         plugins.catalog.browse plugins.controlUi.list plugins.list portal.list progressCard.get projects.list session.discussion.info \
+         sessions.catalog.list sessions.companion.state skills.library.list skills.proposals.list skills.search \
+         talk.catalog taskSuggestions.list themes.list \
+         tools.github.status tts.status users.prefs.get worktrees.list",
     ),
-    ("operator.admin", "openclaw.chat.history secrets.store.list update.status"),
+    ("operator.admin", "migrations.memory.plan openclaw.chat.history"),
     ("operator.approvals", "openclaw.approval.list"),
 ];
 
@@ -63,11 +64,12 @@ async fn what_clients_look_at_closely_is_as_they_want_it() {
     let mut client = Client::admin(gateway.addr).await;
     let jobs = client.call("cron.list", json!({ "limit": 50, "offset": 0, "enabled": "all" })).await;
     let page = json!({
-        "jobs": [], "snapshotRevision": "empty", "total": 0, "offset": 0, "limit": 50, "hasMore": false,
-        "nextOffset": null,
+        "jobs": [], "snapshotRevision": jobs["snapshotRevision"], "total": 0, "offset": 0, "limit": 50,
+        "hasMore": false, "nextOffset": null, "deliveryPreviews": {},
     });
     assert_eq!(jobs, page);
-    assert_eq!(client.call("cron.list", json!({})).await["limit"], 200);
+    assert!(jobs["snapshotRevision"].as_str().is_some_and(|revision| !revision.is_empty()));
+    assert_eq!(client.call("cron.list", json!({})).await["limit"], 1, "at least");
     for list in ["exec.approval.list", "plugin.approval.list", "openclaw.approval.list"] {
         assert_eq!(client.call(list, json!({})).await, json!([]));
     }
@@ -80,9 +82,17 @@ async fn what_clients_look_at_closely_is_as_they_want_it() {
     assert_eq!(approvals["hash"].as_str().unwrap().len(), 64);
     let board = client.call("board.get", json!({ "sessionKey": "agent:main:x" })).await;
     assert_eq!((&board["sessionKey"], &board["revision"]), (&json!("agent:main:x"), &json!(0)));
-    let stability = client.call("diagnostics.stability", json!({ "limit": 25 })).await;
+    let lanes = client.call("diagnostics.lanes", json!({})).await;
+    let main = json!({
+        "lane": "main", "queuedCount": 0, "activeCount": 0, "maxConcurrent": 16, "draining": false,
+        "generation": 0, "blockedBy": null,
+    });
+    assert_eq!(lanes["lanes"], json!([main]));
+    let stability =
+        client.call("diagnostics.stability", json!({ "limit": 25, "type": "actor.parked" })).await;
     let at = stability["generatedAt"].as_str().unwrap();
     assert!(at.ends_with('Z') && at.len() == 24, "{at}");
+    assert_eq!((&stability["capacity"], &stability["dropped"]), (&json!(1000), &json!(0)));
     assert_eq!(stability["summary"], json!({ "byType": {} }));
     let error = client.refused("users.self", json!({})).await;
     let words = "users.self requires an authenticated user";

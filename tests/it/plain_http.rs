@@ -9,9 +9,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A plain answer.
 pub struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    /// As text, whatever it is.
+    pub body: String,
 }
 
 impl Answer {
@@ -29,8 +30,9 @@ pub async fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[(&str, &
     }
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
     stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
     Answer {
@@ -162,13 +164,24 @@ async fn metrics_are_read_from_the_living_tree() {
     let gateway = Embedded::start().await;
     let mut client = Client::admin(gateway.addr).await;
     client.call("system.actors.restart", json!({ "path": "gateway/presence" })).await;
+    let turn = json!({ "sessionKey": "main", "message": "hello", "idempotencyKey": "k1" });
+    client.call("chat.send", turn).await;
+    client.chat_end("k1").await;
     let answer = ask(gateway.addr, "GET", "/metrics", &[]).await;
     assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = answer.body;
     for (name, value) in [
         ("crabtree_actors{kind=\"presence\",state=\"running\"}", 1.0),
         ("crabtree_actors{kind=\"connection\",state=\"running\"}", 1.0),
-        ("crabtree_actor_restarts_total", 1.0),
+        ("crabtree_actor_restarts_total{kind=\"presence\"}", 1.0),
+        ("crabtree_clients{role=\"operator\"}", 1.0),
+        ("crabtree_connections_accepted_total", 1.0),
+        ("crabtree_rpc_requests_total{outcome=\"ok\"}", 2.0),
+        ("crabtree_rpc_duration_seconds_bucket{le=\"+Inf\"}", 2.0),
+        ("crabtree_runs_total{outcome=\"ok\"}", 1.0),
+        ("crabtree_run_duration_seconds_count", 1.0),
+        ("crabtree_run_queue_seconds_count", 1.0),
+        ("crabtree_sessions_live", 1.0),
         ("crabtree_connections", 1.0),
         ("crabtree_active_runs", 0.0),
         ("crabtree_inputs{state=\"queued\"}", 0.0),
@@ -179,7 +192,18 @@ async fn metrics_are_read_from_the_living_tree() {
         assert_eq!(sample(&text, name), Some(value), "{name}\n{text}");
     }
     for name in [
-        "crabtree_mailbox_depth_max",
+        "crabtree_mailbox_depth_max{kind=\"store\"}",
+        "crabtree_actor_busy_seconds_max{kind=\"store\"}",
+        "crabtree_store_batch_duration_seconds_count",
+        "crabtree_store_file_bytes",
+        "crabtree_store_wal_bytes",
+        "crabtree_events_published_total",
+        "crabtree_events_dropped_total",
+        "crabtree_approvals_waiting",
+        "crabtree_nodes_connected",
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_start_time_seconds",
         "crabtree_buffered_bytes",
         "crabtree_store_batches_total",
         "crabtree_store_writes_total",

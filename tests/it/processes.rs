@@ -276,6 +276,7 @@ fn estate(state_dir: &Path) -> Arc<Estate> {
             hash: "0".into(),
             state_dir: state_dir.to_owned(),
             auth: None,
+            origin: Default::default(),
         },
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],

@@ -4,7 +4,6 @@ import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { until } from "./checks.mjs";
 import { cleanEnv, track } from "./gateway.mjs";
-import { UiServer } from "./ui-server.mjs";
 
 const CHROMIUM = "/usr/bin/chromium";
 const START_S = 30;
@@ -12,6 +11,8 @@ const START_S = 30;
 export const TURN_S = 30;
 /** Of a page that has all it needs. */
 const PAGE_S = 20;
+/** To take a picture. */
+const PICTURE_S = 5;
 const FLAGS = [
   "--headless",
   "--no-sandbox",
@@ -31,41 +32,44 @@ const SHOWN = ":not([inert] *)";
 const COMPLAINTS = /unknown method|does not support|refresh required|did not start|invalid \S+ params|unavailable/i;
 
 export class Browser {
-  /** Opens a browser with a profile of its own for the stock Control UI, which a server of its own serves for `gateway`. */
-  static async open(env, gateway) {
-    const ui = () => UiServer.start(`${env.stock}/oc/node_modules/openclaw/dist/control-ui`, gateway.port);
-    return Browser.at(env, gateway, ui);
+  /** Opens a browser with a profile of its own for the stock Control UI, which `gateway` is told to serve at `base`. */
+  static async open(env, gateway, base = "/control") {
+    const files = `${env.stock}/oc/node_modules/openclaw/dist/control-ui`;
+    gateway.run("config", "set", "gateway.controlUi.root", JSON.stringify(files));
+    return Browser.at(env, gateway, base);
   }
 
-  /** The same for the pages of any other `{origin, stop()}`. */
-  static async at({ stock, work }, gateway, serve) {
+  /** The same for the gateway's pages at `base`. */
+  static async at({ stock, work }, gateway, base = "") {
     const home = `${work}/chromium`;
     rmSync(home, { recursive: true, force: true });
     mkdirSync(home, { recursive: true });
-    const browser = new Browser(work, gateway);
+    const browser = new Browser(work, gateway, base);
     const args = [...FLAGS, `--user-data-dir=${home}/profile`, "about:blank"];
     browser.child = track(spawn(CHROMIUM, args, { env: cleanEnv(home), stdio: "ignore" }), work);
     browser.ended = new Promise((done) => browser.child.once("close", done));
     browser.child.once("error", (error) => (browser.broken = error));
     const [port] = await until("Chromium can be driven", START_S, () => {
       if (browser.broken) throw new Error(`${CHROMIUM} cannot be run: ${browser.broken.message}`);
-      return read(`${home}/profile/DevToolsActivePort`)?.split("\n");
+      // Written in pieces: the port's line is whole once another follows it.
+      return /^(\d+)\n/.exec(read(`${home}/profile/DevToolsActivePort`))?.slice(1);
     });
     const { chromium } = createRequire(`${stock}/pw/package.json`)("playwright-core");
     browser.remote = await chromium.connectOverCDP(`http://127.0.0.1:${port}`);
-    browser.server = await serve();
     await browser.newPage();
     return browser;
   }
 
-  constructor(work, gateway) {
-    Object.assign(this, { work, gateway, errors: [], strangers: [], refused: [], runs: new Set(), shots: 0 });
+  constructor(work, gateway, base) {
+    const { origin } = gateway;
+    Object.assign(this, { work, gateway, origin, home: origin + base, runs: new Set(), shots: 0 });
+    Object.assign(this, { errors: [], strangers: [], refused: [], waiting: new Map() });
   }
 
   async newPage() {
     // High enough for a whole conversation: what is scrolled out of view is not in the document.
     const viewport = { width: 1280, height: 2400 };
-    const context = await this.remote.newContext({ viewport });
+    const context = await this.remote.newContext({ viewport, ignoreHTTPSErrors: true });
     context.on("request", (request) => this.meet(request.url()));
     context.on("page", (page) => this.watch(page));
     this.page = await context.newPage();
@@ -92,12 +96,16 @@ export class Browser {
     page.on("websocket", (socket) => {
       this.meet(socket.url());
       const methods = new Map();
+      // What a page asked that has been left is answered to nobody.
+      this.waiting.clear();
       socket.on("framesent", ({ payload }) => {
         const { id, method, params } = JSON.parse(payload);
         methods.set(id, `${method} ${JSON.stringify(params)}`);
+        this.waiting.set(id, method);
       });
       socket.on("framereceived", ({ payload }) => {
         const { type, id, ok, error, event, payload: told } = JSON.parse(payload);
+        this.waiting.delete(id);
         if (type === "res" && !ok) this.refused.push(`${error.message}, to ${methods.get(id)}`);
         if (event === "chat" && told.state === "delta") this.runs.add(told.runId);
       });
@@ -106,12 +114,12 @@ export class Browser {
 
   meet(url) {
     const { protocol, host } = new URL(url);
-    const own = host === new URL(this.server.origin).host || url.startsWith(`blob:${this.server.origin}/`);
+    const own = host === new URL(this.origin).host || url.startsWith(`blob:${this.origin}/`);
     if (!own && protocol !== "data:") this.strangers.push(url);
   }
 
   goto(path) {
-    return this.page.goto(this.server.origin + path);
+    return this.page.goto(this.home + path);
   }
 
   text() {
@@ -192,16 +200,22 @@ export class Browser {
     return this.until("no turn runs", TURN_S, async () => !(await this.stopButton.isVisible()));
   }
 
+  /** A picture for those who ask why a check failed. */
   async shot() {
     this.shots += 1;
     await this.page.screenshot({ path: `${this.work}/ui-${this.shots}.png` }).catch(() => {});
+  }
+
+  /** A picture of a page as it should be; on a machine that is too busy to take it there is none. */
+  async keep(name) {
+    const taken = this.page.screenshot({ path: `${this.work}/pages/${name}.png`, timeout: PICTURE_S * 1000 });
+    await taken.catch((error) => console.log(`     no picture of ${name}: ${error.message.split("\n")[0]}`));
   }
 
   async close() {
     await this.remote?.close().catch(() => {});
     this.child.kill("SIGTERM");
     await this.ended;
-    await this.server?.stop();
   }
 }
 

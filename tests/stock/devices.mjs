@@ -121,8 +121,9 @@ async function inUi(env, gateway, one) {
       const device = new Device(gateway);
       const request = await device.ask();
       try {
-        await page.goto(`${browser.server.origin}/settings/devices`);
+        await browser.goto("/settings/devices");
         await browser.shows(/approve/i);
+        await browser.keep("devices-request");
         await page.getByRole("button", { name: /^approve/i }).first().click();
         const { hello } = await until("it is paired", ANSWER_S, async () => {
           const outcome = await device.connect({ token: gateway.token });

@@ -1,6 +1,7 @@
 // A gateway in a process of its own, on loopback, with a state directory of its own.
 import { execFileSync, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:https";
 import { createServer } from "node:net";
 import { until } from "./checks.mjs";
 
@@ -37,6 +38,7 @@ export class Gateway {
   /** Starts one whose files lie in `work/name`, with this configuration. */
   static async start({ binary, work }, name, config = {}) {
     const gateway = new Gateway(binary, work, `${work}/${name}`);
+    gateway.tls = config.gateway?.tls?.enabled === true;
     mkdirSync(gateway.state, { recursive: true, mode: 0o700 });
     writeFileSync(`${gateway.state}/openclaw.json`, JSON.stringify(config), { mode: 0o600 });
     gateway.port = await freePort();
@@ -50,7 +52,12 @@ export class Gateway {
   }
 
   get url() {
-    return `ws://127.0.0.1:${this.port}`;
+    return this.origin.replace("http", "ws");
+  }
+
+  /** Where its pages are. */
+  get origin() {
+    return `http${this.tls ? "s" : ""}://127.0.0.1:${this.port}`;
   }
 
   get state() {
@@ -73,7 +80,7 @@ export class Gateway {
     this.child.once("error", (error) => console.log(`cannot start ${this.binary}: ${error.message}`));
     await until("the gateway is ready", READY_S, async () => {
       if (this.child.exitCode !== null || this.child.signalCode) throw new Error(`the gateway ended:\n${this.log()}`);
-      const answer = await fetch(`http://127.0.0.1:${this.port}/ready`).catch(() => null);
+      const answer = await (this.tls ? sealed : fetch)(`${this.origin}/ready`).catch(() => null);
       return answer?.ok;
     });
   }
@@ -111,6 +118,17 @@ export class Gateway {
   panics() {
     return readFileSync(this.logFile, "utf8").match(/panicked/g)?.length ?? 0;
   }
+}
+
+/** What is answered by who has any certificate. */
+function sealed(url) {
+  return new Promise((done, fail) => {
+    const asked = request(url, { rejectUnauthorized: false }, (answer) => {
+      answer.resume();
+      done({ ok: answer.statusCode === 200 });
+    });
+    asked.once("error", fail).end();
+  });
 }
 
 export function freePort() {

@@ -19,9 +19,8 @@ const MOST_BYTES = 200_000;
 
 export async function checkOwnPage(env) {
   const gateway = await Gateway.start(env, "own-page-gateway", CONFIG);
-  const own = { origin: `http://127.0.0.1:${gateway.port}`, stop: () => {} };
   const one = (name, body) => check(`own page: ${name}`, body, () => gateway.log());
-  const browser = await one("Chromium starts", () => Browser.at(env, gateway, () => own));
+  const browser = await one("Chromium starts", () => Browser.at(env, gateway));
   if (!browser) return;
   const page = new OwnPage(browser, gateway, (name, body) => one(name, () => page.shooting(body)));
   try {
@@ -211,6 +210,16 @@ class OwnPage {
       await this.page.getByLabel("resume gateway/presence").click();
       await this.browser.shows("all well");
     });
+    await this.one("the page of health names what is parked, and leads there", async () => {
+      this.gateway.call("system.actors.park", { path: "gateway/presence" });
+      await this.open("Health");
+      await this.browser.shows("gateway/presence is parked");
+      await this.page.getByRole("link", { name: "look" }).click();
+      await presence.getByText("parked", { exact: true }).waitFor();
+      this.gateway.call("system.actors.resume", { path: "gateway/presence" });
+      await this.open("Health");
+      await this.browser.shows("All is well");
+    });
   }
 
   async devices() {
@@ -288,9 +297,9 @@ class OwnPage {
     await this.one("on a phone, and in the dark, nothing sticks out", async () => {
       await page.setViewportSize(PHONE);
       await page.emulateMedia({ colorScheme: "dark" });
-      for (const name of ["Chat", "Sessions", "Channels", "Devices", "Tree", "Logs", "Config"]) {
+      for (const name of ["Chat", "Sessions", "Channels", "Devices", "Tree", "Health", "Logs", "Config"]) {
         await this.open(name);
-        await browser.shot();
+        await browser.keep(`own-phone-${name.toLowerCase()}`);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth);
         expect(wide <= PHONE.width, `${name} is as wide as the phone`, wide);
       }

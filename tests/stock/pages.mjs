@@ -8,15 +8,15 @@ const empty = (...lists) => (page) => lists.every((list) => page[list]?.length =
 /** Commands that print JSON, and what has to be in it. */
 const PAGES = [
   ["cron list", empty("jobs")],
-  ["cron status", (page) => page.enabled === false && page.jobs === 0],
+  ["cron status", (page) => page.enabled === true && page.jobs === 0],
   ["nodes status", empty("nodes")],
   ["nodes list", empty("pending", "paired")],
   ["channels status", (page) => Object.keys(page.channels ?? {}).length === 0],
   ["skills list", empty("skills")],
   ["hooks list", empty("hooks")],
   ["audit", empty("events")],
-  ["users list", empty("profiles")],
-  ["gateway stability", (page) => page.count === 0],
+  ["users list", ({ profiles }) => profiles.length === 1 && profiles[0].id === "gateway-owner"],
+  ["gateway stability", (page) => page.events.length === page.count],
   ["gateway usage-cost --days 7", (page) => page.daily.length === 7 && page.totals.totalCost === 0],
   ["approvals get --gateway", () => true],
   ["approvals pending", () => true],

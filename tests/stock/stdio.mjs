@@ -4,7 +4,7 @@ import { Cli, ENDLESS, START_S } from "./cli.mjs";
 import { Gateway } from "./gateway.mjs";
 
 /** A child that speaks JSON-RPC, one message a line. */
-class Peer {
+export class Peer {
   constructor(child, name) {
     Object.assign(this, { child, name, next: 0, waiting: new Map(), notices: [], errors: "", rest: "" });
     child.stdout.on("data", (chunk) => this.read(chunk));

@@ -68,6 +68,7 @@ async function inUi(env, gateway, cli, one, file) {
       await wish(cli, "echo by the page > by-page", "ui-1");
       await browser.shows("echo by the page");
       expect(!existsSync(file("by-page")), "nothing runs before the answer");
+      await browser.keep("approval");
       try {
         await page.getByRole("button", { name: /allow once/i }).first().click();
         await until("the command has run", TURN_S, () => existsSync(file("by-page")));

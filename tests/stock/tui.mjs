@@ -1,88 +1,22 @@
 // The stock terminal UI, on a screen of tmux: typed into and read as a person does.
-import { execFileSync, spawn } from "node:child_process";
-import { check, expect, sleep, until } from "./checks.mjs";
+import { check, expect } from "./checks.mjs";
 import { Cli, START_S } from "./cli.mjs";
-import { Gateway, track } from "./gateway.mjs";
+import { Gateway } from "./gateway.mjs";
+import { Screen } from "./screen.mjs";
 
 /** Long after the last piece of a turn. */
 const TURN_S = 20;
-/** What a terminal needs between the text and the key that sends it, so that it is no paste. */
-const TYPING_MS = 300;
 /** In the line at the bottom: the key and the name of the main session. */
 const MAIN = "| session main (main) |";
 /** Some seconds of an answer, at 20 ms a word. */
 const LONG = "so it goes ".repeat(60);
-
-class Screen {
-  /** Opens a screen with one program on it. The server is a child like any other: no daemon stays behind. */
-  static async open({ work, home, env }, program) {
-    const screen = new Screen(`${home}/tmux`, { ...env, TERM: "xterm-256color" });
-    screen.server = track(spawn("tmux", screen.args("-D"), { env: screen.env, stdio: "ignore" }), work);
-    screen.ended = new Promise((done) => screen.server.once("close", done));
-    screen.server.once("error", (error) => (screen.broken = error));
-    await until("tmux is up", TURN_S, () => {
-      if (screen.broken) throw new Error(`tmux cannot be run: ${screen.broken.message}`);
-      return screen.try("new-session", "-d", "-x", "110", "-y", "200", ...program);
-    });
-    return screen;
-  }
-
-  constructor(socket, env) {
-    Object.assign(this, { socket, env });
-  }
-
-  args(...args) {
-    return ["-S", this.socket, "-f", "/dev/null", ...args];
-  }
-
-  do(...args) {
-    return execFileSync("tmux", this.args(...args), { env: this.env, timeout: 10_000, stdio: "pipe" }).toString();
-  }
-
-  try(...args) {
-    try {
-      this.do(...args);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  text() {
-    return this.do("capture-pane", "-p").replace(/\s+\n/g, "\n").trim();
-  }
-
-  /** Waits until it shows all of this, wherever its lines are broken, and returns what it shows in one line. */
-  async shows(seconds, ...wanted) {
-    let text = "";
-    const line = () => text.replace(/\s+/g, " ");
-    const all = () => wanted.every((part) => (part instanceof RegExp ? part.test(line()) : line().includes(part)));
-    try {
-      await until("", seconds, () => ((text = this.text()), all()));
-    } catch {
-      throw new Error(`not on the screen within ${seconds} s: ${wanted.join(" and ")}; it shows:\n${text}`);
-    }
-    return line();
-  }
-
-  async say(text) {
-    this.do("send-keys", "-l", text);
-    await sleep(TYPING_MS);
-    this.do("send-keys", "Enter");
-  }
-
-  async close() {
-    this.try("kill-server");
-    await this.ended;
-  }
-}
 
 export async function checkTui(env) {
   const gateway = await Gateway.start(env, "tui-gateway");
   const cli = new Cli(env, "tui", { url: gateway.url, token: gateway.token });
   const one = (name, body) => check(`tui: ${name}`, body, () => gateway.log());
   const screen = await one("it starts on a screen", () =>
-    Screen.open(cli, cli.program(["tui", "--session", "main"])),
+    Screen.open(cli, cli.program(["tui", "--session", "main"]), { columns: 110, lines: 200 }),
   );
   if (screen) {
     await use(screen, cli, one);

@@ -114,6 +114,7 @@ async function change(browser, pages, one, session) {
     await page.locator("openclaw-modal-dialog button[type=submit]").click();
     await pages.row(session()).filter({ hasText: LABEL }).waitFor();
     await pages.sidebar(session()).filter({ hasText: LABEL }).waitFor();
+    await browser.keep("sessions");
   });
   await find(browser, pages, one, session);
   await one("a session is archived, and is found under Archived", async () => {

@@ -62,13 +62,14 @@ async function chat(browser, one) {
   await one("it logs in with #token= and opens the main session", async () => {
     await browser.login();
     await browser.shows("Connected");
-    expect(page.url() === `${browser.server.origin}/chat/main`, "the main session's address", page.url());
+    expect(page.url() === `${browser.home}/chat/main`, "the main session's address", page.url());
     expect((await browser.transcript()).length === 0, "an empty conversation");
   });
   await one("the answer to a typed message streams in", async () => {
     await browser.say(LONG);
     await browser.ends(TURN_S, ["user", LONG], ["assistant", /\(turn 1\): so it goes so it(?!.*and that was it)/]);
     expect(await browser.stopButton.isVisible(), "a button that stops it");
+    await browser.keep("chat-streaming");
     await browser.ends(TURN_S, ["user", LONG], ["assistant", /\(turn 1\): so it goes .* and that was it$/]);
     await browser.idle();
   });
@@ -88,6 +89,7 @@ async function chat(browser, one) {
     await browser.until("the conversation from before", TURN_S, async () => {
       return JSON.stringify(await browser.transcript()) === JSON.stringify(before);
     });
+    await browser.keep("chat-after-a-reload");
   });
 }
 

@@ -1,6 +1,7 @@
 //! Why a model did not answer: what it means for the run, and how it is told. The words are those recorded of
 //! OpenClaw.
 
+use crate::settings::Secret;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,11 @@ impl Failure {
     pub fn of_model(self, model: &str) -> Self {
         let text = self.text.replacen("LLM request failed", &format!("{model} request failed"), 1);
         Self { text, ..self }
+    }
+
+    /// The same without the key, which a provider may repeat.
+    pub(super) fn without(self, key: Option<&Secret>) -> Self {
+        Self { text: key.map_or_else(|| self.text.clone(), |key| key.struck_from(&self.text)), ..self }
     }
 
     /// The provider's answer has no end.

@@ -30,6 +30,8 @@ pub struct Instructions {
     pub workspace: PathBuf,
     /// Where it finds what it knows how to do, if it may read that.
     pub library: Option<Library>,
+    /// What it is told for this turn only, by whoever asks.
+    pub besides: Option<String>,
 }
 
 /// The skills, and the configuration that says which of them are there for whom.
@@ -51,7 +53,8 @@ impl fmt::Debug for Library {
 
 impl Instructions {
     /// The text, read on a thread that may wait for the disk.
-    pub async fn text(self) -> String {
+    pub async fn text(mut self) -> String {
+        let besides = self.besides.take();
         let listing = match &self.library {
             Some(Library { skills, loaded, offers }) => {
                 skills.listing(loaded.clone(), &self.agent_id, offers).await
@@ -59,7 +62,7 @@ impl Instructions {
             None => None,
         };
         let text = tokio::task::spawn_blocking(move || self.read()).await.unwrap_or_default();
-        [text].into_iter().chain(listing).collect::<Vec<_>>().join("\n\n")
+        [text].into_iter().chain(listing).chain(besides).collect::<Vec<_>>().join("\n\n")
     }
 
     fn read(&self) -> String {
@@ -107,6 +110,7 @@ mod tests {
             group,
             workspace: workspace.to_owned(),
             library: None,
+            besides: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub use offline::Offline;
 pub use usage::{Cost, Usage};
 
 use crate::approvals::ApprovalsMsg;
+use crate::cron::CronMsg;
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
 use crate::nodes::NodesMsg;
@@ -54,6 +55,8 @@ pub struct AgentsArgs {
     pub approvals: Slot<ApprovalsMsg>,
     /// Who has nodes do something.
     pub nodes: Slot<NodesMsg>,
+    /// Who keeps jobs with a schedule.
+    pub cron: Slot<CronMsg>,
     /// Its own address, for the MCP servers.
     pub slot: Slot<AgentsMsg>,
 }
@@ -90,7 +93,7 @@ impl Behavior for Agents {
     const KIND: &'static str = "agents";
 
     fn start(ctx: &mut Ctx<AgentsMsg>, args: AgentsArgs) -> Result<Self, Fault> {
-        let AgentsArgs { estate, sessions, approvals, nodes, slot } = args;
+        let AgentsArgs { estate, sessions, approvals, nodes, cron, slot } = args;
         let config = estate.config.load_full();
         let settings = &config.settings;
         let mut models = estate.acp.models(&settings.acp, &acp::people(approvals.clone()));
@@ -102,6 +105,7 @@ impl Behavior for Agents {
             sessions: &sessions,
             approvals: &approvals,
             nodes: &nodes,
+            cron: &cron,
         });
         own.extend(Registry::new(estate.brought.tools.iter().cloned()));
         if catalog.model(&catalog.primary).is_none() {

@@ -166,6 +166,8 @@ struct Answer {
     /// Whether genai ends it like a whole one when it breaks off; what is whole says why it ended.
     says_why: bool,
     prices: Option<Prices>,
+    /// What it was asked with.
+    key: Option<Secret>,
     /// What its end has brought and nobody has taken yet.
     last: VecDeque<Chunk>,
 }
@@ -193,9 +195,11 @@ async fn begin(asked: Asked, prompt: Prompt) -> Result<Answer, Failure> {
         request = request.with_system(instructions.text().await);
     }
     let begun = timeout(asked.silence, client.exec_chat_stream(target, request, Some(&options))).await;
-    let begun = begun.map_err(|_| Failure::silent(asked.silence))?.map_err(|e| Failure::of(&e))?;
+    let begun = begun
+        .map_err(|_| Failure::silent(asked.silence))?
+        .map_err(|e| Failure::of(&e).without(asked.key.as_ref()))?;
     let (silence, prices) = (asked.silence, asked.prices);
-    Ok(Answer { pieces: begun.stream, silence, says_why, prices, last: VecDeque::new() })
+    Ok(Answer { pieces: begun.stream, silence, says_why, prices, key: asked.key, last: VecDeque::new() })
 }
 
 /// What a model that thinks is told of how hard it should. To many that speak like OpenAI `none` is an error, and those
@@ -222,7 +226,7 @@ async fn next(answer: Option<Answer>) -> Option<(Chunk, Option<Answer>)> {
         let chunk = match timeout(answer.silence, answer.pieces.next()).await {
             Err(_) => Chunk::Failed(Failure::silent(answer.silence)),
             Ok(None) => Chunk::Failed(Failure::broken_off()),
-            Ok(Some(Err(e))) => Chunk::Failed(Failure::of(&e)),
+            Ok(Some(Err(e))) => Chunk::Failed(Failure::of(&e).without(answer.key.as_ref())),
             Ok(Some(Ok(ChatStreamEvent::Chunk(piece)))) => {
                 return Some((Chunk::Text(piece.content), Some(answer)));
             }

@@ -183,7 +183,7 @@ fn origin_of(conn: &Conn) -> Option<String> {
     if host.is_empty() || !host.bytes().all(plain) {
         return None;
     }
-    // Only a proxy speaks TLS here; a browser tells what it sees of it.
+    // A proxy that speaks TLS may not say so; a browser tells what it sees of it.
     let seen = conn.peer.origin.as_deref().and_then(|origin| origin.split_once("://"));
     let scheme = match seen {
         Some((scheme @ ("http" | "https"), at)) if at.eq_ignore_ascii_case(host) => scheme,

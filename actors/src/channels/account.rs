@@ -193,6 +193,7 @@ impl Account {
             if row.state == DeliveryState::Sending {
                 let on_uncertain = self.args.wanted.common.on_uncertain;
                 row = super::delivery::after_a_loss(row, capabilities, on_uncertain, now);
+                super::delivery::count(estate, &row);
                 moved.push(WriteOp::Delivery(row.clone()));
             }
             if row.state == DeliveryState::Queued {
@@ -231,6 +232,8 @@ impl Account {
             Heard::Typing { from, .. } => self.seen(&from, true, ctx.now_ms()),
             Heard::Message(envelope, _) => {
                 roster.note(self.name(), |status| status.last_inbound_at = Some(ctx.now_ms()));
+                let AccountName { channel, account } = self.name().clone();
+                self.args.wiring.store.estate.meters.received.count((channel, account));
                 self.seen(&envelope.from, false, ctx.now_ms());
             }
             Heard::Reacted(reaction, _) => self.seen(&reaction.from, false, ctx.now_ms()),

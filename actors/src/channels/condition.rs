@@ -48,6 +48,8 @@ pub fn condition(estate: &Estate, name: &AccountName) -> Condition {
         Some(NodeState::Running | NodeState::Starting) => "starting",
         Some(NodeState::Parked) => "parked",
         Some(_) => "restarting",
+        // It was not started: what it needs is not there.
+        None if status.fatal => "parked",
         None => "stopped",
     };
     let exit = || node.as_ref().and_then(|node| node.last_exit()).map(|exit| exit.reason.to_string());

@@ -4,6 +4,7 @@
 use super::contract::{Capabilities, Order, Outgoing, SendError, Sent};
 use super::outgoing::extra;
 use super::{draft, ordered};
+use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
@@ -134,6 +135,7 @@ impl Post {
             // It stays as being sent: after a restart it is in doubt.
             tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
         }
+        count(&self.store.estate, &delivered.row);
         delivered
     }
 
@@ -170,6 +172,13 @@ fn became(
             let wait = (row.state == DeliveryState::Queued).then_some(Wait::Longer);
             Delivered { row, wait }
         }
+    }
+}
+
+/// Counts a message that has come to an end.
+pub fn count(estate: &Estate, row: &DeliveryRow) {
+    if matches!(row.state, DeliveryState::Sent | DeliveryState::Failed | DeliveryState::Uncertain) {
+        estate.meters.delivered.count((row.channel.clone(), row.account.clone(), row.state.as_str()));
     }
 }
 

@@ -2,10 +2,12 @@
 //! same, so whoever hears nothing asks again.
 
 use super::account::AccountMsg;
-use super::contract::{Act, Address, Order, SendError, Sent};
+use super::contract::{Act, Address, Order, Outgoing, SendError, Sent};
+use super::ordered;
 use super::roster::AccountName;
-use crate::store::Store;
+use crate::store::{DeliveryRow, Store};
 use crate::tree::Reply;
+use serde::Deserialize;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -27,6 +29,16 @@ pub enum Doing {
     },
     /// Something else.
     Act(Address, Act),
+    /// Say something that cannot be kept.
+    Say(Box<Outgoing>),
+}
+
+impl Doing {
+    /// Says what a row would say, if its address is one.
+    pub fn say(row: &DeliveryRow) -> Option<Self> {
+        let to = Address::deserialize(&row.address).ok()?;
+        Some(Self::Say(Box::new(ordered::outgoing(row, to, None))))
+    }
 }
 
 /// Has an account do it, and waits for what becomes of it.
@@ -51,6 +63,11 @@ pub(super) async fn carry_out(orders: mpsc::Sender<Order>, doing: Doing) -> Resu
                 let reacted = Sent { id: message.clone() };
                 orders.send(Order::React { at, message, emoji, done }).await.map_err(|_| away())?;
                 outcome.await.unwrap_or_else(|_| Err(lost())).map(|()| reacted)
+            }
+            Doing::Say(outgoing) => {
+                let (done, outcome) = oneshot::channel();
+                orders.send(Order::Send(outgoing, done)).await.map_err(|_| away())?;
+                outcome.await.unwrap_or_else(|_| Err(lost()))
             }
             Doing::Act(at, act) => {
                 let (done, outcome) = oneshot::channel();

@@ -38,6 +38,7 @@ mod reacting;
 mod roster;
 mod route;
 mod sending;
+mod target;
 pub mod telegram;
 #[cfg(test)]
 mod testing;
@@ -53,7 +54,8 @@ pub use ordered::Enclosure;
 pub use outgoing::{Answer, answers};
 pub use people::{People, Person, There};
 pub use roster::{AccountName, MAX_ABANDONED, Makings, Roster, Status, Wanted};
-pub use sending::{Fate, Parcel, Wish, address, deliver, send, the_account};
+pub use sending::{Fate, Parcel, Wish, address, deliver, fate, send, the_account};
+pub use target::{Target, answer_to};
 
 use crate::estate::Estate;
 use crate::event::{Audience, Event};
@@ -199,7 +201,9 @@ impl Channels {
                 Ok(_) => {}
                 Err(why) => {
                     tracing::error!(target: "crabtree::channels", account = %name.path(), "not started: {why}");
-                    estate.channels.note(&name, |status| status.last_error = Some(why.clone()));
+                    estate.channels.note(&name, |status| {
+                        (status.last_error, status.fatal) = (Some(why.clone()), true);
+                    });
                     self.broken.insert(name, why);
                 }
             }

@@ -8,7 +8,7 @@ use super::driver::{Doors, Driver};
 use super::loops::Loops;
 use super::whatsapp::WhatsApp;
 use crate::process::Guard;
-use crate::settings::{ChannelSettings, ChannelsSettings, with_secrets};
+use crate::settings::{ChannelSettings, ChannelsSettings};
 use crate::tree::Slot;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -133,14 +133,14 @@ impl Roster {
     fn of_section(
         &self,
         name: &str,
-        section: &Value,
+        (all, section): (&ChannelsSettings, &Value),
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Arc<dyn Channel>, String> {
         if let Some(known) = self.channels.iter().rfind(|channel| channel.name() == name) {
             return Ok(known.clone());
         }
         let key = format!("channels.{name}");
-        let settings = with_secrets(section, &key, env).map_err(|e| e.to_string())?;
+        let settings = all.with_secrets(section, &key, env).map_err(|e| e.to_string())?;
         let Makings { guard, state_dir, doors } = &self.makings;
         let has = |name: &str| settings.get(name).is_some();
         let made: Arc<dyn Channel> = if name == "whatsapp" && (has("bridge") || !has("driver")) {
@@ -169,11 +169,16 @@ impl Roster {
     ) -> Vec<(AccountName, Result<Wanted, String>)> {
         let of = |(name, section): (&String, &Value)| {
             let accounts = settings.accounts(name);
-            let channel =
-                if accounts.is_empty() { Err(String::new()) } else { self.of_section(name, section, env) };
+            let channel = if accounts.is_empty() {
+                Err(String::new())
+            } else {
+                self.of_section(name, (settings, section), env)
+            };
             let one = |(account, own): (String, Value)| {
                 let name = AccountName { channel: name.clone(), account };
-                let wanted = channel.clone().and_then(|channel| self.ready(name.clone(), channel, &own, env));
+                let wanted = channel
+                    .clone()
+                    .and_then(|channel| self.ready(name.clone(), channel, (settings, &own), env));
                 (name, wanted)
             };
             accounts.into_iter().map(one).collect::<Vec<_>>()
@@ -185,12 +190,12 @@ impl Roster {
         &self,
         name: AccountName,
         channel: Arc<dyn Channel>,
-        own: &Value,
+        (all, own): (&ChannelsSettings, &Value),
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Wanted, String> {
         let key = format!("channels.{}", name.channel);
         let common = ChannelSettings::deserialize(own).map_err(|e| format!("{key}: {e}"))?;
-        let settings = with_secrets(own, &key, env).map_err(|e| e.to_string())?;
+        let settings = all.with_secrets(own, &key, env).map_err(|e| e.to_string())?;
         let account = Account { id: name.account.clone(), settings };
         channel.check(&account).map_err(|why| format!("{key} ({}): {why}", name.account))?;
         Ok(Wanted { name, channel, account, common: Arc::new(common) })

@@ -109,9 +109,17 @@ async fn sent(store: &Store, name: &AccountName, rows: Vec<DeliveryRow>) -> Resu
     };
     store.write(WriteOp::Deliver(rows)).await.map_err(|e| e.to_string())?;
     let _ = store.estate.channels.slot(name).send(AccountMsg::Deliver);
+    fate(store, &last).await
+}
+
+/// What becomes of a message that is in the store; it is waited for.
+///
+/// # Errors
+/// The store cannot be read, or has no such message.
+pub async fn fate(store: &Store, id: &str) -> Result<Fate, String> {
     let until = tokio::time::Instant::now() + LIMIT;
     while tokio::time::Instant::now() < until {
-        let id = last.clone();
+        let id = id.to_owned();
         let row = store.read(move |c| store::delivery_by_id(c, &id)).await.map_err(|e| e.to_string())?;
         let Some(row) = row else { return Err("the message is gone".into()) };
         match row.state {

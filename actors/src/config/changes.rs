@@ -123,17 +123,27 @@ fn counterpart<'a>(item: &Value, index: usize, old: Option<&'a Value>) -> Option
     }
 }
 
+/// Whether at a place, with dots, stands a [`REDACTED`].
+pub fn holds_stand_in(document: &Value, path: &str) -> bool {
+    let found = path.split('.').try_fold(document, |place, key| match key.parse::<usize>() {
+        Ok(index) if place.is_array() => place.get(index),
+        _ => place.get(key),
+    });
+    found.is_some_and(|value| value.to_string().contains(REDACTED))
+}
+
 /// The places that changes touch, with dots.
 pub fn paths(changes: &[Change]) -> Vec<String> {
+    changes.iter().flat_map(Change::places).map(dotted).collect()
+}
+
+/// A place, with dots.
+pub fn dotted(path: &[Step]) -> String {
     let name = |step: &Step| match step {
         Step::Key(key) => key.clone(),
         Step::Index(index) => index.to_string(),
     };
-    let of = |change: &Change| {
-        let (Change::Set(path, _) | Change::Remove(path)) = change;
-        path.iter().map(name).collect::<Vec<_>>().join(".")
-    };
-    changes.iter().map(of).collect()
+    path.iter().map(name).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

@@ -32,6 +32,18 @@ pub enum Change {
     Set(Vec<Step>, Value),
     /// Takes away what is there.
     Remove(Vec<Step>),
+    /// Takes what is at the first place to the second, where nothing is, with the comments in it.
+    Move(Vec<Step>, Vec<Step>),
+}
+
+impl Change {
+    /// The places that it touches.
+    pub fn places(&self) -> Vec<&[Step]> {
+        match self {
+            Self::Set(path, _) | Self::Remove(path) => vec![path],
+            Self::Move(from, to) => vec![from, to],
+        }
+    }
 }
 
 /// `text` with the changes made; `raw` is what the gateway reads in it, before and then after them.
@@ -39,20 +51,26 @@ pub enum Change {
 /// # Errors
 /// Why the text cannot be edited: the editor reads it otherwise than the gateway does, or a change does not fit.
 pub fn edited(text: &str, raw: &mut Value, changes: &[Change]) -> Result<String, String> {
-    let text = if text.trim().is_empty() { "{}\n" } else { text };
-    let root = CstRootNode::parse(text, &ParseOptions::default()).map_err(|e| e.to_string())?;
+    let mut text = if text.trim().is_empty() { "{}\n" } else { text }.to_owned();
+    let unfit = || "it holds something that can be read, but not rewritten".to_owned();
+    let parsed = |text: &str| CstRootNode::parse(text, &ParseOptions::default()).map_err(|e| e.to_string());
+    let mut root = parsed(&text)?;
     if !same(root.to_serde_value().as_ref(), raw) {
-        return Err("it holds something that can be read, but not rewritten".into());
+        return Err(unfit());
     }
     for change in changes {
         let misfit = || "a change does not fit what is there".to_owned();
         apply(raw, change).ok_or_else(misfit)?;
-        apply_to_text(&root, change).ok_or_else(misfit)?;
+        if let Change::Move(from, to) = change {
+            text = moved(&root, from, to).ok_or_else(misfit)?;
+            root = parsed(&text)?;
+        } else {
+            apply_to_text(&root, change).ok_or_else(misfit)?;
+        }
     }
     let after = root.to_string();
-    let read = CstRootNode::parse(&after, &ParseOptions::default()).map_err(|e| e.to_string())?;
-    if !same(read.to_serde_value().as_ref(), raw) {
-        return Err("it holds something that can be read, but not rewritten".into());
+    if !same(parsed(&after)?.to_serde_value().as_ref(), raw) {
+        return Err(unfit());
     }
     Ok(after)
 }
@@ -71,12 +89,21 @@ fn same(read: Option<&Value>, raw: &Value) -> bool {
     }
 }
 
-fn apply(value: &mut Value, change: &Change) -> Option<()> {
+/// Makes a change in a document; nothing if it does not fit what is there.
+pub fn apply(value: &mut Value, change: &Change) -> Option<()> {
     let (path, new) = match change {
         Change::Set(path, new) => (path, Some(new)),
         Change::Remove(path) => (path, None),
+        Change::Move(from, to) => {
+            let there = found(value, from)?.clone();
+            apply(value, &Change::Remove(from.clone()))?;
+            return apply(value, &Change::Set(to.clone(), there));
+        }
     };
-    let (last, way) = path.split_last()?;
+    let Some((last, way)) = path.split_last() else {
+        *value = new?.clone();
+        return Some(());
+    };
     let mut place = value;
     for step in way {
         place = match step {
@@ -101,6 +128,14 @@ fn apply(value: &mut Value, change: &Change) -> Option<()> {
     Some(())
 }
 
+/// What stands at a place.
+pub fn found<'a>(document: &'a Value, path: &[Step]) -> Option<&'a Value> {
+    path.iter().try_fold(document, |place, step| match step {
+        Step::Key(key) => place.as_object()?.get(key),
+        Step::Index(index) => place.as_array()?.get(*index),
+    })
+}
+
 /// An object or a list in the text.
 enum Place {
     Object(CstObject),
@@ -114,9 +149,13 @@ impl Place {
 }
 
 fn apply_to_text(root: &CstRootNode, change: &Change) -> Option<()> {
-    let (Change::Set(path, _) | Change::Remove(path)) = change;
-    let (last, way) = path.split_last()?;
-    let mut place = Place::Object(root.object_value()?);
+    let (Change::Set(path, _) | Change::Remove(path)) = change else { return None };
+    let Some((last, way)) = path.split_last() else {
+        let Change::Set(_, value) = change else { return None };
+        root.set_value(input(value));
+        return Some(());
+    };
+    let mut place = Place::of(&root.value()?)?;
     for step in way {
         place = match (place, step) {
             (Place::Object(object), Step::Key(key)) => match object.get(key) {
@@ -140,6 +179,36 @@ fn apply_to_text(root: &CstRootNode, change: &Change) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// The text with a member taken elsewhere as it is written.
+fn moved(root: &CstRootNode, from: &[Step], to: &[Step]) -> Option<String> {
+    let (Step::Key(key), way) = from.split_last()? else { return None };
+    let mut place = Place::of(&root.value()?)?;
+    for step in way {
+        place = match (place, step) {
+            (Place::Object(object), Step::Key(key)) => Place::of(&object.get(key)?.value()?)?,
+            (Place::List(list), Step::Index(index)) => Place::of(list.elements().get(*index)?)?,
+            _ => return None,
+        };
+    }
+    let Place::Object(object) = place else { return None };
+    let member = object.get(key)?;
+    let (written, before) = (member.value()?.to_string(), CstNode::from(member.clone()).indent_text());
+    member.remove();
+    let stand_in = uuid::Uuid::new_v4().to_string();
+    apply_to_text(root, &Change::Set(to.to_vec(), Value::from(stand_in.as_str())))?;
+    let (text, stand_in) = (root.to_string(), format!("\"{stand_in}\""));
+    let line = text.lines().find(|line| line.contains(&stand_in))?;
+    let after = &line[..line.len() - line.trim_start().len()];
+    let (first, rest) = written.split_once('\n').map_or((&*written, None), |(a, b)| (a, Some(b)));
+    let mut shifted = first.to_owned();
+    for line in rest.into_iter().flat_map(|rest| rest.split('\n')) {
+        let inner = line.strip_prefix(before.as_deref().unwrap_or_default());
+        shifted.push('\n');
+        shifted.extend(inner.map(|inner| format!("{after}{inner}")).as_deref().or(Some(line)));
+    }
+    Some(text.replacen(&stand_in, &shifted, 1))
 }
 
 fn input(value: &Value) -> CstInputValue {
@@ -186,6 +255,33 @@ mod tests {
         assert_eq!(raw["agents"]["list"][1]["name"], "it's \"b\"\n");
         assert_eq!(raw["gateway"], json!({"port": 17}));
         assert_eq!(raw["session"], json!({"reset": {"mode": "idle"}}));
+    }
+
+    #[test]
+    fn what_is_moved_keeps_its_comments_and_can_be_changed_there() {
+        let text = "{\n  // the bot\n  telegram: {\n    botToken: 't', // mine\n    /* on */ enabled: true,\n  },\n  channels: {\n    discord: {},\n  },\n}\n";
+        let mut raw = json!({"telegram": {"botToken": "t", "enabled": true}, "channels": {"discord": {}}});
+        let changes = [
+            Change::Move(path(&["telegram"]), path(&["channels", "telegram"])),
+            set(&["channels", "telegram", "enabled"], json!(false)),
+        ];
+        let after = edited(text, &mut raw, &changes).unwrap();
+        for kept in ["// the bot\n", "\n      botToken: 't', // mine\n", "/* on */ enabled: false"] {
+            assert!(after.contains(kept), "{kept}: {after}");
+        }
+        assert_eq!(raw["channels"]["telegram"], json!({"botToken": "t", "enabled": false}));
+        assert_eq!(raw.get("telegram"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_a_list_is_edited_and_replaced() {
+        let mut raw = json!([{"id": "a"}]);
+        let changes = [set(&["1"], json!({"id": "b"})), set(&["0", "n"], json!(1))];
+        let after = edited("[ // agents\n  { id: 'a' },\n]\n", &mut raw, &changes).unwrap();
+        assert!(after.contains("// agents"), "{after}");
+        assert_eq!(raw, json!([{"id": "a", "n": 1}, {"id": "b"}]));
+        let after = edited("// all\n[1]\n", &mut json!([1]), &[Change::Set(vec![], json!([2]))]).unwrap();
+        assert!(after.contains("// all") && after.contains('2'), "{after}");
     }
 
     #[test]

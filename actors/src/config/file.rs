@@ -1,7 +1,10 @@
-//! The configuration file: read and rewritten, one at a time. Everything here may block.
+//! The files of the configuration: read and rewritten, one at a time. Everything here may block.
 
-use super::edit::{Change, edited};
-use crate::settings::{Invalid, Loaded};
+use super::edit::{Change, Step, apply, edited, found};
+use super::include::Draft;
+use super::older::{For, renewed};
+use super::owner;
+use crate::settings::{Invalid, Issue, Loaded};
 use crabtree_protocol::Refusal;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -11,15 +14,28 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// Older states of the file that are kept beside it: `.bak` is the last one, then `.bak.1` and so on.
+/// Older states of a file that are kept beside it: `.bak` is the last one, then `.bak.1` and so on.
 const BACKUPS: usize = 5;
 
 /// How long a file that is empty is given until it is believed to be.
 const EMPTY: Duration = Duration::from_millis(100);
 
-/// Reads the configuration anew: file, environment and flags; or with this text in the place of the file's. May block.
-pub type Reload = Arc<dyn Fn(Option<&str>) -> Result<Loaded, Invalid> + Send + Sync>;
+/// Formats that are read and never written: how a file's name ends, and what they are called.
+const ONLY_READ: [(&str, &str); 3] = [("toml", "TOML"), ("yaml", "YAML"), ("yml", "YAML")];
+
+/// How the configuration is read.
+#[derive(Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// As if this stood in one of its files.
+    pub draft: Option<Draft<'a>>,
+    /// What is in force, where it is: it stays so where something is broken now.
+    pub last: Option<&'a Value>,
+}
+
+/// Reads the configuration anew: files, environment and flags. May block.
+pub type Reload = Arc<dyn Fn(Ask<'_>) -> Result<Loaded, Invalid> + Send + Sync>;
 
 /// What a change does to the file, and what is answered once it is written.
 pub struct Edit {
@@ -31,10 +47,15 @@ pub struct Edit {
 
 /// What is written.
 pub enum Writing {
-    /// These changes, and everything else stays as it is written; without any the file is left alone.
+    /// These changes, in the file that owns the places, and everything else stays as it is written; without any the
+    /// file is left alone.
     Changes(Vec<Change>),
-    /// A whole new text.
+    /// Changes that take secrets out of the text, which is therefore not kept as it was.
+    Sealing(Vec<Change>),
+    /// A whole new text of the main file, without anything that cannot be used.
     Text(String),
+    /// A text of a file that has what is broken in it already, or had it once.
+    Back(PathBuf, String),
 }
 
 /// Decides, with the configuration as it is in the file at that moment; may block.
@@ -46,6 +67,32 @@ pub struct Reading {
     pub number: u64,
     /// What was read.
     pub loaded: Loaded,
+}
+
+/// A configuration that could not be read, and when.
+pub struct Unread {
+    /// Its place in the order of readings.
+    pub number: u64,
+    /// Why.
+    pub why: Invalid,
+}
+
+/// What became of a plan.
+pub struct Rewritten {
+    /// The configuration after it.
+    pub reading: Reading,
+    /// What is answered.
+    pub answer: Value,
+    /// The file that was written, if any.
+    pub wrote: Option<Wrote>,
+}
+
+/// A file that was written.
+pub struct Wrote {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its text before; empty, if it was not there.
+    pub before: Zeroizing<String>,
 }
 
 /// The file, for one reader or writer at a time, whichever incarnation of the actor it works for.
@@ -61,57 +108,116 @@ impl ConfigFile {
         Self { reload, readings: Arc::default() }
     }
 
-    /// Reads it.
-    pub fn read(&self) -> Result<Reading, Invalid> {
-        self.read_as(&mut self.readings.lock(), None)
+    /// Reads it; what is broken stays as it is in `last`.
+    pub fn read(&self, last: Option<&Value>) -> Result<Reading, Unread> {
+        let mut readings = self.readings.lock();
+        let read = self.read_as(&mut readings, Ask { draft: None, last });
+        read.map_err(|why| Unread { number: *readings, why })
     }
 
-    fn read_as(&self, readings: &mut u64, text: Option<&str>) -> Result<Reading, Invalid> {
-        let mut loaded = (self.reload)(text)?;
-        if text.is_none() && loaded.exists && loaded.text.trim().is_empty() {
+    fn read_as(&self, readings: &mut u64, ask: Ask<'_>) -> Result<Reading, Invalid> {
+        *readings += 1;
+        let mut loaded = (self.reload)(ask)?;
+        if ask.draft.is_none() && loaded.exists && loaded.text.trim().is_empty() {
             // Many editors empty a file before they write it.
             std::thread::sleep(EMPTY);
-            loaded = (self.reload)(None)?;
+            loaded = (self.reload)(ask)?;
         }
-        *readings += 1;
         Ok(Reading { number: *readings, loaded })
     }
 
-    /// Reads it, plans, reads what it would be, and only then writes it. What cannot be done changes nothing: neither
-    /// what others wrote meanwhile nor a file whose new content would not be accepted.
-    pub fn rewrite(&self, plan: Plan) -> Result<(Reading, Value), Refusal> {
+    /// Reads it, plans, reads what it would be, and only then writes it: one file. What cannot be done changes nothing:
+    /// neither what others wrote meanwhile nor a file whose new content would not be accepted.
+    pub fn rewrite(&self, plan: Plan, last: Option<&Value>) -> Result<Rewritten, Refusal> {
         let mut readings = self.readings.lock();
-        let before = self.read_as(&mut readings, None).map_err(|invalid| cannot(&invalid.text))?;
+        let before = self.read_as(&mut readings, Ask { draft: None, last }).map_err(|e| cannot(&e.text))?;
         let Edit { writing, answer } = plan(&before.loaded)?;
-        if matches!(&writing, Writing::Changes(changes) if changes.is_empty()) {
+        let is_kept = !matches!(writing, Writing::Sealing(_));
+        if matches!(&writing, Writing::Changes(changes) | Writing::Sealing(changes) if changes.is_empty()) {
             let answer = answer(&before.loaded);
-            return Ok((before, answer));
+            return Ok(Rewritten { reading: before, answer, wrote: None });
         }
-        let path = &before.loaded.path;
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let why = format!("{} is TOML, which is only read; change it by hand", path.display());
+        let before = &before.loaded;
+        // A whole text is good; changes add nothing that is broken; what is taken back is what it was.
+        let known = match &writing {
+            Writing::Changes(_) | Writing::Sealing(_) => Some(before.issues()),
+            Writing::Text(_) => Some(&[][..]),
+            Writing::Back(..) => None,
+        };
+        let places: Vec<Vec<Step>> = match &writing {
+            Writing::Changes(changes) | Writing::Sealing(changes) => {
+                changes.iter().flat_map(Change::places).map(<[Step]>::to_vec).collect()
+            }
+            Writing::Text(_) | Writing::Back(..) => Vec::new(),
+        };
+        let (path, new, whole) = match writing {
+            Writing::Changes(changes) | Writing::Sealing(changes) => {
+                let (path, new, whole) = changed(before, &changes)?;
+                (path, new, Some(whole))
+            }
+            Writing::Text(text) => (before.path.clone(), text, None),
+            Writing::Back(path, text) => (path, text, None),
+        };
+        writable(&path)?;
+        let ask = Ask { draft: Some(Draft { path: &path, text: &new }), last };
+        let after = self.read_as(&mut readings, ask).map_err(|invalid| refused(&invalid))?;
+        let is_new = |issue: &&Issue| known.is_some_and(|known| !known.contains(issue));
+        if let Some(issue) = after.loaded.issues().iter().find(is_new) {
+            return Err(refused(&Invalid::at(issue)));
+        }
+        let broken = after.loaded.issues().first().filter(|_| !is_in_force(&after.loaded, &places));
+        if let Some(Issue { path, message, .. }) = broken {
+            return Err(cannot(&format!("beside {path} it would not count; mend that first: {message}")));
+        }
+        if whole.is_some_and(|whole| whole != after.loaded.raw) {
+            let why = format!("{} would change more than that, or less; change it by hand", path.display());
             return Err(cannot(&why));
         }
-        let new = match writing {
-            Writing::Changes(changes) => changed(&before.loaded, &changes)?,
-            Writing::Text(text) => text,
-        };
-        let after = self.read_as(&mut readings, Some(&new)).map_err(|invalid| refused(&invalid))?;
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let old = before.loaded.exists.then_some(before.loaded.text.as_str());
-        replace(&target, old, &new)?;
+        let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let old = if path == before.path && !before.exists { None } else { before.file(&path) };
+        replace(&target, old.map(|(text, _)| text), &new, is_kept)?;
         let answer = answer(&after.loaded);
-        Ok((after, answer))
+        let before = Zeroizing::new(old.map(|(text, _)| text.to_owned()).unwrap_or_default());
+        Ok(Rewritten { reading: after, answer, wrote: Some(Wrote { path, before }) })
     }
 }
 
-/// The text with these changes.
-fn changed(before: &Loaded, changes: &[Change]) -> Result<String, Refusal> {
-    let mut raw = before.raw.clone();
-    edited(&before.text, &mut raw, changes).map_err(|why| {
-        let path = before.path.display();
-        cannot(&format!("{path} cannot be edited in place: {why}; change it by hand"))
-    })
+/// Whether what is written at these places is what counts: beside something broken it may be left out with it.
+fn is_in_force(after: &Loaded, places: &[Vec<Step>]) -> bool {
+    let (written, _) = renewed(&after.raw, For::Reading);
+    places.iter().all(|place| found(&written, place) == found(&after.origin.used, place))
+}
+
+/// Whether a file has a format that is only read.
+pub fn is_only_read(path: &Path) -> bool {
+    only_read(path).is_some()
+}
+
+/// The format of a file, if it is one that is only read.
+fn only_read(path: &Path) -> Option<&'static str> {
+    let ending = path.extension()?.to_str()?;
+    ONLY_READ.iter().find(|(only_read, _)| *only_read == ending).map(|(_, format)| *format)
+}
+
+fn writable(path: &Path) -> Result<(), Refusal> {
+    let refuse =
+        |format| cannot(&format!("{} is {format}, which is only read; change it by hand", path.display()));
+    only_read(path).map_or(Ok(()), |format| Err(refuse(format)))
+}
+
+/// The file that these changes are made in, its text with them, and the whole content after them.
+fn changed(before: &Loaded, changes: &[Change]) -> Result<(PathBuf, String, Value), Refusal> {
+    let (path, local) = owner::local(before, changes).map_err(|why| cannot(&why))?;
+    writable(&path)?;
+    let unfit = |why: &str| {
+        cannot(&format!("{} cannot be edited in place: {why}; change it by hand", path.display()))
+    };
+    let (text, content) = before.file(&path).ok_or_else(|| unfit("it was not read"))?;
+    let text = edited(text, &mut content.clone(), &local).map_err(|why| unfit(&why))?;
+    let mut whole = before.raw.clone();
+    let fits = changes.iter().all(|change| apply(&mut whole, change).is_some());
+    fits.then_some(()).ok_or_else(|| unfit("a change does not fit what is there"))?;
+    Ok((path, text, whole))
 }
 
 /// A content that would not be accepted (as recorded).
@@ -135,8 +241,8 @@ fn content(path: &Path) -> std::io::Result<Option<String>> {
     }
 }
 
-/// Puts `new` in place of `old`, whole or not at all, readable to its owner only; `old` is kept.
-fn replace(path: &Path, old: Option<&str>, new: &str) -> Result<(), Refusal> {
+/// Puts `new` in place of `old`, whole or not at all, readable to its owner only; `old` is kept if it may be.
+fn replace(path: &Path, old: Option<&str>, new: &str, is_kept: bool) -> Result<(), Refusal> {
     let failed = |e: std::io::Error| {
         Refusal::failed(format!(
             "the configuration was not changed: {} cannot be written: {e}; check its directory's permissions",
@@ -150,7 +256,7 @@ fn replace(path: &Path, old: Option<&str>, new: &str) -> Result<(), Refusal> {
         let why = "the configuration was not changed: somebody else wrote the file at the same time";
         return Err(Refusal::failed(why).with_retry(1000));
     }
-    if let Some(old) = old {
+    if let Some(old) = old.filter(|_| is_kept) {
         keep(path, old).map_err(failed)?;
     }
     fs::rename(&temporary, path).and_then(|()| sync_directory(path)).map_err(failed)
@@ -160,12 +266,17 @@ fn replace(path: &Path, old: Option<&str>, new: &str) -> Result<(), Refusal> {
 pub const LAST_GOOD: &str = "config.last-good";
 
 /// Keeps what is in force for a start that finds a broken file.
-pub fn keep_good(loaded: &Loaded) -> std::io::Result<()> {
-    let path = loaded.state_dir.join(LAST_GOOD);
-    if !loaded.exists || content(&path)?.as_deref() == Some(&loaded.text) {
+pub fn keep_good(state_dir: &Path, text: &str) -> std::io::Result<()> {
+    let path = state_dir.join(LAST_GOOD);
+    if content(&path)?.as_deref() == Some(text) {
         return Ok(());
     }
-    let temporary = written_beside(&path, &loaded.text)?;
+    replaced(&path, text)
+}
+
+/// Puts a text in the place of a file, whole or not at all.
+pub fn replaced(path: &Path, text: &str) -> std::io::Result<()> {
+    let temporary = written_beside(path, text)?;
     fs::rename(temporary, path)
 }
 
@@ -209,120 +320,5 @@ fn sync_directory(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::Settings;
-    use serde_json::json;
-    use std::os::unix::fs::PermissionsExt;
-
-    /// A file whose content counts when it is plain JSON without a member `bad`.
-    fn file(path: &Path) -> ConfigFile {
-        let path = path.to_owned();
-        ConfigFile::new(Arc::new(move |candidate| {
-            let text = match candidate {
-                Some(text) => Some(text.to_owned()),
-                None => content(&path).map_err(|e| Invalid::new(e.to_string()))?,
-            };
-            let raw = match &text {
-                Some(text) if path.extension().is_some_and(|e| e == "json") => {
-                    serde_json::from_str(text).map_err(|e| Invalid::new(e.to_string()))?
-                }
-                _ => json!({}),
-            };
-            if raw.get("bad").is_some() {
-                let problem = "not a setting".to_owned();
-                return Err(Invalid { key: "bad".into(), text: format!("bad: {problem}"), problem });
-            }
-            Ok(Loaded {
-                path: path.clone(),
-                exists: text.is_some(),
-                text: text.unwrap_or_default(),
-                raw,
-                settings: Settings::default(),
-                warnings: Vec::new(),
-                hash: String::new(),
-                state_dir: path.clone(),
-                auth: None,
-            })
-        }))
-    }
-
-    fn setting(key: &'static str) -> Plan {
-        let change = Change::Set(vec![key.into()], json!(1));
-        let answer = Box::new(|_: &Loaded| json!("written"));
-        Box::new(move |_| Ok(Edit { writing: Writing::Changes(vec![change]), answer }))
-    }
-
-    fn said(file: &ConfigFile, plan: Plan) -> String {
-        file.rewrite(plan).err().expect("it is refused").message
-    }
-
-    #[test]
-    fn a_missing_file_is_made_for_its_owner_alone_and_readings_are_numbered() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.json");
-        let file = file(&path);
-        let (after, answer) = file.rewrite(setting("a")).unwrap();
-        assert_eq!((after.loaded.raw, answer), (json!({"a": 1}), json!("written")));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(file.read().unwrap().number > after.number);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
-    }
-
-    #[test]
-    fn what_is_refused_leaves_the_file_byte_for_byte() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text, key, why) in [
-            ("c.toml", "# mine\n[gateway]\n", "a", "TOML, which is only read"),
-            ("c.json", "{ \"a\": 2 }", "bad", "invalid config: bad: not a setting"),
-            ("c.json", "{ \"a\": 2, \"a\": 3 }", "a", "cannot be edited in place"),
-            ("c.json", "{ \"a\": ", "a", "was not changed"),
-        ] {
-            let path = dir.path().join(name);
-            fs::write(&path, text).unwrap();
-            let said = said(&file(&path), setting(key));
-            assert!(said.contains(why), "{said}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left behind");
-            fs::remove_file(&path).unwrap();
-        }
-        let path = dir.path().join("new.json");
-        assert!(said(&file(&path), setting("bad")).contains("bad: not a setting"));
-        assert!(!path.exists(), "a file that was not there is not there again");
-    }
-
-    #[test]
-    fn what_somebody_else_writes_meanwhile_is_not_lost_and_links_stay() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, real) = (dir.path().join("c.json"), dir.path().join("real.json"));
-        fs::write(&real, "{}").unwrap();
-        std::os::unix::fs::symlink(&real, &path).unwrap();
-        let config = file(&path);
-        config.rewrite(setting("a")).unwrap();
-        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
-        assert_eq!(
-            serde_json::from_str::<Value>(&fs::read_to_string(&real).unwrap()).unwrap(),
-            json!({"a": 1})
-        );
-        let refusal = replace(&real, Some("{}"), "{ \"b\": 1 }").unwrap_err();
-        assert_eq!((refusal.retryable, refusal.message.contains("at the same time")), (Some(true), true));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "the link, the file and its last state");
-    }
-
-    #[test]
-    fn the_last_states_of_the_file_are_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.json");
-        let config = file(&path);
-        for n in 0..=7 {
-            let answer = Box::new(|_: &Loaded| json!(null));
-            let plan: Plan =
-                Box::new(move |_| Ok(Edit { writing: Writing::Text(format!("{{\"a\": {n}}}")), answer }));
-            config.rewrite(plan).unwrap();
-        }
-        let kept = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        let all = ["c.json", "c.json.bak", "c.json.bak.1", "c.json.bak.4"].map(kept);
-        assert_eq!(all, ["{\"a\": 7}", "{\"a\": 6}", "{\"a\": 5}", "{\"a\": 2}"]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + BACKUPS);
-    }
-}
+#[path = "file_tests.rs"]
+mod tests;

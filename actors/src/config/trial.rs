@@ -1,12 +1,13 @@
 //! A change that clients made is on trial for a while: if it parks an actor that was started anew for it, the file goes
 //! back to what it was. What has stood its trial is kept for a start that finds a broken file.
 
-use super::file::keep_good;
+use super::file::{Writing, Wrote, keep_good};
+use super::kept::Kept;
 use crate::estate::Estate;
 use crate::gateway::depends_on;
-use crate::settings::Loaded;
 use crate::tree::{Node, NodeState};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,22 @@ pub const TRIAL: Duration = Duration::from_secs(10);
 
 /// A change on trial.
 pub struct Trial {
-    /// What was in force before.
-    pub before: Arc<Loaded>,
+    /// The file that was written.
+    wrote: Wrote,
     changed: Vec<&'static str>,
     parked: BTreeSet<String>,
 }
 
 impl Trial {
     /// Begins it; these sections are different now.
-    pub fn begin(before: Arc<Loaded>, changed: Vec<&'static str>, estate: &Estate) -> Self {
-        Self { before, changed, parked: parked(estate) }
+    pub fn begin(wrote: Wrote, changed: Vec<&'static str>, estate: &Estate) -> Self {
+        Self { wrote, changed, parked: parked(estate) }
+    }
+
+    /// The file as it was before; empty, if it was not there.
+    pub fn back(self) -> Writing {
+        let Wrote { path, before } = self.wrote;
+        Writing::Back(path, before.to_string())
     }
 
     /// The actors that were parked since then, and that the change concerns.
@@ -51,8 +58,8 @@ fn look(node: &Arc<Node>, found: &mut BTreeSet<String>) {
 }
 
 /// Keeps the configuration that is in force; may block.
-pub fn keep(loaded: &Loaded) {
-    if let Err(error) = keep_good(loaded) {
+pub fn keep(state_dir: &Path, kept: &Kept) {
+    if let Some(Err(error)) = kept.good().map(|text| keep_good(state_dir, text)) {
         tracing::debug!(target: "crabtree::config", "the configuration that works was not kept: {error}");
     }
 }

@@ -274,9 +274,11 @@ impl Book {
             return Err(Box::new(left));
         }
         let mine = self.active(id, claim.role).map(|token| (self.derive(token), token));
-        let right = mine.filter(|(derived, _)| {
+        let right = mine.filter(|(derived, row)| {
             let mut candidates = offered.iter().chain(&shared);
-            candidates.any(|candidate| bool::from(derived.as_bytes().ct_eq(candidate.as_bytes())))
+            candidates.any(|candidate| {
+                bool::from(derived.as_bytes().ct_eq(candidate.as_bytes())) || self.is_imported(row, candidate)
+            })
         });
         Err(Box::new(match (right, refusal) {
             (Some((_, token)), _) if claim.scopes.is_subset_of(&Scopes::parse(&token.scopes)) => {

@@ -1,17 +1,18 @@
 //! What is known of devices: rows and tokens, who asks, and setup codes. Pure: what a decision leads to gathers in
 //! [`Change`], and the actor sees to it.
 
+use super::imported::bound_to;
 use super::setups::Setups;
 use crate::event::{Audience, Event};
-use crate::origin::is_browser;
 use crate::pairing::{Ask, Asked, Pending, PendingRequest};
 use crate::store::{DeviceRow, SetupRow, TokenRow, WriteOp};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use crabtree_protocol::params::devices::{PairedDevice, TokenShown};
-use crabtree_protocol::{ClientId, ClientMode, Event as Name, Role, Scope};
+use crabtree_protocol::{Event as Name, Role, Scope, Scopes};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use subtle::ConstantTimeEq;
 
 /// What a decision leads to: rows to write, and then news to tell and connections to close.
 #[derive(Default)]
@@ -64,11 +65,13 @@ pub(super) struct Book {
     pub tokens: HashMap<(String, Role), TokenRow>,
     pub pending: Pending,
     pub setups: Setups,
+    /// Hashes of tokens that another gateway gave out, by their names in the store.
+    pub imported: HashMap<String, String>,
     /// What gathered since the actor looked last.
     pub change: Change,
     /// Names the shared secret in force; tokens of browsers die with it.
     pub generation: String,
-    key: [u8; 32],
+    pub(super) key: [u8; 32],
     last_rotation: i64,
 }
 
@@ -79,6 +82,7 @@ impl Book {
             tokens: HashMap::new(),
             pending: Pending::default(),
             setups: Setups::new(key),
+            imported: HashMap::new(),
             change: Change::default(),
             generation,
             key,
@@ -101,6 +105,15 @@ impl Book {
     /// The token of a device for a role, unless it was revoked.
     pub fn active(&self, device_id: &str, role: Role) -> Option<&TokenRow> {
         self.tokens.get(&(device_id.to_owned(), role)).filter(|token| token.revoked_at.is_none())
+    }
+
+    /// What the token of an operator's device gives, whichever device that is.
+    pub fn borne(&self, token: &str) -> Option<Scopes> {
+        let live = |row: &&TokenRow| row.role == Role::Operator.name() && row.revoked_at.is_none();
+        let is_it = |row: &&TokenRow| bool::from(self.derive(row).as_bytes().ct_eq(token.as_bytes()));
+        // All are looked at, so that the time it takes tells nothing of where one was found.
+        let found = self.tokens.values().filter(live).filter(is_it).last();
+        found.map(|row| Scopes::parse(&row.scopes))
     }
 
     /// Makes a new token in the place of whatever the device had for the role. What is written of it is no secret.
@@ -168,11 +181,7 @@ impl Book {
     /// The token itself. It is a keyed hash, so it is the same each time. In those of browsers the shared secret is
     /// mixed in.
     pub fn derive(&self, token: &TokenRow) -> String {
-        let device = self.devices.get(&token.device_id);
-        let client = device.and_then(|d| ClientId::from_name(d.client_id.as_deref()?));
-        let mode = device.and_then(|d| ClientMode::from_name(d.client_mode.as_deref()?));
-        let browser = client.zip(mode).is_some_and(|(client, mode)| is_browser(client, mode));
-        let bound = if browser && token.role == Role::Operator.name() { &*self.generation } else { "" };
+        let bound = bound_to(self.devices.get(&token.device_id), &token.role, &self.generation);
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         let rotation = token.rotation.to_string();
         let parts = ["device-token", &token.device_id, &token.role, &rotation, bound];
@@ -288,5 +297,21 @@ mod tests {
         book.generation = "secret".into();
         assert_ne!(book.derive(&token), page);
         assert_eq!(book.derive(&node), its_node);
+    }
+
+    #[test]
+    fn a_token_alone_gives_its_scopes_while_it_is_good_and_only_an_operators() {
+        let mut book = book();
+        let borne = |book: &Book, row: &TokenRow| book.borne(&book.derive(row)).map(|s| s.as_list().to_vec());
+        let old = book.renew("d", Role::Operator, &["operator.read".into()], 5);
+        assert_eq!(borne(&book, &old), Some(vec!["operator.read".to_owned()]));
+        let new = book.renew("d", Role::Operator, &["operator.read".into()], 6);
+        let node = book.renew("d", Role::Node, &[], 6);
+        assert!(
+            borne(&book, &new).is_some() && borne(&book, &old).is_none() && borne(&book, &node).is_none()
+        );
+        assert!(book.borne("").is_none() && book.borne("guess").is_none());
+        book.tokens.get_mut(&("d".into(), Role::Operator)).unwrap().revoked_at = Some(7);
+        assert!(borne(&book, &new).is_none());
     }
 }

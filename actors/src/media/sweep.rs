@@ -148,6 +148,7 @@ mod tests {
             outcome: json!({}),
             messages,
             deliveries: vec![],
+            events: vec![],
             session: None,
             at: 0,
         }

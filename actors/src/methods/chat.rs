@@ -2,10 +2,12 @@
 
 mod channel;
 mod history;
+mod question;
 mod said;
 
 pub(crate) use channel::{Spoken, said_on_channel};
 pub(super) use history::{history, message_get, startup};
+pub use question::{Answering, Heard, Question, ask};
 pub(super) use said::{Said, thinking, uploads};
 
 use super::commands::{self, Command, Typed};
@@ -13,12 +15,11 @@ use super::{Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::gateway::Wiring;
 use crate::responder::Responder;
-use crate::scheduler::SchedulerMsg;
 use crate::sessions::{Outcome, SessionMsg, SessionsMsg, Submission};
 use crate::store::{self, Store};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::params::chat::{AbortParams, AbortResult, Attachment, QueueMode, SendParams};
-use crabtree_protocol::params::core::{Ok as Done, WakeMode, WakeParams};
+use crabtree_protocol::params::core::{WakeMode, WakeParams};
 use crabtree_protocol::params::runs::{AgentParams, AgentWaitParams};
 use crabtree_protocol::{Refusal, RunId, SessionKey};
 use serde::Deserialize;
@@ -99,6 +100,7 @@ pub(super) fn agent(call: Call<'_>) {
         unnamed,
         uploads,
         thinking,
+        instructions: params.extra_system_prompt,
         ..Said::default()
     };
     submit(call.wiring, call.responder, key, said);
@@ -218,10 +220,7 @@ pub(super) fn wake(call: Call<'_>) {
     let Some((params, call)) = call.parse::<WakeParams>() else { return };
     let text = params.text.into_string();
     if params.mode == WakeMode::NextHeartbeat {
-        return match call.wiring.scheduler.send(SchedulerMsg::Later(text)) {
-            Ok(()) => call.responder.ok(&Done::TRUE),
-            Err(_) => call.responder.refuse(Refusal::unavailable(call.wiring.scheduler.retry_after_ms())),
-        };
+        return super::core::later(call, params.agent_id.map(String::from), text);
     }
     let catalog = call.estate().catalog.load();
     let agent = params.agent_id.as_deref().unwrap_or(&catalog.default_agent().id);
@@ -252,16 +251,6 @@ pub(crate) fn from_agent(
     let said = Said { must_exist: true, ..Said::message(run_id.to_string(), text) };
     let sender = json!({ "senderIsOwner": true, "sessionKey": from });
     said.submission(key, sender, now, None)
-}
-
-/// How the scheduler wakes the agent in its main session.
-pub fn waker(wiring: Arc<Wiring>) -> Arc<dyn Fn(String, i64) + Send + Sync> {
-    Arc::new(move |text, now| {
-        let catalog = wiring.store.estate.catalog.load();
-        let Ok(key) = SessionKey::canonical(&catalog.main_key, &catalog.default_agent().id) else { return };
-        let submission = system_event(text).submission(&key, json!({}), now, None);
-        let _ = wiring.sessions.send(SessionsMsg::To(key, SessionMsg::Submit(Box::new(submission))));
-    })
 }
 
 /// How what people say at a node reaches a session, the main one if none is named.

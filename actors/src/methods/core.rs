@@ -3,12 +3,14 @@
 use super::{ANSWER_LIMIT, Call, store_refusal};
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
+use crate::host;
 use crate::scheduler::SchedulerMsg;
 use crate::store::{self, Counts};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::core::{
-    Empty, HealthParams, LogsTailParams, NoParams, Ok as Done, StatusParams, SystemEventParams,
+    Empty, HealthParams, HeartbeatsSet, LogsTailParams, NoParams, Ok as Done, SetHeartbeatsParams,
+    StatusParams, SystemEventParams,
 };
 use serde_json::{Value, json};
 
@@ -38,6 +40,8 @@ pub(super) fn status(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 
 fn status_of(estate: &Estate, counts: Counts, waiting: &[String]) -> Value {
     let catalog = estate.catalog.load();
+    let health = serde_json::from_str::<Value>(estate.health.load().json.get()).unwrap_or_default();
+    let config = estate.config.load();
     let by_agent: Vec<Value> = catalog
         .agents
         .iter()
@@ -45,9 +49,10 @@ fn status_of(estate: &Estate, counts: Counts, waiting: &[String]) -> Value {
         .collect();
     json!({
         "runtimeVersion": estate.boot.version,
-        "heartbeat": { "defaultAgentId": catalog.default_agent().id, "agents": [] },
+        "heartbeat": { "defaultAgentId": catalog.default_agent().id, "agents": heartbeats(estate) },
         "channelSummary": [],
         "queuedSystemEvents": waiting,
+        "config": { "path": config.path, "valid": config.issues().is_empty(), "issues": config.issues() },
         "degradedSecretOwners": [],
         "degradedPlugins": [],
         "hostDesktop": { "enabled": false, "state": "disabled" },
@@ -62,10 +67,25 @@ fn status_of(estate: &Estate, counts: Counts, waiting: &[String]) -> Value {
             "byAgent": by_agent,
         },
         "inputs": { "queued": counts.queued, "running": counts.running, "dead": counts.dead },
+        "actors": health["actors"],
         "connections": estate.conns.count(),
         "activeRuns": estate.ledgers.count(),
         "uptimeMs": estate.clock.uptime().as_millis() as u64,
     })
+}
+
+/// How often agents look after things on their own.
+fn heartbeats(estate: &Estate) -> Vec<Value> {
+    let config = estate.config.load();
+    let shown = |id: &str| {
+        let own = config.settings.heartbeat(id).filter(|_| config.settings.cron.enabled);
+        let every = own.as_ref().and_then(|own| own.every_ms());
+        let word = own
+            .and_then(|own| own.every)
+            .unwrap_or_else(|| if every.is_some() { "30m" } else { "disabled" }.into());
+        json!({ "agentId": id, "enabled": every.is_some(), "every": word, "everyMs": every })
+    };
+    config.settings.agent_ids().into_iter().map(shown).collect()
 }
 
 pub(super) fn system_presence(call: Call<'_>) {
@@ -77,16 +97,38 @@ pub(super) fn system_presence(call: Call<'_>) {
 /// The text reaches the agent with its next heartbeat.
 pub(super) fn system_event(call: Call<'_>) {
     let Some((params, call)) = call.parse::<SystemEventParams>() else { return };
-    match call.wiring.scheduler.send(SchedulerMsg::Later(params.text.into_string())) {
-        Ok(()) => call.responder.ok(&Done::TRUE),
-        Err(_) => call.responder.refuse(Refusal::unavailable(call.wiring.scheduler.retry_after_ms())),
-    }
+    later(call, None, params.text.into_string());
 }
 
-pub(super) fn system_info(call: Call<'_>) {
+/// The same of an agent; answered when it is durable.
+pub(super) fn later(call: Call<'_>, agent: Option<String>, text: String) {
+    let responder = call.responder;
+    let done = Reply::new(move |done: Option<Result<(), Refusal>>| {
+        // Without an answer the responder is dropped here, and says that it was not answered.
+        if let Some(done) = done {
+            responder.settle(done.map(|()| Done::TRUE));
+        }
+    });
+    let _ = call.wiring.scheduler.send(SchedulerMsg::Later(agent, text, Some(done)));
+}
+
+pub(super) fn set_heartbeats(call: Call<'_>) {
+    let wrong = || Refusal::invalid_params("set-heartbeats", "enabled (boolean) required");
+    let params = call.params.and_then(|raw| serde_json::from_str::<SetHeartbeatsParams>(raw.get()).ok());
+    let Some(SetHeartbeatsParams { enabled }) = params else { return call.responder.refuse(wrong()) };
+    let responder = call.responder;
+    let done = Reply::new(move |done: Option<Result<(), Refusal>>| {
+        if let Some(done) = done {
+            responder.settle(done.map(|()| HeartbeatsSet { ok: true, enabled }));
+        }
+    });
+    let _ = call.wiring.scheduler.send(SchedulerMsg::Switch(enabled, done));
+}
+
+pub(super) fn system_info(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     let Some((Empty {}, call)) = call.parse() else { return };
     let estate = call.estate();
-    call.responder.ok(&json!({
+    let mut info = json!({
         "version": estate.boot.version,
         "processInstanceId": estate.boot.boot_id,
         "hostname": estate.boot.host,
@@ -99,7 +141,15 @@ pub(super) fn system_info(call: Call<'_>) {
         "cpuCount": std::thread::available_parallelism().map_or(1, usize::from),
         "connections": estate.conns.count(),
         "bufferedBytes": estate.conns.buffered(),
-    }));
+    });
+    let responder = call.responder;
+    ctx.detached(async move {
+        let figures = tokio::task::spawn_blocking(host::read).await.ok().flatten();
+        if let (Some(Value::Object(figures)), Value::Object(info)) = (figures, &mut info) {
+            info.extend(figures);
+        }
+        responder.ok(&info);
+    });
 }
 
 pub(super) fn last_heartbeat(call: Call<'_>) {

@@ -22,8 +22,6 @@ fn value(name: &str, params: &Map<String, Value>, estate: &Estate) -> Value {
     let number = |name: &str, least: u64| params.get(name).and_then(Value::as_u64).filter(|n| *n >= least);
     let path = |name: &str| json!(estate.config.load().state_dir.join(name));
     match name {
-        "now" => json!(estate.clock.now_ms()),
-        "iso" => json!(iso(estate.clock.now_ms())),
         "limit" => json!(number("limit", 1).unwrap_or(DEFAULT_PAGE)),
         "offset" => json!(number("offset", 0).unwrap_or(0)),
         "sessionKey" => params.get(name).filter(|key| key.is_string()).cloned().unwrap_or_default(),
@@ -32,7 +30,7 @@ fn value(name: &str, params: &Map<String, Value>, estate: &Estate) -> Value {
             _ => json!(estate.catalog.load().default_agent().id),
         },
         "bootId" => json!(estate.boot.boot_id),
-        "workspace" | "hooks" => path(name),
+        "workspace" => path(name),
         _ => Value::Null,
     }
 }

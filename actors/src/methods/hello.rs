@@ -45,7 +45,7 @@ impl Wiring {
             conn_id: *conn.id(),
         };
         let snapshot = Snapshot {
-            suspension: Suspension::default(),
+            suspension: Suspension { phase: estate.suspension.phase().name() },
             presence: if grant.role == Role::Node { &nobody } else { &presence.json },
             health: &health.json,
             state_version: estate.state_version(),

@@ -4,22 +4,31 @@
 mod actors;
 mod agents;
 mod approvals;
+mod audit;
+mod backup;
 mod channels;
 pub(crate) mod chat;
 mod commands;
 mod config;
 mod core;
+mod cron;
 mod devices;
+mod diagnostics;
 mod empty;
 mod hello;
+mod hooks;
+mod lifecycle;
 mod nodes;
-mod pages;
+mod secrets;
 mod sessions;
 mod skills;
+mod tasks;
+mod terminals;
 mod tools;
+pub(crate) mod users;
 
 pub use channels::own::brought;
-pub use chat::{speaker, waker};
+pub use chat::{Answering, Heard, Question, ask, speaker};
 
 use crate::approvals::Kind;
 use crate::connection::ConnectionMsg;
@@ -28,6 +37,7 @@ use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::sessions::Compactor;
 use crate::store::StoreError;
+use crate::suspension::Phase;
 use crate::tree::Ctx;
 use crabtree_protocol::{Method, Refusal, SessionKey, schema};
 use schemars::JsonSchema;
@@ -90,10 +100,26 @@ pub fn compactor(wiring: Arc<Wiring>) -> Compactor {
     })
 }
 
+/// How the session of a run is forgotten that nobody needs any more, with its transcript.
+pub fn forgetter(wiring: Arc<Wiring>) -> crate::cron::Forget {
+    Arc::new(move |key| {
+        let wiring = wiring.clone();
+        Box::pin(async move {
+            if let Err(refusal) = sessions::lifecycle::forget(&wiring, key.clone()).await {
+                tracing::warn!(target: "crabtree::cron", %key, "not forgotten: {}", refusal.message);
+            }
+        })
+    })
+}
+
 /// Answers a request, now or later.
 pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     if call.estate().is_draining() {
         return call.responder.refuse(Refusal::draining(call.method.name(), "accepting"));
+    }
+    let phase = call.estate().suspension.phase();
+    if phase != Phase::Accepting && !lifecycle::is_of_suspension(call.method) {
+        return call.responder.refuse(Refusal::suspended(call.method.name(), phase.name()));
     }
     match call.method {
         Method::Connect => call.responder.refuse(Refusal::connect_not_first()),
@@ -101,12 +127,24 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::Status => core::status(ctx, call),
         Method::SystemPresence => core::system_presence(call),
         Method::SystemEvent => core::system_event(call),
-        Method::SystemInfo => core::system_info(call),
+        Method::SystemInfo => core::system_info(ctx, call),
         Method::SystemActors => actors::tree(call),
         Method::SystemActorsRestart => actors::restart(ctx, call),
         Method::SystemActorsPark => actors::park(ctx, call),
         Method::SystemActorsResume => actors::resume(ctx, call),
         Method::SystemChaos => actors::chaos(call),
+        Method::CronAdd => cron::add(call),
+        Method::CronGet => cron::get(call),
+        Method::CronList => cron::list(call),
+        Method::CronRemove => cron::remove(call),
+        Method::CronRun => cron::run(call),
+        Method::CronRuns => cron::runs(ctx, call),
+        Method::CronScratchGet => cron::scratch_get(ctx, call),
+        Method::CronScratchSet => cron::scratch_set(ctx, call),
+        Method::CronStatus => cron::status(call),
+        Method::CronUpdate => cron::update(call),
+        Method::HooksStatus => hooks::status(call),
+        Method::SetHeartbeats => core::set_heartbeats(call),
         Method::LastHeartbeat => core::last_heartbeat(call),
         Method::Wake => chat::wake(call),
         Method::AgentsList => agents::list(call),
@@ -215,7 +253,26 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::ConfigSet => config::set(call),
         Method::ConfigApply => config::apply(call),
         Method::ConfigPatch => config::patch(call),
+        Method::SecretsReload => secrets::reload(call),
+        Method::SecretsResolve => secrets::resolve(call),
+        Method::SecretsStoreList => secrets::list(ctx, call),
+        Method::SecretsStoreSet => secrets::set(ctx, call),
+        Method::SecretsStoreDelete => secrets::delete(ctx, call),
+        Method::ConfigOpenFile => config::open_file(ctx, call),
+        Method::TerminalOpen => terminals::open(ctx, call),
+        Method::TerminalInput => terminals::input(call),
+        Method::TerminalResize => terminals::resize(call),
+        Method::TerminalClose => terminals::close(call),
+        Method::TerminalList => terminals::list(call),
+        Method::TerminalAttach => terminals::attach(call),
         Method::LogsTail => core::logs_tail(call),
+        Method::DiagnosticsLanes => diagnostics::lanes(call),
+        Method::DiagnosticsStability => diagnostics::stability(call),
+        Method::GatewayRestartPreflight => lifecycle::preflight(ctx, call),
+        Method::GatewayRestartRequest => lifecycle::request(ctx, call),
+        Method::GatewaySuspendPrepare => lifecycle::prepare(ctx, call),
+        Method::GatewaySuspendStatus => lifecycle::status(ctx, call),
+        Method::GatewaySuspendResume => lifecycle::resume(call),
         Method::DevicePairList => devices::list(call),
         Method::DevicePairApprove => devices::approve(call),
         Method::DevicePairReject => devices::reject(call),
@@ -244,7 +301,17 @@ pub fn dispatch(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
         Method::MessageAction => channels::acts::action(ctx, call),
         Method::ConversationsList => channels::conversations::list(ctx, call),
         Method::ConversationsSend => channels::conversations::send(ctx, call),
-        Method::UsersSelf => pages::users_self(call),
+        Method::UsersSelf => users::own(ctx, call),
+        Method::UsersList => users::list(ctx, call),
+        Method::UpdateStatus => users::update_status(call),
+        Method::AuditList => audit::list(ctx, call),
+        Method::AuditActivityList => audit::activity(ctx, call),
+        Method::AuditVerify => audit::verify(ctx, call),
+        Method::SystemStore => audit::database(ctx, call),
+        Method::TasksList => tasks::list(ctx, call),
+        Method::TasksGet => tasks::get(ctx, call),
+        Method::TasksCancel => tasks::cancel(ctx, call),
+        Method::SystemBackup => backup::copy(ctx, call),
         Method::SessionsFork => sessions::branches::fork(ctx, call),
         Method::SessionsRewind => sessions::branches::rewind(ctx, call),
         Method::SessionsBranchesList => sessions::branches::list(ctx, call),

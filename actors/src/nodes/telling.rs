@@ -239,7 +239,7 @@ impl Nodes {
 
     /// The agent hears of it with its next heartbeat.
     fn later(&self, text: String) {
-        let _ = self.args.scheduler.send(SchedulerMsg::Later(brief(&text)));
+        let _ = self.args.scheduler.send(SchedulerMsg::Later(None, brief(&text), None));
     }
 
     pub(super) fn inventory(&mut self, responder: Responder) {

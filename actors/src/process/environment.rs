@@ -8,8 +8,8 @@ const TELLING: [&str; 8] =
     ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "CREDENTIAL", "PRIVATEKEY"];
 /// So are names of which one of these is a word, as in `OPENAI_API_KEY`; in others it may be part of another word.
 const TELLING_WORDS: [&str; 5] = ["KEY", "KEYS", "PASS", "PAT", "DSN"];
-/// The gateway's own.
-const OURS: [&str; 2] = ["CRABTREE_", "OPENCLAW_"];
+/// The gateway's own; also what systemd wants to be told by it, and by nobody else.
+const OURS: [&str; 4] = ["CRABTREE_", "OPENCLAW_", "NOTIFY_SOCKET", "WATCHDOG_"];
 
 /// The gateway's environment without its secrets and its own settings.
 pub fn inherited() -> BTreeMap<OsString, OsString> {
@@ -38,6 +38,8 @@ mod tests {
         let private = [
             "OPENCLAW_GATEWAY_PORT",
             "CRABTREE_STATE_DIR",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
             "OPENAI_API_KEY",
             "AWS_ACCESS_KEY_ID",
             "AWS_SESSION_TOKEN",

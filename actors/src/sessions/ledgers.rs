@@ -49,6 +49,17 @@ impl Ledgers {
         self.turns.lock().len()
     }
 
+    /// How many of them have begun in this process: an earlier one's that wait to be tried again lose nothing if they
+    /// wait for the next.
+    pub fn at_work(&self) -> usize {
+        // The actor of an attempt is named after it, too.
+        let has_begun = |turn: &&Arc<Mutex<Turn>>| {
+            let turn = turn.lock();
+            *turn.child != *turn.run_id.as_str()
+        };
+        self.turns.lock().values().filter(has_begun).count()
+    }
+
     /// Keys of the sessions with a running turn, and the run.
     pub fn active(&self) -> HashMap<SessionKey, RunId> {
         let turns = self.turns.lock();

@@ -76,6 +76,18 @@ pub enum Status {
     Timeout,
 }
 
+impl Status {
+    /// In a word, as it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Aborted => "aborted",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 /// See the module. Written once, in the same commit as the answer's transcript row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

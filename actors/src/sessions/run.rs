@@ -18,7 +18,7 @@ use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::settings::Thinking;
 use crate::store::Store;
-use crate::tools::ToolResult;
+use crate::tools::{Askers, ToolResult};
 use crate::tree::*;
 use crabtree_protocol::{RunId, SessionKey};
 use serde_json::{Value, json};
@@ -85,8 +85,10 @@ pub struct Task {
     pub stage: Stage,
     /// The tools that are to be run in it.
     pub calls: Arc<[ToolCall]>,
-    /// Whether the turn answers somebody who does not own the assistant.
-    pub strange: bool,
+    /// Who among those the turn answers does not own the assistant.
+    pub askers: Askers,
+    /// The only tools it may use, if somebody says so.
+    pub only: Option<Arc<[String]>>,
 }
 
 /// What a run is started with.
@@ -104,6 +106,8 @@ pub struct RunArgs {
     pub models: Vec<String>,
     /// How hard they are to think.
     pub thinking: Option<Thinking>,
+    /// What they are told besides who they are, in this turn only.
+    pub instructions: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
     /// What stands for the older part of the conversation.

@@ -15,6 +15,7 @@ use super::silence;
 use crate::agents::Usage;
 use crate::event::{Audience, Event};
 use crate::store::{self, InputRow, MessageRow};
+use crate::tools::Askers;
 use crate::tree::Slot;
 use crabtree_protocol::{ConnId, Event as Name, RunId, SessionKey};
 use serde::Deserialize;
@@ -57,8 +58,10 @@ pub struct Turn {
     pub tools: Tools,
     /// The connections that asked for it.
     asked_by: Arc<[ConnId]>,
-    /// Whether it answers somebody who does not own the assistant.
-    strange: bool,
+    /// Who among those it answers does not own the assistant.
+    askers: Askers,
+    /// The only tools it may use, if somebody says so.
+    only: Option<Arc<[String]>>,
     seq: u64,
     told: usize,
     /// How much of what the model thinks clients have been told.
@@ -98,7 +101,8 @@ impl Turn {
             child,
             tools: Tools::default(),
             asked_by: Arc::default(),
-            strange: false,
+            askers: Askers::default(),
+            only: None,
             seq: 0,
             told: 0,
             told_thought: 0,
@@ -121,7 +125,7 @@ impl Turn {
 
     /// What its run has to do now.
     pub fn task(&self) -> Task {
-        Task { stage: self.stage, calls: self.tools.calls(), strange: self.strange }
+        Task { stage: self.stage, calls: self.tools.calls(), askers: self.askers, only: self.only.clone() }
     }
 
     /// What the model has answered in this step.
@@ -137,7 +141,9 @@ impl Turn {
     /// It answers these inputs, and clients know it.
     pub fn answers(&mut self, rows: &[InputRow]) {
         self.inputs.extend(rows.iter().map(|row| row.id.clone()));
-        self.strange |= rows.iter().any(|row| row.body.get("stranger") == Some(&json!(true)));
+        self.askers = rows.iter().fold(self.askers, |askers, row| askers.and(&row.body));
+        let only = rows.iter().find_map(|row| Vec::<String>::deserialize(row.body.get("toolsAllow")?).ok());
+        self.only = self.only.take().or_else(|| only.map(Into::into));
         let asking = rows.iter().filter_map(|row| ConnId::deserialize(row.body.get("conn")?).ok());
         self.asked_by = self.asked_by.iter().copied().chain(asking).collect();
     }

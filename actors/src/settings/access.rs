@@ -17,6 +17,11 @@ impl Addresses {
         self.0.iter().filter_map(|entry| range(entry)).any(|range| range.contains(&ip))
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|entry| range(entry).is_none())
+    }
+
     /// Those that cannot be read.
     pub fn unreadable(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter(|entry| range(entry).is_none()).map(String::as_str)
@@ -72,14 +77,6 @@ impl Default for RateLimitSettings {
     fn default() -> Self {
         Self { max_attempts: 10, window_ms: 60_000, lockout_ms: 300_000, exempt_loopback: true }
     }
-}
-
-/// `gateway.controlUi`: the Control UI in a browser.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ControlUiSettings {
-    /// Origins of pages that may connect, besides this gateway's own and those of this machine; `*` is any.
-    pub allowed_origins: Vec<String>,
 }
 
 /// `gateway.nodes`: nodes, and devices in general.
@@ -147,12 +144,15 @@ impl Default for NodePairingSettings {
     }
 }
 
-/// `gateway.remote`, as far as a gateway reads what is meant for its clients.
+/// `gateway.remote`: where others reach this gateway or, with `gateway.mode: "remote"`, the gateway that the command line
+/// of this machine talks to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct RemoteSettings {
-    /// Where others reach it.
+    /// Where it is.
     pub url: Option<String>,
+    /// The SHA-256 fingerprint of its certificate, if that is not one this machine trusts anyway.
+    pub tls_fingerprint: Option<String>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::heartbeat::HeartbeatSettings;
 use super::tools::ToolsSettings;
 use super::{Thinking, Usd};
 use schemars::JsonSchema;
@@ -76,6 +77,8 @@ pub struct AgentDefaults {
     pub thinking_default: Option<Thinking>,
     /// What one run may cost, in US dollars: a run that is past it does not ask its model again (ours).
     pub max_cost_usd: Option<Usd>,
+    /// How agents look after things on their own.
+    pub heartbeat: HeartbeatSettings,
 }
 
 impl Default for AgentDefaults {
@@ -88,6 +91,7 @@ impl Default for AgentDefaults {
             max_rounds: 50,
             thinking_default: None,
             max_cost_usd: None,
+            heartbeat: HeartbeatSettings::default(),
         }
     }
 }
@@ -152,6 +156,8 @@ pub struct AgentEntry {
     pub thinking_default: Option<Thinking>,
     /// What it may use, if that is not what all may.
     pub tools: Option<ToolsSettings>,
+    /// How it looks after things on its own, if that is not how all do.
+    pub heartbeat: Option<HeartbeatSettings>,
 }
 
 /// How an agent presents itself.

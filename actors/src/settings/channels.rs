@@ -2,7 +2,7 @@
 
 use super::approvals::ExecApprovals;
 use super::bots::{AllowBots, BotLoopProtection};
-use super::secret::{SecretError, SecretInput};
+use super::secret::{HELD, Held, SEALED, SecretError, SecretInput, SecretRef};
 use super::streaming::Streaming;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,13 +18,18 @@ const DEFAULTS: &str = "defaults";
 /// The setting whose members an account has one by one in the place of its channel's.
 const BOT_LOOP: &str = "botLoopProtection";
 
-/// Members of a channel's section that are references to secrets, and no settings of objects.
-const IS_SECRET: [&str; 2] = ["source", "id"];
+/// Members of references to secrets; an object that has others, too, is none. The last is what takes its place.
+const OF_REFERENCES: [&str; 4] = ["source", "id", "provider", "held"];
 
 /// `channels`: a section for each channel by its name, with what all channels have and what only it knows.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ChannelsSettings(pub BTreeMap<String, Value>);
+pub struct ChannelsSettings(
+    pub BTreeMap<String, Value>,
+    /// The secrets in them that were looked up, by their marks.
+    #[serde(skip)]
+    pub BTreeMap<String, Held>,
+);
 
 impl ChannelsSettings {
     /// The accounts of a channel, with their settings: those of the channel, and the account's own in their place.
@@ -60,34 +65,52 @@ impl ChannelsSettings {
     }
 }
 
-/// An account's settings with its secrets in the place of what refers to them.
-///
-/// # Errors
-/// A secret is not to be had; `key` is where it stands.
-pub fn with_secrets(
-    settings: &Value,
-    key: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Value, SecretError> {
-    let is_reference = |members: &Map<String, Value>| {
-        members.len() == IS_SECRET.len() && IS_SECRET.iter().all(|name| members.contains_key(*name))
-    };
-    match settings {
-        Value::String(text) if text.starts_with("${") || text.starts_with("sealed:") => {
-            let secret = SecretInput::Text(text.clone()).resolve(key, env)?;
-            Ok(Value::String(secret.expose().to_owned()))
+/// Whether these are the members of a reference to a secret.
+pub(crate) fn is_reference(members: &Map<String, Value>) -> bool {
+    OF_REFERENCES[..2].iter().all(|name| members.contains_key(*name))
+        && members.keys().all(|name| OF_REFERENCES.contains(&name.as_str()))
+}
+
+impl ChannelsSettings {
+    /// An account's settings with its secrets in the place of what refers to them.
+    ///
+    /// # Errors
+    /// A secret is not to be had; `key` is where it stands.
+    pub fn with_secrets(
+        &self,
+        settings: &Value,
+        key: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Value, SecretError> {
+        let plain = |secret: SecretInput| Ok(Value::String(secret.resolve(key, env)?.expose().to_owned()));
+        let held = |mark: &str| {
+            let lost = || SecretError::Unavailable { key: key.into(), why: "nothing is held for it".into() };
+            plain(SecretInput::Held(self.1.get(mark).ok_or_else(lost)?.clone()))
+        };
+        match settings {
+            Value::String(mark) if mark.starts_with(HELD) => held(mark),
+            Value::String(text) if text.starts_with("${") || text.starts_with(SEALED) => {
+                plain(SecretInput::Text(text.clone()))
+            }
+            Value::Object(members) if is_reference(members) => match members.get("held") {
+                Some(mark) => held(mark.as_str().unwrap_or_default()),
+                None => match SecretRef::deserialize(settings) {
+                    Ok(reference) => plain(SecretInput::Reference(reference)),
+                    Err(_) => Ok(settings.clone()),
+                },
+            },
+            Value::Object(members) => {
+                let resolved = members.iter().map(|(name, value)| {
+                    Ok((name.clone(), self.with_secrets(value, &format!("{key}.{name}"), env)?))
+                });
+                resolved.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+            }
+            Value::Array(items) => {
+                let resolved = items.iter().map(|value| self.with_secrets(value, key, env));
+                resolved.collect::<Result<_, _>>().map(Value::Array)
+            }
+            other => Ok(other.clone()),
         }
-        Value::Object(members) if is_reference(members) => match SecretInput::deserialize(settings) {
-            Ok(secret) => Ok(Value::String(secret.resolve(key, env)?.expose().to_owned())),
-            Err(_) => Ok(settings.clone()),
-        },
-        Value::Object(members) => {
-            let resolved = members
-                .iter()
-                .map(|(name, value)| Ok((name.clone(), with_secrets(value, &format!("{key}.{name}"), env)?)));
-            resolved.collect::<Result<Map<_, _>, _>>().map(Value::Object)
-        }
-        other => Ok(other.clone()),
     }
 }
 
@@ -357,9 +380,10 @@ mod tests {
         let env = |name: &str| (name == "BOT").then(|| "12:ab".to_owned());
         let section =
             json!({ "botToken": "${BOT}", "deep": { "x": { "source": "env", "id": "BOT" } }, "n": 5 });
-        let resolved = with_secrets(&section, "channels.telegram", &env).unwrap();
+        let none = ChannelsSettings::default();
+        let resolved = none.with_secrets(&section, "channels.telegram", &env).unwrap();
         assert_eq!(resolved, json!({ "botToken": "12:ab", "deep": { "x": "12:ab" }, "n": 5 }));
-        let missing = with_secrets(&json!({ "a": { "t": "${NOPE}" } }), "channels.x", &env).unwrap_err();
+        let missing = none.with_secrets(&json!({ "a": { "t": "${NOPE}" } }), "channels.x", &env).unwrap_err();
         assert!(missing.to_string().starts_with("channels.x.a.t refers"), "{missing}");
     }
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{
-    AgentEntry, AuthSecret, McpServerSettings, ModelEntry, Prices, ProviderSettings, ResetSettings,
-    SecretError, Settings, SkillEntry,
+    AgentEntry, AlertTarget, AuthSecret, HELD, HookMapping, Issue, McpServerSettings, ModelEntry, Origin,
+    Prices, ProviderSettings, ResetSettings, SecretError, Settings, SkillEntry,
 };
 
 /// What stands in for a secret wherever a configuration is shown.
@@ -39,18 +39,20 @@ pub struct Loaded {
     pub exists: bool,
     /// The file as it is written.
     pub text: String,
-    /// The content of the file, with the keys this version does not read.
+    /// The content of the file and of what it includes, with the keys this version does not read.
     pub raw: Value,
     /// The settings in force: defaults, file, environment and flags together.
     pub settings: Settings,
     /// What the operator should know and may ignore.
     pub warnings: Vec<String>,
-    /// [`config_hash`] of the file's content.
+    /// [`config_hash`] of that content.
     pub hash: String,
     /// Where the gateway keeps its state.
     pub state_dir: PathBuf,
     /// What clients must present, as far as it is written down here.
     pub auth: Option<AuthSecret>,
+    /// What it was made of.
+    pub origin: Origin,
 }
 
 /// Why a configuration cannot be used.
@@ -77,6 +79,17 @@ impl Invalid {
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { key: String::new(), problem: text.clone(), text }
+    }
+
+    /// A part that cannot be used.
+    pub fn at(issue: &Issue) -> Self {
+        let Issue { path, message, .. } = issue;
+        Self { key: path.clone(), problem: message.clone(), text: format!("{path}: {message}") }
+    }
+
+    /// The same, as a part: nothing of the configuration is taken up.
+    pub fn issue(&self) -> Issue {
+        Issue { path: self.key.clone(), message: self.problem.clone(), kept: true }
     }
 }
 
@@ -126,6 +139,7 @@ fn canonical(value: &Value) -> Vec<u8> {
 pub fn redacted(raw: &Value) -> Value {
     let mut shown = without_secrets(raw);
     super::mcp::conceal(&mut shown);
+    super::secrets::conceal(&mut shown);
     shown
 }
 
@@ -133,17 +147,20 @@ fn without_secrets(raw: &Value) -> Value {
     match raw {
         Value::Object(map) => map
             .iter()
+            // The mark of what is held is nobody's business.
+            .filter(|(key, _)| key != &"held" || !map.contains_key("source"))
             .map(|(key, value)| {
                 let shown = if is_secret_key(key) { redacted_secret(value) } else { without_secrets(value) };
                 (key.clone(), shown)
             })
             .collect(),
         Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::String(text) if text.starts_with(HELD) => REDACTED.into(),
         other => other.clone(),
     }
 }
 
-pub(super) fn is_secret_key(key: &str) -> bool {
+pub(crate) fn is_secret_key(key: &str) -> bool {
     let plain: String = key.chars().filter(|c| !matches!(c, '-' | '_')).collect::<String>().to_lowercase();
     SECRET_KEYS.iter().any(|ending| plain.ends_with(ending))
 }
@@ -184,12 +201,16 @@ fn known_keys() -> Value {
     known["skills"]["entries"]["*"]["env"] = json!({ "*": null });
     known["session"]["identityLinks"] = json!({ "*": [] });
     known["channels"] = json!({ "*": null });
+    known["secrets"]["providers"] = json!({ "*": null });
     known["bindings"] = json!([null]);
     known["broadcast"] = json!({ "*": null });
     known["session"]["reset"] = reset();
     known["session"]["resetByType"] =
         json!({ "direct": reset(), "dm": reset(), "group": reset(), "thread": reset() });
     known["session"]["resetByChannel"] = json!({ "*": reset() });
+    known["logging"]["subsystems"] = json!({ "*": null });
+    known["hooks"]["mappings"] = json!([HookMapping::default()]);
+    known["alerts"]["fallbacks"] = json!([AlertTarget::default()]);
     known["messages"]["queue"]["byChannel"] = json!({ "*": null });
     known["messages"]["queue"]["debounceMsByChannel"] = json!({ "*": null });
     known

@@ -3,7 +3,7 @@
 use super::agents::expanded;
 use super::document::{is_secret_key, redacted_secret};
 use super::secret::variable_name;
-use super::{REDACTED, Secret, SecretError, SecretInput};
+use super::{REDACTED, SEALED, Secret, SecretError, SecretInput};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Number, Value};
@@ -161,7 +161,7 @@ fn secret(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, SecretError> {
     match value {
-        SecretInput::Text(text) if !text.starts_with("sealed:") => filled(text, key, env).map(Secret::new),
+        SecretInput::Text(text) if !text.starts_with(SEALED) => filled(text, key, env).map(Secret::new),
         value => value.resolve(key, env),
     }
 }
@@ -315,7 +315,10 @@ mod tests {
                 json!({ "command": "a", "env": { "K": "x${GONE}" } }),
                 "mcp.servers.x.env.K refers to the environment variable GONE",
             ),
-            (json!({ "command": "a", "env": { "K": "sealed:x" } }), "mcp.servers.x.env.K is sealed"),
+            (
+                json!({ "command": "a", "env": { "K": "sealed:x" } }),
+                "mcp.servers.x.env.K has no value: it is sealed",
+            ),
         ] {
             let Err(said) = target(written) else { panic!("{why}") };
             assert!(said.starts_with(why), "{said}");

@@ -16,7 +16,9 @@ pub struct ToolsSettings {
     /// None of these.
     pub deny: Vec<String>,
     /// The most that a turn may use which answers somebody on a channel who does not own the assistant.
-    pub strangers: StrangerTools,
+    pub strangers: LimitedTools,
+    /// The most that a turn may use which answers a webhook.
+    pub hooks: LimitedTools,
     /// How commands are run.
     pub exec: ExecSettings,
     /// How the web is read.
@@ -34,15 +36,15 @@ pub struct InvokeSettings {
     pub deny: Vec<String>,
 }
 
-/// `tools.strangers`: tools for people who do not own the assistant.
+/// `tools.strangers`, `tools.hooks`: tools for those who do not own the assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct StrangerTools {
+pub struct LimitedTools {
     /// The selection.
     pub profile: ToolProfile,
 }
 
-impl Default for StrangerTools {
+impl Default for LimitedTools {
     fn default() -> Self {
         Self { profile: ToolProfile::Minimal }
     }
@@ -72,7 +74,7 @@ pub struct ExecSettings {
     /// When a person is asked.
     pub ask: ExecAsk,
     /// How long a command may take, unless a call says otherwise.
-    pub timeout_sec: u64,
+    pub timeout_seconds: u64,
     /// Runs commands in a container of their own.
     pub sandbox: ExecSandbox,
     /// On which machine they run.
@@ -86,7 +88,7 @@ impl Default for ExecSettings {
         Self {
             security: ExecSecurity::default(),
             ask: ExecAsk::default(),
-            timeout_sec: 1_800,
+            timeout_seconds: 1_800,
             sandbox: ExecSandbox::default(),
             host: ExecHost::default(),
             node: None,

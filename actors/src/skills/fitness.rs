@@ -175,6 +175,7 @@ pub mod tests {
             hash: String::new(),
             state_dir: state_dir.to_owned(),
             auth: None,
+            origin: Default::default(),
         }
     }
 

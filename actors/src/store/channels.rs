@@ -203,6 +203,23 @@ pub fn delivery_counts(
         .collect::<Result<_, _>>()?)
 }
 
+/// How many messages are on their way out or in doubt, by channel, account and state; at most `limit` rows.
+///
+/// # Errors
+/// What SQLite says.
+pub fn outbox(conn: &Connection, limit: u32) -> Result<Vec<(String, String, String, u64)>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT channel, account, state, count(*) FROM deliveries WHERE state IN ('queued', 'sending')
+         GROUP BY channel, account, state
+         UNION ALL
+         SELECT channel, account, state, count(*) FROM deliveries WHERE state = 'uncertain' AND reported = 0
+         GROUP BY channel, account, state LIMIT ?1",
+    )?;
+    let count =
+        |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?.max(0) as u64));
+    Ok(statement.query_map([limit], count)?.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn put_checkpoint(
     conn: &Connection,
     channel: &str,

@@ -15,7 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::rows::{WriteOp, WriteReply};
 use super::schema::private_file;
-use super::{approvals, channels, check, devices, drafts, inputs, nodes, schema, sessions, transcript};
+use super::{
+    approvals, audit, channels, check, cron, devices, drafts, inputs, nodes, schema, sessions, transcript,
+};
 use crate::kill_points::KillPoint;
 
 /// Connections that only read. Two: a long read (search) leaves one for the short ones.
@@ -273,7 +275,10 @@ impl Db {
             let mut replies = Vec::with_capacity(ops.len());
             for op in ops {
                 let savepoint = tx.savepoint()?;
-                let reply = apply(&savepoint, op);
+                let reply = match op {
+                    WriteOp::Audit(batch) => audit::write(&savepoint, batch, ops.iter().zip(&replies)),
+                    op => apply(&savepoint, op),
+                };
                 match &reply {
                     Ok(_) => savepoint.commit()?,
                     // A full disk may have taken the whole transaction back with it.
@@ -301,23 +306,33 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
             inputs::accept(conn, input, *begin, user_message.as_ref(), session)
         }
         WriteOp::Begin { turn, inputs, messages, at } => inputs::begin(conn, turn, inputs, messages, *at),
-        WriteOp::BeginCall { turn, call_id } => inputs::begin_call(conn, turn, call_id),
-        WriteOp::Settle { turn, inputs, released, state, outcome, messages, deliveries, session, at } => {
-            inputs::settle(
-                conn,
-                &inputs::Outcome {
-                    turn,
-                    inputs,
-                    released,
-                    state: *state,
-                    outcome,
-                    messages,
-                    deliveries,
-                    at: *at,
-                },
-                session,
-            )
-        }
+        WriteOp::BeginCall { turn, call_id, .. } => inputs::begin_call(conn, turn, call_id),
+        WriteOp::Settle {
+            turn,
+            inputs,
+            released,
+            state,
+            outcome,
+            messages,
+            deliveries,
+            events,
+            session,
+            at,
+        } => inputs::settle(
+            conn,
+            &inputs::Outcome {
+                turn,
+                inputs,
+                released,
+                state: *state,
+                outcome,
+                messages,
+                deliveries,
+                events,
+                at: *at,
+            },
+            session,
+        ),
         WriteOp::AppendMessage(message) => {
             transcript::append(conn, message).map(|(row, fresh)| WriteReply::Appended(row, fresh))
         }
@@ -361,6 +376,9 @@ fn apply(conn: &Connection, op: &WriteOp) -> Result<WriteReply, StoreError> {
             channels::remove_contact(conn, channel, account, id)
         }
         WriteOp::Overhear { row, most } => channels::overhear(conn, row, *most),
+        WriteOp::Cron(op) => cron::apply(conn, op),
+        WriteOp::Audit(batch) => audit::write(conn, batch, std::iter::empty()),
+        WriteOp::SeePerson { id, login, at } => audit::see_person(conn, id, login, *at),
         WriteOp::PutMeta { key, value } => devices::put_meta(conn, key, value),
     }
 }
@@ -392,7 +410,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// A further connection to a file that [`Db::open`] has checked.
-fn reopen(path: &Path, sync: Sync, read_only: bool) -> Result<Connection, StoreError> {
+pub(super) fn reopen(path: &Path, sync: Sync, read_only: bool) -> Result<Connection, StoreError> {
     let conn = connect(path)?;
     schema::configure(&conn, sync)?;
     conn.pragma_update(None, "query_only", read_only)?;

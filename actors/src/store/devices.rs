@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::db::StoreError;
 use super::rows::{DeviceRow, SetupRow, TokenRow, WriteReply};
 use super::transcript;
+use std::collections::HashMap;
 
 pub(super) fn put_device(conn: &Connection, row: &DeviceRow) -> Result<WriteReply, StoreError> {
     conn.prepare_cached(
@@ -207,6 +208,16 @@ pub fn setups(conn: &Connection) -> Result<Vec<SetupRow>, StoreError> {
 pub fn meta(conn: &Connection, key: &str) -> Result<Option<String>, StoreError> {
     let mut statement = conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
     Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+/// The values of gateway metadata whose names begin like this, by name.
+///
+/// # Errors
+/// What SQLite says.
+pub fn meta_like(conn: &Connection, prefix: &str) -> Result<HashMap<String, String>, StoreError> {
+    let mut statement =
+        conn.prepare_cached("SELECT key, value FROM meta WHERE substr(key, 1, length(?1)) = ?1")?;
+    Ok(statement.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]

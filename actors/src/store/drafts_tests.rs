@@ -39,6 +39,7 @@ fn settle(deliveries: Vec<DeliveryRow>) -> WriteOp {
         outcome: json!({}),
         messages: vec![],
         deliveries,
+        events: vec![],
         session: None,
         at: 50,
     }

@@ -4,11 +4,12 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+use super::cron::EventRow;
 use super::db::{StoreError, list};
 use super::rows::{
     DeliveryRow, InputRow, InputState, MessageRow, NewInput, NewMessage, SessionUpdate, WriteReply,
 };
-use super::{channels, drafts, sessions, transcript};
+use super::{channels, cron, drafts, sessions, transcript};
 
 macro_rules! select {
     ($tail:literal) => {
@@ -29,6 +30,7 @@ pub(super) struct Outcome<'a> {
     pub outcome: &'a Value,
     pub messages: &'a [NewMessage],
     pub deliveries: &'a [DeliveryRow],
+    pub events: &'a [EventRow],
     pub at: i64,
 }
 
@@ -192,6 +194,7 @@ pub(super) fn settle(
     }
     if fresh {
         channels::queue(conn, what.deliveries)?;
+        what.events.iter().try_for_each(|event| cron::tell(conn, event).map(drop))?;
         drafts::end(conn, what.turn)?;
     }
     Ok(WriteReply::Settled { rows, messages })

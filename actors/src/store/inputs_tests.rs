@@ -39,6 +39,7 @@ fn settle_op(n: u32, state: InputState, outcome: Value, messages: Vec<NewMessage
         outcome,
         messages,
         deliveries: vec![],
+        events: vec![],
         session,
         at: 50,
     }
@@ -130,6 +131,7 @@ fn a_turn_that_is_joined_answers_all_its_inputs_at_once() {
         outcome: json!("both"),
         messages: vec![],
         deliveries: Vec::new(),
+        events: vec![],
         session: None,
         at: 50,
     };
@@ -143,7 +145,11 @@ fn a_turn_that_is_joined_answers_all_its_inputs_at_once() {
 fn what_a_turn_has_begun_is_known_until_it_is_settled() {
     let db = Db::memory().unwrap();
     apply_one(&db, &accept(1, true, None)).unwrap();
-    let op = |call_id: &str| WriteOp::BeginCall { turn: "k1".into(), call_id: call_id.into() };
+    let op = |call_id: &str| WriteOp::BeginCall {
+        turn: "k1".into(),
+        call_id: call_id.into(),
+        tool: "exec".into(),
+    };
     for call in ["a", "a", "b"] {
         assert_eq!(apply_one(&db, &op(call)), Ok(WriteReply::Done));
     }

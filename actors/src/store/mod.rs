@@ -7,51 +7,73 @@
 //! Writes that arrive while a batch is being committed form the next batch: one `fsync` for all of them.
 
 mod approvals;
+mod audit;
+mod audited;
+mod before;
 mod channels;
 mod check;
 mod conversations;
+mod copy;
+mod cron;
 mod db;
 mod devices;
 mod drafts;
+mod foreign;
 mod inputs;
 mod nodes;
+mod offline;
 mod rows;
 mod schema;
 mod sessions;
+mod spare;
+mod tasks;
 mod transcript;
 mod usage;
 
 pub use approvals::{approval, approval_history, approvals_resolved_since, pending_approvals};
+pub use audit::{AuditFilter, AuditVerdict, acts, people, verify_audit};
 pub use channels::{
     CONTACT_WAITING_MS, MAX_WAITING_CONTACTS, checkpoint, contact, contacts, deliveries_like, delivery_by_id,
-    delivery_by_platform_id, delivery_counts, open_deliveries, overheard, unreported,
+    delivery_by_platform_id, delivery_counts, open_deliveries, outbox, overheard, unreported,
 };
 pub use conversations::{ConversationRow, conversations};
+pub use copy::copy_beside;
+pub use cron::{
+    CronOp, CronRunRow, CronRunState, CronRunsFilter, EventRow, JobRow, KEPT_RUNS, ScratchRow, cron_jobs,
+    cron_open, cron_runs, cron_scratch, cron_sessions, system_events,
+};
 pub use db::{Db, StoreError, Sync};
-pub use devices::{devices, meta, setups, tokens};
+pub use devices::{devices, meta, meta_like, setups, tokens};
+pub use foreign::{Entry, Foreign, copied};
 pub use inputs::{
     Counts, Receipt, backlog, begun_calls, counts, first_input_at, input_by_id, input_by_run,
     input_by_source, inputs_of_turn, keys_with_backlog, receipts,
 };
 pub use nodes::{node, nodes};
+pub use offline::Offline;
 pub use rows::*;
 pub use rusqlite::Connection;
+pub use schema::{SCHEMA_VERSION, schema_version};
 pub use sessions::{
     Archived, ListFilter, SortBy, group_counts, list_sessions, session, session_by_id, sessions_by_key_part,
     sessions_by_label, updated,
 };
+pub use spare::{copy_online, schema_of, step_back};
+pub use tasks::{TaskFilter, task, tasks};
 pub use transcript::{
-    Branch, HistoryPage, HistoryResult, SearchFilter, SearchHit, TranscriptInfo, branch_of, branches,
-    history, history_after, history_around, media_of, message, message_stands, messages_by_run, search,
-    text_of, transcript_rows, transcripts_of,
+    Branch, HistoryPage, HistoryResult, SearchFilter, SearchHit, Shelf, TranscriptInfo, branch_of, branches,
+    history, history_after, history_around, import_branch, import_rows, media_of, message, message_stands,
+    messages_by_run, search, text_of, transcript_rows, transcripts_of,
 };
 pub use usage::{DAY_MS, QUARTER_MS, RunUsage, UsageFilter, UsageRow, run_usage, usage};
 
+use crate::audit::WRITTEN_AFTER;
 use crate::estate::{Estate, Part};
 use crate::media;
 use crate::tree::*;
 use serde_json::json;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// Operations in one commit.
 const MAX_BATCH: usize = 256;
@@ -74,8 +96,10 @@ pub enum StoreMsg {
     Write(Box<WriteOp>, Reply<Written>),
     /// The database is open (or cannot be opened).
     Opened(Result<Arc<Db>, StoreError>),
-    /// A batch is through.
-    Committed(Result<usize, StoreError>),
+    /// Something was noted for the ledger of acts.
+    Noted,
+    /// A batch is through: how many writes it was, and what of them the disk did not take.
+    Committed(Result<(usize, Option<StoreError>), StoreError>),
 }
 
 /// Opens the database; run off the runtime's threads, once in the life of the process unless it fails.
@@ -96,9 +120,11 @@ pub struct StoreActor {
     db: Option<Arc<Db>>,
     queue: Vec<(WriteOp, Reply<Written>)>,
     busy: bool,
+    /// What was noted has waited long enough.
+    due: bool,
     closing: bool,
-    batches: u64,
-    written: u64,
+    /// What is wrong with the disk, and since when (ms).
+    trouble: Option<(String, i64)>,
 }
 
 impl Behavior for StoreActor {
@@ -107,26 +133,32 @@ impl Behavior for StoreActor {
     const KIND: &'static str = "store";
 
     fn start(ctx: &mut Ctx<StoreMsg>, StoreArgs { estate, open }: StoreArgs) -> Result<Self, Fault> {
+        listen(ctx, &estate);
         let db = estate.db.load_full();
         if db.is_none() {
             ctx.task(async move { open_off_thread(open).await.map(Arc::new) }, StoreMsg::Opened);
         }
-        Ok(Self { estate, db, queue: Vec::new(), busy: false, closing: false, batches: 0, written: 0 })
+        Ok(Self { estate, db, queue: Vec::new(), busy: false, due: true, closing: false, trouble: None })
     }
 
     fn handle(&mut self, ctx: &mut Ctx<StoreMsg>, msg: StoreMsg) -> Result<(), Fault> {
         match msg {
             StoreMsg::Write(op, reply) => self.queue.push((*op, reply)),
             StoreMsg::Opened(db) => self.opened(ctx, db.map_err(Fault::new)?),
+            StoreMsg::Noted => {
+                self.due = true;
+                listen(ctx, &self.estate);
+            }
             StoreMsg::Committed(result) => self.committed(ctx, result),
         }
         self.commit_next(ctx);
         Ok(())
     }
 
-    fn stopping(&mut self, _: &mut Ctx<StoreMsg>) -> Stopping {
+    fn stopping(&mut self, ctx: &mut Ctx<StoreMsg>) -> Stopping {
         // What is queued was sent before the stop, so it is committed before the end.
-        self.closing = true;
+        (self.closing, self.due) = (true, true);
+        self.commit_next(ctx);
         if self.busy || !self.queue.is_empty() { Stopping::Later } else { Stopping::Now }
     }
 }
@@ -147,20 +179,30 @@ impl StoreActor {
     }
 
     fn commit_next(&mut self, ctx: &mut Ctx<StoreMsg>) {
-        let Some(db) = self.db.clone().filter(|_| !self.busy && !self.queue.is_empty()) else { return };
+        let noted = self.due && !self.estate.audit.is_empty();
+        let Some(db) = self.db.clone().filter(|_| !self.busy && (noted || !self.queue.is_empty())) else {
+            return;
+        };
         let rest = self.queue.split_off(self.queue.len().min(MAX_BATCH));
         let (ops, replies): (Vec<_>, Vec<_>) = std::mem::replace(&mut self.queue, rest).into_iter().unzip();
-        self.busy = true;
+        (self.busy, self.due) = (true, false);
         let estate = self.estate.clone();
         let inline = db.is_memory();
+        let batch = audited::Batch::new(&estate, ops);
         ctx.task(
             async move {
-                let batch = move || db.apply_batch(&ops, &|point| estate.kill_points.reach(point));
+                let batch = move || {
+                    let began = Instant::now();
+                    let applied = batch.apply(&db, &estate);
+                    estate.meters.commits.observe(began.elapsed());
+                    applied
+                };
                 match off_thread(inline, batch).await {
                     Ok(results) => {
-                        let count = results.len();
+                        let mut refused = results.iter().filter_map(|result| result.as_ref().err());
+                        let through = (results.len(), refused.find(|e| e.is_retryable()).cloned());
                         replies.into_iter().zip(results).for_each(|(reply, result)| reply.send(result));
-                        Ok(count)
+                        Ok(through)
                     }
                     Err(e) => {
                         replies.into_iter().for_each(|reply| reply.send(Err(e.clone())));
@@ -172,22 +214,48 @@ impl StoreActor {
         );
     }
 
-    fn committed(&mut self, ctx: &mut Ctx<StoreMsg>, result: Result<usize, StoreError>) {
+    fn committed(
+        &mut self,
+        ctx: &mut Ctx<StoreMsg>,
+        result: Result<(usize, Option<StoreError>), StoreError>,
+    ) {
         self.busy = false;
-        match result {
-            Ok(count) => {
-                self.batches += 1;
-                self.written += count as u64;
+        self.due |= self.closing;
+        let failed = result.is_err();
+        let trouble = match result {
+            Ok((count, trouble)) => {
+                self.estate.meters.writes.add(count as u64);
+                trouble
             }
-            Err(e) => tracing::error!(target: "crabtree::store", "a batch was not committed: {e}"),
-        }
-        if self.closing && self.queue.is_empty() {
+            Err(e) => {
+                self.estate.meters.failed_commits.count();
+                tracing::error!(target: "crabtree::store", "a batch was not committed: {e}");
+                Some(e)
+            }
+        };
+        self.trouble = trouble.map(|e| {
+            let since = self.trouble.take().map_or(ctx.now_ms(), |(_, since)| since);
+            (e.to_string(), since)
+        });
+        // What could not be written now will not be at the end, either.
+        if self.closing && self.queue.is_empty() && (failed || self.estate.audit.is_empty()) {
             ctx.stop();
         }
         ctx.publish_info(json!({
-            "batches": self.batches, "writes": self.written, "queued": self.queue.len(),
+            "queued": self.queue.len(),
+            "trouble": self.trouble.as_ref().map(|(what, since)| json!({ "what": what, "since": since })),
         }));
     }
+}
+
+/// Hears that something was noted, when it has waited for company.
+fn listen(ctx: &mut Ctx<StoreMsg>, estate: &Arc<Estate>) {
+    let book = estate.audit.clone();
+    let heard = async move {
+        book.news().await;
+        tokio::time::sleep(WRITTEN_AFTER).await;
+    };
+    ctx.task(heard, |()| StoreMsg::Noted);
 }
 
 async fn open_off_thread(open: OpenDb) -> Result<Db, StoreError> {

@@ -1,18 +1,21 @@
 //! What the store holds and what it is asked: the rows as Rust sees them, the write operations and their
 //! replies. Plain data, no SQL. All times are unix milliseconds; all ids are opaque strings (rows: uuid v7).
 
+mod act;
 mod approval;
 mod channel;
 mod device;
 mod node;
 mod session;
 
+pub use act::{Act, ActRow, AuditBatch, AuditKeep, PersonRow};
 pub use approval::ApprovalRow;
 pub use channel::{ContactRow, DeliveryRow, DeliveryState, OverheardRow};
 pub use device::{DeviceRow, SetupRow, TokenRow};
 pub use node::NodeRow;
 pub use session::{SessionRecord, SessionUpdate};
 
+use super::cron::{CronOp, EventRow, ScratchRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -221,6 +224,8 @@ pub enum WriteOp {
         turn: String,
         /// The call.
         call_id: String,
+        /// The tool.
+        tool: String,
     },
     /// Write the one outcome of a turn's inputs → [`WriteReply::Settled`]; `NotFound` for an unknown input,
     /// `Conflict` if `state` is not final.
@@ -239,6 +244,8 @@ pub enum WriteOp {
         messages: Vec<NewMessage>,
         /// What is sent to people, in the same commit.
         deliveries: Vec<DeliveryRow>,
+        /// What main sessions hear of it, in the same commit.
+        events: Vec<EventRow>,
         /// Applied to the session in the same commit.
         session: Option<SessionUpdate>,
         /// ms.
@@ -401,6 +408,19 @@ pub enum WriteOp {
         /// How many rows of the session are kept.
         most: u32,
     },
+    /// Jobs with a schedule, their records, and what waits to be told to an agent.
+    Cron(CronOp),
+    /// Write acts down, and what the operations before this one in its commit did → [`WriteReply::Count`].
+    Audit(AuditBatch),
+    /// Somebody was named, whether for the first time or not → [`WriteReply::Done`].
+    SeePerson {
+        /// [`PersonRow::id`].
+        id: String,
+        /// [`PersonRow::login`].
+        login: String,
+        /// ms.
+        at: i64,
+    },
     /// Store or replace one value of gateway metadata → [`WriteReply::Done`].
     PutMeta {
         /// Name.
@@ -453,6 +473,10 @@ pub enum WriteReply {
     Session(SessionRecord),
     /// The request as it is stored.
     Approval(ApprovalRow),
+    /// Which runs were not known yet.
+    CronPlanned(Vec<String>),
+    /// What a job keeps for itself, if it was as expected; what it is, otherwise.
+    CronScratch(Result<ScratchRow, ScratchRow>),
     /// Nothing to say.
     Done,
 }

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::before;
 use super::db::{StoreError, Sync};
 
 /// One step: the version it leads to is its position in [`MIGRATIONS`], from 1.
 pub(super) type Migration = &'static str;
 
 /// Every step ever shipped; only ever appended to.
-pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9];
+pub(super) const MIGRATIONS: &[Migration] = &[V1, V2, V3, V4, V5, V6, V7, V8, V9, super::audit::V10, V11];
+
+/// The newest version that this program knows.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// How long a connection waits for a lock. Only a reader meeting a checkpoint ever waits: there is one writer.
 const BUSY_TIMEOUT_MS: u32 = 5_000;
@@ -343,6 +347,46 @@ CREATE TABLE setups (
 ) STRICT;
 ";
 
+/// Jobs with a schedule, a record of each of their instants, and what waits to be told to an agent.
+const V11: &str = "
+CREATE TABLE cron_jobs (
+    id TEXT PRIMARY KEY,
+    declaration_key TEXT UNIQUE,
+    job TEXT NOT NULL,
+    planned_to INTEGER NOT NULL,
+    scratch TEXT,
+    scratch_revision INTEGER NOT NULL DEFAULT 0,
+    scratch_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cron_runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_id TEXT NOT NULL UNIQUE,
+    job_id TEXT NOT NULL,
+    instant INTEGER NOT NULL,
+    manual INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('due', 'running', 'run', 'missed', 'skipped')),
+    start_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    status TEXT,
+    delivery_status TEXT,
+    job TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    UNIQUE (job_id, instant, manual),
+    CHECK ((state IN ('due', 'running')) = (ended_at IS NULL))
+) STRICT;
+CREATE INDEX cron_runs_open ON cron_runs (seq) WHERE ended_at IS NULL;
+CREATE INDEX cron_runs_over ON cron_runs (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE system_events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    session_key TEXT NOT NULL,
+    text TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    run_id TEXT
+) STRICT;
+";
+
 /// Sets what holds for one connection and is not stored in the file.
 pub(super) fn configure(conn: &Connection, sync: Sync) -> Result<(), StoreError> {
     conn.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS.into()))?;
@@ -363,13 +407,16 @@ pub(super) fn configure(conn: &Connection, sync: Sync) -> Result<(), StoreError>
 }
 
 /// The version of an open file: 0 for a new one.
-pub(super) fn version(conn: &Connection) -> Result<u32, StoreError> {
+///
+/// # Errors
+/// What SQLite says.
+pub fn schema_version(conn: &Connection) -> Result<u32, StoreError> {
     Ok(conn.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 
 /// The version of an open file and the newest of `steps`, or `NewerSchema`.
 pub(super) fn refuse_newer(conn: &Connection, steps: &[Migration]) -> Result<(u32, u32), StoreError> {
-    let (found, known) = (version(conn)?, u32::try_from(steps.len()).unwrap_or(u32::MAX));
+    let (found, known) = (schema_version(conn)?, u32::try_from(steps.len()).unwrap_or(u32::MAX));
     if found > known { Err(StoreError::NewerSchema { found, known }) } else { Ok((found, known)) }
 }
 
@@ -388,7 +435,7 @@ pub(super) fn migrate(
         && found < known
         && !is_empty(conn)?
     {
-        keep_copy(conn, path, found + 1)?;
+        before::keep_copy(conn, path, found + 1)?;
     }
     for (number, step) in (1u32..).zip(steps).skip(found as usize) {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -402,20 +449,6 @@ pub(super) fn migrate(
 
 fn is_empty(conn: &Connection) -> Result<bool, StoreError> {
     Ok(conn.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?)
-}
-
-/// Copies the open database to `<path>.before-v<version>`, whole or not at all.
-fn keep_copy(conn: &Connection, path: &Path, version: u32) -> Result<(), StoreError> {
-    let kept = suffixed(path, &format!(".before-v{version}"));
-    let part = suffixed(&kept, ".part");
-    let failed = |e: io::Error| StoreError::Unavailable(format!("cannot keep a copy before migrating: {e}"));
-    match fs::remove_file(&part) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-        _ => {}
-    }
-    private_file(&part).map_err(failed)?;
-    conn.backup("main", &part, None)?;
-    fs::rename(&part, &kept).map_err(failed)
 }
 
 /// `path` with `suffix` appended to its file name.

@@ -18,11 +18,11 @@ fn an_older_file_is_copied_and_migrated() {
 
     let db = Db::open(&path, Sync::Full).unwrap();
     assert_eq!(db.damage(), None);
-    assert_eq!(db.read(version).unwrap() as usize, MIGRATIONS.len());
+    assert_eq!(db.read(schema_version).unwrap() as usize, MIGRATIONS.len());
     let kept = suffixed(&path, ".before-v1");
     assert!(kept.exists() && !suffixed(&kept, ".part").exists());
     let copy = Connection::open(&kept).unwrap();
-    assert_eq!(version(&copy).unwrap(), 0);
+    assert_eq!(schema_version(&copy).unwrap(), 0);
     let word: String = copy.query_row("SELECT x FROM early", [], |r| r.get(0)).unwrap();
     assert_eq!(word, "kept");
     assert!(copy.prepare("SELECT * FROM inputs").is_err());
@@ -39,7 +39,7 @@ fn steps_run_once_each_and_a_failing_one_leaves_the_last_good() {
         &["CREATE TABLE a (x)", "CREATE TABLE b (x)", "CREATE TABLE c (x); SELECT nonsense"];
     assert!(migrate(&mut conn, Some(&path), steps).is_err());
     assert!(suffixed(&path, ".before-v2").exists());
-    assert_eq!(version(&conn).unwrap(), 2);
+    assert_eq!(schema_version(&conn).unwrap(), 2);
     assert!(conn.prepare("SELECT * FROM b").is_ok() && conn.prepare("SELECT * FROM c").is_err());
     migrate(&mut conn, Some(&path), &steps[..2]).unwrap();
 }

@@ -31,6 +31,7 @@ mod branches;
 mod copy;
 mod delete;
 mod history;
+mod import;
 mod search;
 
 pub use branches::{Branch, TranscriptInfo, branch_of, branches, transcript_rows, transcripts_of};
@@ -40,6 +41,7 @@ pub use history::{
     HistoryPage, HistoryResult, history, history_after, history_around, media_of, message, message_stands,
     messages_by_run,
 };
+pub use import::{Shelf, import_branch, import_rows};
 pub use search::{SearchFilter, SearchHit, search};
 
 /// Adds a row, or returns the one that stands there already (`false`).

@@ -19,6 +19,7 @@ fn settled(db: &Db, n: u32, key: &str, at: i64, outcome: serde_json::Value) {
         outcome,
         messages: vec![],
         deliveries: Vec::new(),
+        events: vec![],
         session: None,
         at,
     };

@@ -4,6 +4,7 @@
 //! given.
 
 mod canvas;
+mod cron;
 pub mod exec;
 pub mod files;
 mod html;
@@ -23,11 +24,12 @@ pub mod web_fetch;
 
 pub use offered::offered;
 pub use plain::plain;
-pub use policy::{Policy, profiles_of};
+pub use policy::{Askers, Policy, profiles_of};
 pub use registry::{Gate, MAX_RESULT, Refused, Registry, run};
 pub use result::ToolResult;
 
 use crate::approvals::ApprovalsMsg;
+use crate::cron::CronMsg;
 use crate::nodes::NodesMsg;
 use crate::process::Guard;
 use crate::sessions::SessionsMsg;
@@ -55,6 +57,8 @@ pub struct Makings<'a> {
     pub approvals: &'a Slot<ApprovalsMsg>,
     /// Who has nodes do something.
     pub nodes: &'a Slot<NodesMsg>,
+    /// Who keeps jobs with a schedule.
+    pub cron: &'a Slot<CronMsg>,
 }
 
 /// The tools that every gateway has.
@@ -70,7 +74,8 @@ pub fn built_in(makings: &Makings<'_>) -> Registry {
     let nodes = nodes::tool(makings.nodes.clone());
     let host = &makings.settings.plugins.entries.canvas.config.host;
     let canvas = host.enabled.then(|| canvas::tool(makings.nodes.clone()));
-    Registry::new(all.chain([skills, nodes, message::tool()]).chain(canvas).chain(exec).chain(web))
+    let cron = cron::tool(makings.cron.clone());
+    Registry::new(all.chain([skills, nodes, cron, message::tool()]).chain(canvas).chain(exec).chain(web))
 }
 
 /// What a session must be allowed for its agent to use a tool.

@@ -3,7 +3,26 @@
 use super::{Definition, Permission};
 use crate::settings::{Settings, ToolProfile, ToolsSettings};
 use crabtree_protocol::SessionKey;
+use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Who among those whom a turn answers does not own the assistant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Askers {
+    /// People on channels.
+    pub strangers: bool,
+    /// Programs that called a webhook.
+    pub hooks: bool,
+}
+
+impl Askers {
+    /// These, and who said an input with this body.
+    #[must_use]
+    pub fn and(self, body: &Value) -> Self {
+        let is = |name: &str| body.get(name) == Some(&Value::Bool(true));
+        Self { strangers: self.strangers || is("stranger"), hooks: self.hooks || is("hook") }
+    }
+}
 
 /// What a session may use: what it is permitted, less what the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +32,8 @@ pub struct Policy {
     allow: Vec<String>,
     also_allow: Vec<String>,
     deny: Vec<String>,
+    /// Of all these only those that are named here.
+    only: Option<Vec<String>>,
 }
 
 impl Policy {
@@ -22,15 +43,23 @@ impl Policy {
         Self::new(own.unwrap_or(&settings.tools))
     }
 
-    /// That of a turn in it; `strange`: it answers somebody who does not own the assistant.
-    pub fn of_turn(settings: &Settings, key: &SessionKey, strange: bool) -> Self {
-        let mut policy = Self::of(settings, key);
-        if strange {
-            let most = granted(settings.tools.strangers.profile);
-            policy.permissions.retain(|permission| most.contains(permission));
-            policy.also_allow.clear();
+    /// That of a turn in it, which answers these.
+    pub fn of_turn(settings: &Settings, key: &SessionKey, askers: Askers) -> Self {
+        let (mut policy, tools) = (Self::of(settings, key), &settings.tools);
+        for (asks, most) in [(askers.strangers, tools.strangers), (askers.hooks, tools.hooks)] {
+            if asks {
+                let most = granted(most.profile);
+                policy.permissions.retain(|permission| most.contains(permission));
+                policy.also_allow.clear();
+            }
         }
         policy
+    }
+
+    /// The same, but only of these tools, if any are named.
+    #[must_use]
+    pub fn only(self, names: Option<&[String]>) -> Self {
+        Self { only: names.map(<[String]>::to_vec), ..self }
     }
 
     /// That of these settings.
@@ -41,6 +70,7 @@ impl Policy {
             allow: tools.allow.clone(),
             also_allow: tools.also_allow.clone(),
             deny: tools.deny.clone(),
+            only: None,
         }
     }
 
@@ -60,7 +90,7 @@ impl Policy {
         let named = |names: &[String]| names.iter().any(|name| names_it(name, tool));
         let permitted = tool.permissions.iter().all(|needed| self.permissions.contains(needed));
         let allowed = permitted && (self.allow.is_empty() || named(&self.allow));
-        (allowed || named(&self.also_allow)) && !named(&self.deny)
+        (allowed || named(&self.also_allow)) && !named(&self.deny) && self.only.as_deref().is_none_or(named)
     }
 }
 
@@ -132,11 +162,24 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_may_be_given_some_tools_only() {
+        let policy = Policy::new(&ToolsSettings::default());
+        let names = |only: &[&str]| only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let read = tool("read", "fs", &[Permission::FsRead]);
+        let write = tool("write", "fs", &[Permission::FsWrite]);
+        let may = |only: &[&str]| {
+            let policy = policy.clone().only(Some(&names(only)));
+            [policy.allows(&read), policy.allows(&write)]
+        };
+        assert_eq!((may(&["read"]), may(&[]), may(&["*"])), ([true, false], [false; 2], [true; 2]));
+    }
+
+    #[test]
     fn a_turn_for_strangers_may_do_what_its_session_may_and_strangers_may() {
         let key = SessionKey::main("main");
         let of = |tools: serde_json::Value| {
             let settings: Settings = serde_json::from_value(json!({ "tools": tools })).unwrap();
-            Policy::of_turn(&settings, &key, true)
+            Policy::of_turn(&settings, &key, Askers::default().and(&json!({ "stranger": true })))
         };
         let (exec, web, status) = (
             tool("exec", "runtime", &[Permission::Exec]),
@@ -149,7 +192,23 @@ mod tests {
         assert_eq!(allowed(of(json!({ "strangers": { "profile": "coding" } }))), [true, true, true]);
         let both = json!({ "profile": "messaging", "strangers": { "profile": "coding" } });
         assert_eq!(allowed(of(both)), [false, false, true]);
-        assert!(Policy::of_turn(&Settings::default(), &key, false).allows(&exec));
+        assert!(Policy::of_turn(&Settings::default(), &key, Askers::default()).allows(&exec));
+    }
+
+    /// accepts: D10
+    #[test]
+    fn a_turn_for_a_webhook_may_do_next_to_nothing_unless_it_is_said() {
+        let (exec, status) = (tool("exec", "runtime", &[Permission::Exec]), tool("s", "core", &[]));
+        let of = |tools: serde_json::Value, body: serde_json::Value| {
+            let settings: Settings = serde_json::from_value(json!({ "tools": tools })).unwrap();
+            let policy = Policy::of_turn(&settings, &SessionKey::main("main"), Askers::default().and(&body));
+            [&exec, &status].map(|tool| policy.allows(tool))
+        };
+        let hook = || json!({ "hook": true });
+        assert_eq!(of(json!({ "alsoAllow": ["exec"] }), hook()), [false, true]);
+        assert_eq!(of(json!({ "hooks": { "profile": "coding" } }), hook()), [true, true]);
+        let both = json!({ "hook": true, "stranger": true });
+        assert_eq!(of(json!({ "hooks": { "profile": "coding" } }), both), [false, true], "the least of both");
     }
 
     #[test]

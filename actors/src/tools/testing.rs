@@ -26,6 +26,7 @@ pub(crate) fn estate() -> Arc<Estate> {
             hash: "0".into(),
             state_dir: "/nowhere".into(),
             auth: None,
+            origin: Default::default(),
         },
         auth: AuthSecret::Token(Secret::new("secret")),
         device_key: [7; 32],

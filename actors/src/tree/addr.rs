@@ -73,6 +73,14 @@ impl Gauge {
             .then(|| self.us(Instant::now()).saturating_sub(self.oldest_us.load(Relaxed)) / 1000)
     }
 
+    /// When the message in hand was taken up. Reads no clock.
+    pub fn taken_up(&self) -> Option<Instant> {
+        match self.busy_us.load(Relaxed) {
+            0 => None,
+            since => Some(self.origin + std::time::Duration::from_micros(since - 1)),
+        }
+    }
+
     /// For how long the message in hand has been worked on, in milliseconds.
     pub fn busy_ms(&self) -> Option<u64> {
         match self.busy_us.load(Relaxed) {

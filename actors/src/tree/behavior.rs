@@ -106,6 +106,11 @@ impl<M: Send + 'static> Ctx<M> {
         self.node.shared.clock.now_ms()
     }
 
+    /// When the message in hand was taken up.
+    pub fn taken_up(&self) -> Option<tokio::time::Instant> {
+        self.me.gauge.taken_up()
+    }
+
     /// Ends this actor in order, after the current message.
     pub fn stop(&mut self) {
         self.stop = true;

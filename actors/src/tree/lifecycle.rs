@@ -95,6 +95,8 @@ pub enum Chaos {
 pub struct Lifecycle {
     /// Path from the root, joined by `/`.
     pub path: Arc<str>,
+    /// What kind of actor.
+    pub kind: &'static str,
     /// The new state.
     pub state: NodeState,
     /// Restarts so far.

@@ -351,6 +351,7 @@ impl Node {
             }
             Lifecycle {
                 path: self.path.clone(),
+                kind: self.kind,
                 state: life.phase.into(),
                 restarts: life.restarts,
                 last_exit: life.last_exit.clone(),

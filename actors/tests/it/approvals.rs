@@ -76,7 +76,7 @@ impl Planted {
     fn decide(&self, conn: &Arc<Conn>, id: &str, decision: ApprovalDecision) {
         let key = Key { kind: Kind::of_id(id), id: id.into() };
         let (said, shape, by) = (Said::Decision(decision), Shape::Ok(decision), By::of(conn));
-        let responder = Responder::new(conn.clone(), "\"1\"", None);
+        let responder = Responder::new(conn.clone(), "\"1\"", None, None);
         let resolve = Resolve { key, prefix: true, said, by, shape, responder };
         assert!(self.wiring.approvals.send(ApprovalsMsg::Resolve(Box::new(resolve))).is_ok());
     }

@@ -27,6 +27,7 @@ pub fn estate_args(clock: Clock, settings: Value) -> EstateArgs {
             hash: "sim".into(),
             state_dir: "/nowhere".into(),
             auth: None,
+            origin: Default::default(),
         },
         auth: AuthSecret::Token(Secret::new(TOKEN)),
         device_key: [7; 32],

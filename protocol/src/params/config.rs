@@ -95,6 +95,19 @@ record! {
     }
 }
 
+record! {
+    /// Result of `config.openFile`.
+    pub struct Opened {
+        /// Whether it is open.
+        ok: bool,
+        /// The file.
+        path: String,
+        ; optional
+        /// Why it is not.
+        error: String,
+    }
+}
+
 /// Parameters of `config.schema.lookup`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -161,6 +161,24 @@ record! {
     }
 }
 
+/// Parameters of `set-heartbeats`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SetHeartbeatsParams {
+    /// Whether there are any from now on.
+    pub enabled: bool,
+}
+
+record! {
+    /// Result of `set-heartbeats`.
+    pub struct HeartbeatsSet {
+        /// Always true.
+        ok: bool,
+        /// Whether there are any from now on.
+        enabled: bool,
+    }
+}
+
 record! {
     /// Result of `last-heartbeat` and payload of `heartbeat`.
     pub struct Heartbeat {

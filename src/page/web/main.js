@@ -7,7 +7,9 @@ import * as approvals from "./approvals.js";
 import * as channels from "./channels.js";
 import * as chat from "./chat.js";
 import * as config from "./config.js";
+import * as cron from "./cron.js";
 import * as devices from "./devices.js";
+import * as health from "./health.js";
 import * as logs from "./logs.js";
 import * as sessions from "./sessions.js";
 import * as tree from "./tree.js";
@@ -18,8 +20,10 @@ const PAGES = [
   { path: "sessions", title: "Sessions", draw: sessions.draw, needs: "sessions.list" },
   { path: "approvals", title: "Approvals", draw: approvals.draw, needs: "exec.approval.list" },
   { path: "channels", title: "Channels", draw: channels.draw, needs: "channels.status" },
+  { path: "cron", title: "Automations", draw: cron.draw, needs: "cron.list" },
   { path: "devices", title: "Devices", draw: devices.draw, needs: "device.pair.list" },
   { path: "tree", title: "Tree", draw: tree.draw, needs: "system.actors" },
+  { path: "health", title: "Health", draw: health.draw, needs: "system.info" },
   { path: "logs", title: "Logs", draw: logs.draw, needs: "logs.tail" },
   { path: "config", title: "Config", draw: config.draw, needs: "config.get" },
 ];

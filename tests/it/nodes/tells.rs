@@ -5,6 +5,11 @@ use super::{approve, event, mac, recorded};
 use crate::client::Client;
 use crate::gateway::Embedded;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Between two looks at what is written a moment after it was answered, and how long it may take.
+const LOOK: Duration = Duration::from_millis(20);
+const WRITTEN: Duration = Duration::from_secs(10);
 
 async fn told(node: &mut Fake, name: &str, facts: Value) -> Value {
     node.client.call("node.event", json!({ "event": name, "payloadJSON": facts.to_string() })).await
@@ -76,9 +81,13 @@ async fn events_of_nodes_are_answered_as_recorded() {
         told(&mut node, "bogus.event", json!({})).await,
         handled("bogus.event", false, "unsupported_event")
     );
-    let waiting = operator.call("status", json!({})).await["queuedSystemEvents"].clone();
-    let expected = format!("Notification posted (node={} key=k1 package=p): t", node.id);
-    assert_eq!(waiting, json!([expected]));
+    let expected = json!([format!("Notification posted (node={} key=k1 package=p): t", node.id)]);
+    let waits = async {
+        while operator.call("status", json!({})).await["queuedSystemEvents"] != expected {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(WRITTEN, waits).await.expect("it waits for the agent");
 }
 
 /// accepts: F6

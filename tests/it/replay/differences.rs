@@ -10,7 +10,6 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("hello_controlui_nobuild connect", BUILD),
     ("post_missing_scope talk.config", METHOD),
     ("setup_profiles device.pair.setupCode", "no link hands a setup code out: it would have to be kept"),
-    ("tp_presence users.self", "there are no profiles of people"),
 ];
 const BUILD: &str = "no page comes with this gateway that another build could be stale against";
 const METHOD: &str = "the method does not exist yet";
@@ -21,8 +20,8 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("keepalive", "108 s of pings and ticks; `liveness`"),
     (
         "restart_request",
-        "`gateway.restart.request` does not exist; how a gateway that goes says so is in `first_breath`, and \
-         whom it still lets in is in `durability`",
+        "a process that starts anew: `handover`; how a gateway that goes says so is in `first_breath`, and whom it \
+         still lets in is in `durability`",
     ),
     ("startup_connect", "this gateway is ready at once; `startup` beside the actors holds its database back"),
 ];

@@ -139,17 +139,17 @@ const GENERAL: &[Difference] = &[
     Difference {
         at: &["agent_basic", "restart_kill", "restart_post_term"],
         what: &["-chat.metadata.changed"],
-        why: "there is no placement of sessions, no cron, and nothing that finds models later",
+        why: "there is no placement of sessions, nothing makes jobs on its own, and nothing finds models later",
     },
     Difference {
         at: &["agents"],
         what: &["-cron"],
-        why: "there is no placement of sessions, no cron, and nothing that finds models later",
+        why: "there is no placement of sessions, nothing makes jobs on its own, and nothing finds models later",
     },
     Difference {
         at: &["sess_fork", "sess_reset_delete"],
         what: &["-changed: sessions.changed placement"],
-        why: "there is no placement of sessions, no cron, and nothing that finds models later",
+        why: "there is no placement of sessions, nothing makes jobs on its own, and nothing finds models later",
     },
     Difference {
         at: &["*"],

@@ -38,6 +38,7 @@ fn ran(n: i64, key: &str, status: &str) -> Vec<WriteOp> {
             outcome,
             messages,
             deliveries: vec![],
+            events: vec![],
             session: None,
             at,
         },

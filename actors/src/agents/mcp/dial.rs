@@ -115,6 +115,7 @@ async fn http(
     client: Client,
 ) -> Result<Line, String> {
     let mut sent = HashMap::new();
+    let secrets: Vec<_> = headers.iter().map(|(_, value)| value.clone()).chain([url.clone()]).collect();
     for (header, value) in headers {
         let wrong = || format!("mcp.servers.{name}.headers.{header} cannot be sent as a header");
         let key = HeaderName::try_from(&header).map_err(|_| wrong())?;
@@ -129,7 +130,8 @@ async fn http(
     let transport = StreamableHttpClientTransport::with_client(http, config);
     let service = client.serve(transport).await.map_err(|error| match error.is_authorization_required() {
         true => format!("it asks who we are; set mcp.servers.{name}.headers.Authorization"),
-        false => wording(&error),
+        // Whoever failed may repeat what it was asked with.
+        false => secrets.iter().fold(wording(&error), |said, secret| secret.struck_from(&said)),
     })?;
     Ok(Line { service, process: None })
 }

@@ -3,7 +3,7 @@
 use super::super::Call;
 use crate::agents::{AgentsMsg, Catalog, Chunk, Failure, Model, Prompt, Reason, Said};
 use crate::connection::ConnectionMsg;
-use crate::settings::{Api, KNOWN, ProviderSettings, SecretInput, SecretSource, Settings, Thinking};
+use crate::settings::{Api, KNOWN, ProviderSettings, SecretInput, Settings, Thinking};
 use crate::tree::{Ctx, Reply};
 use crabtree_protocol::Refusal;
 use crabtree_protocol::params::agents::ModelsListParams;
@@ -76,11 +76,7 @@ fn auth_of(id: &str, provider: &ProviderSettings) -> ProviderAuth {
 }
 
 fn source_of(key: &SecretInput) -> KeySource {
-    let variable = match key {
-        SecretInput::Reference { source: SecretSource::Env, id } => Some(id.as_str()),
-        SecretInput::Reference { .. } => None,
-        SecretInput::Text(text) => text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')),
-    };
+    let variable = key.variable();
     let source = if variable.is_some() { "env" } else { "config" };
     KeySource { source: source.to_owned(), env_var: variable.map(str::to_owned) }
 }

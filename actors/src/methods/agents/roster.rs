@@ -210,8 +210,8 @@ fn written(loaded: &Loaded, id: &str) -> Result<(String, Vec<Step>, Vec<Change>)
     let mut roster = Roster::of(loaded);
     if loaded.settings.agents.list.is_empty() {
         let added = roster.add(&id, Map::new());
-        let (Change::Set(at, _) | Change::Remove(at)) = &added;
-        return Ok((id, at.clone(), vec![added]));
+        let at = added.places().concat();
+        return Ok((id, at, vec![added]));
     }
     let at = roster.find(&id).ok_or_else(|| {
         let text =

@@ -1,5 +1,6 @@
 //! Methods that channels bring: looked up before the gateway's own while an account of the channel runs.
 
+use crate::audit;
 use crate::connection::ConnectionMsg;
 use crate::conns::Grant;
 use crate::gateway::Wiring;
@@ -29,6 +30,9 @@ pub fn brought(
         responder.refuse(Refusal::missing_scope(offered.scope));
         return None;
     }
+    let asked = (offered.name, Some(offered.scope));
+    let note = audit::request(estate, responder.conn(), asked, params);
+    let responder = responder.noted(note);
     let params = params.and_then(|params| serde_json::from_str(params.get()).ok()).unwrap_or(Value::Null);
     let answer = channel.call(method.to_owned(), params);
     ctx.detached(async move {

@@ -2,6 +2,7 @@
 
 use super::super::commands::{self, Command, Typed};
 use super::{Awaited, Said, awaited};
+use crate::audit;
 use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::sessions::{SessionMsg, SessionsMsg, Submission, merge};
@@ -56,7 +57,16 @@ pub(crate) async fn said_on_channel(
     });
     match command {
         Some(((Command::Stop, _), _)) => stop(wiring, spoken).await.map(Some),
-        Some((command, text)) => answer(wiring, spoken, command, text).await.map(Some),
+        Some((command, text)) => {
+            let channel = spoken.source.0.split(':').next().unwrap_or_default();
+            let key = spoken.key.to_string();
+            let note = audit::command(estate, channel, &spoken.sender, &text, &key);
+            let answered = answer(wiring, spoken, command, text).await;
+            if let Some(note) = note {
+                note.end(answered.as_ref().map(drop));
+            }
+            answered.map(Some)
+        }
         None => submit(wiring, spoken).await.map(|()| None),
     }
 }

@@ -12,6 +12,8 @@ use crabtree_protocol::{Refusal, SessionKey};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+/// Whose inputs these are.
+pub(super) const SOURCE: &str = "rpc";
 /// Place in the backlog of what is neither a mention of the agent nor a reply to it.
 const REGULAR: i64 = 1;
 
@@ -25,6 +27,8 @@ pub(in crate::methods) struct Said {
     pub timeout_ms: Option<u64>,
     /// How hard the model thinks, if not as the session says.
     pub thinking: Option<Thinking>,
+    /// What the model is told besides who it is, in this turn only.
+    pub instructions: Option<String>,
     /// How it is queued, if not as its session does.
     pub queue_mode: Option<QueueMode>,
     /// The session was not named, and the acknowledgement does not name it either.
@@ -68,6 +72,9 @@ impl Said {
         if let Some(level) = self.thinking {
             body["thinking"] = json!(level);
         }
+        if let Some(instructions) = self.instructions.filter(|text| !text.trim().is_empty()) {
+            body["instructions"] = json!(instructions);
+        }
         if let Some(mode) = self.queue_mode {
             body["queueMode"] = json!(mode.name());
         }
@@ -76,7 +83,7 @@ impl Said {
         self.uploads.digest(&mut digest);
         let input = NewInput {
             id,
-            source: "rpc".into(),
+            source: SOURCE.into(),
             source_id: self.run_id.clone(),
             session_key: key.to_string(),
             run_id: self.run_id,

@@ -5,7 +5,8 @@ use super::super::Call;
 use crate::connection::ConnectionMsg;
 use crate::devices::{DevicesMsg, Setup};
 use crate::origin::is_private;
-use crate::settings::{AuthSecret, Bind, Settings};
+use crate::settings::{AuthSecret, Bind, Settings, TailscaleMode};
+use crate::tls::Fingerprint;
 use crate::tree::Ctx;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -37,6 +38,18 @@ const NO_LINKS: &str = "Join URLs are not served by this gateway; use the setup 
 struct Place {
     url: String,
     source: &'static str,
+    /// Whether it is the gateway's own port, whose certificate nobody vouches for.
+    own: bool,
+}
+
+/// How the gateway is reached, as it is now.
+struct Ways<'a> {
+    /// The machine's address on its network.
+    lan: &'a dyn Fn() -> Option<IpAddr>,
+    /// The address that Tailscale has given it.
+    tailnet: Option<IpAddr>,
+    /// Where Tailscale brings clients from.
+    published: Option<String>,
 }
 
 pub(in crate::methods) fn code(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
@@ -49,19 +62,23 @@ pub(in crate::methods) fn code(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
     if params.join_url.is_some() {
         return call.responder.refuse(Refusal::invalid_request(NO_LINKS));
     }
-    let place = match place(&params, &estate.config.load().settings, lan_address) {
+    let doors = estate.reach.doors.get().map_or(&[][..], |doors| &doors.front);
+    let tailnet = doors.iter().map(|address| address.ip()).find(|ip| !ip.is_loopback());
+    let ways = Ways { lan: &lan_address, tailnet, published: estate.reach.published() };
+    let place = match place(&params, &estate.config.load().settings, &ways) {
         Ok(place) => place,
         Err(why) => return call.responder.refuse(Refusal::invalid_request(why)),
     };
     let asked = params.bootstrap_profile.unwrap_or(SetupProfile::Limited);
     let downgraded = asked == SetupProfile::Full && !is_confidential(&place.url);
     let access = if downgraded { SetupProfile::Limited } else { asked };
+    let pin = estate.reach.certificate.borrow().filter(|_| place.own).map(|served| served.fingerprint);
     let (devices, responder) = (call.wiring.devices.clone(), call.responder);
     ctx.detached(async move {
         let Some(setup) = devices.ask(|reply| DevicesMsg::Invite(access, reply)).await else {
             return responder.refuse(Refusal::not_stored());
         };
-        let setup_code = encoded(&place.url, &setup);
+        let setup_code = encoded(&place.url, &setup, pin);
         let picture = if params.include_qr == Some(false) { None } else { picture(&setup_code) };
         responder.ok(&SetupCode {
             setup_id: setup.setup_id,
@@ -78,16 +95,15 @@ pub(in crate::methods) fn code(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
 }
 
 /// What devices are told, as they read it.
-fn encoded(url: &str, setup: &Setup) -> String {
-    let told = json!({ "url": url, "bootstrapToken": setup.token, "expiresAtMs": setup.expires_at });
+fn encoded(url: &str, setup: &Setup, pin: Option<Fingerprint>) -> String {
+    let mut told = json!({ "url": url, "bootstrapToken": setup.token, "expiresAtMs": setup.expires_at });
+    if let Some(pin) = pin {
+        told["tlsFingerprint"] = json!(pin.to_string());
+    }
     BASE64_URL_SAFE_NO_PAD.encode(told.to_string())
 }
 
-fn place(
-    params: &SetupCodeParams,
-    settings: &Settings,
-    lan: impl Fn() -> Option<IpAddr>,
-) -> Result<Place, String> {
+fn place(params: &SetupCodeParams, settings: &Settings, ways: &Ways<'_>) -> Result<Place, String> {
     let (gateway, configured) = (&settings.gateway, &settings.plugins.entries.device_pair.config.public_url);
     let remote = gateway.remote.url.as_deref().filter(|url| !url.trim().is_empty());
     let public = configured.as_deref().filter(|url| !url.trim().is_empty());
@@ -100,17 +116,32 @@ fn place(
     ];
     if let Some((url, source)) = said.into_iter().find_map(|(url, source)| Some((url?, source))) {
         let url = normalized(url).ok_or_else(|| format!("{source} is invalid."))?;
-        return if is_fit(&url) { Ok(Place { url, source }) } else { Err(NOT_SECURE.to_owned()) };
+        return if is_fit(&url) { Ok(Place { url, source, own: false }) } else { Err(NOT_SECURE.to_owned()) };
+    }
+    if let (Some(address), Some(source)) = (&ways.published, by_tailscale(gateway.tailscale.mode)) {
+        let url = normalized(address).ok_or("Gateway URL unavailable.")?;
+        return Ok(Place { url, source, own: false });
     }
     let (host, source) = match gateway.bind {
         Bind::Loopback | Bind::Auto => return Err(LOOPBACK_ONLY.to_owned()),
         Bind::Custom => (gateway.custom_bind_host.clone(), "gateway.bind=custom"),
-        Bind::Lan => (lan().map(|ip| ip.to_string()), "gateway.bind=lan"),
+        Bind::Lan => ((ways.lan)().map(|ip| ip.to_string()), "gateway.bind=lan"),
+        Bind::Tailnet => (ways.tailnet.map(|ip| ip.to_string()), "gateway.bind=tailnet"),
     };
     let host = host.filter(|_| gateway.port != 0).ok_or("Gateway URL unavailable.")?;
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let url = format!("ws://{host}:{}", gateway.port);
-    if is_fit(&url) { Ok(Place { url, source }) } else { Err(NOT_SECURE.to_owned()) }
+    let scheme = if gateway.tls.enabled { "wss" } else { "ws" };
+    let url = format!("{scheme}://{host}:{}", gateway.port);
+    if is_fit(&url) { Ok(Place { url, source, own: true }) } else { Err(NOT_SECURE.to_owned()) }
+}
+
+/// How it is told that Tailscale brings clients.
+fn by_tailscale(mode: TailscaleMode) -> Option<&'static str> {
+    match mode {
+        TailscaleMode::Off => None,
+        TailscaleMode::Serve => Some("gateway.tailscale.mode=serve"),
+        TailscaleMode::Funnel => Some("gateway.tailscale.mode=funnel"),
+    }
 }
 
 /// An address as devices want it: `ws` or `wss`, without a user. A bare host is one, too.
@@ -203,7 +234,9 @@ mod tests {
     fn found(params: Value, document: Value) -> Result<(String, &'static str), String> {
         let params: SetupCodeParams = serde_json::from_value(params).unwrap();
         let lan = || Some([192, 168, 1, 5].into());
-        place(&params, &settings(document), lan).map(|place| (place.url, place.source))
+        let published = Some("https://home.tail1.ts.net".to_owned());
+        let ways = Ways { lan: &lan, tailnet: Some([100, 64, 0, 5].into()), published };
+        place(&params, &settings(document), &ways).map(|place| (place.url, place.source))
     }
 
     fn at(url: &str, source: &'static str) -> Result<(String, &'static str), String> {
@@ -225,6 +258,18 @@ mod tests {
         assert_eq!(found(json!({}), both.clone()), at("wss://p.example", public));
         let remote = at("wss://r.example/gw", "gateway.remote.url");
         assert_eq!(found(json!({ "preferRemoteUrl": true }), both), remote);
+    }
+
+    /// accepts: J8, J9
+    #[test]
+    fn devices_are_sent_where_tls_is_spoken_and_where_tailscale_brings_them_from() {
+        let with = |gateway: Value| found(json!({}), json!({ "gateway": gateway }));
+        let tls = |bind: &str| with(json!({ "bind": bind, "port": 7, "tls": { "enabled": true } }));
+        assert_eq!(tls("lan"), at("wss://192.168.1.5:7", "gateway.bind=lan"));
+        assert_eq!(tls("tailnet"), at("wss://100.64.0.5:7", "gateway.bind=tailnet"));
+        assert_eq!(with(json!({ "bind": "tailnet", "port": 7 })), Err(NOT_SECURE.to_owned()));
+        let serve = with(json!({ "tailscale": { "mode": "serve" } }));
+        assert_eq!(serve, at("wss://home.tail1.ts.net", "gateway.tailscale.mode=serve"));
     }
 
     #[test]

@@ -169,7 +169,7 @@ async fn summarize(estate: &Estate, model: &str, older: Vec<Said>, wish: &str) -
     let wish = if wish.is_empty() { String::new() } else { format!("\n\nHeed this as well: {wish}") };
     conversation.push(Said::user(format!("{TASK}{wish}")));
     let work = async {
-        let lane = estate.lanes.clone().acquire_owned().await;
+        let lane = estate.lane().await;
         let _lane = lane.map_err(|_| "the gateway is shutting down".to_owned())?;
         let mut answer = found.answer(Prompt {
             instructions: None,

@@ -103,6 +103,20 @@ pub(super) async fn remove(
     Ok(Deleted { ok: true, key, deleted, archived, worktree_preserved: None })
 }
 
+/// Forgets a session, with its transcripts and without an archive.
+pub(in crate::methods) async fn forget(wiring: &Wiring, key: SessionKey) -> Result<(), Refusal> {
+    let op = WriteOp::DeleteSession { key: key.to_string(), keep_transcripts: false };
+    let changed = change_with(&wiring.sessions, key, |done| Change {
+        check: None,
+        stop: None,
+        make: Box::new(move |_, _| Ok(op)),
+        first: None,
+        told: Told::Gone,
+        done,
+    });
+    changed.await.map(drop)
+}
+
 /// Whether the session is the one that is meant.
 fn expect(key: &SessionKey, params: &DeleteParams, record: Option<&SessionRecord>) -> Result<(), Refusal> {
     let Some(record) = record else { return Ok(()) };

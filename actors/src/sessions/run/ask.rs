@@ -102,7 +102,7 @@ async fn attempt(
     me: &Addr<RunMsg>,
 ) -> Result<Result<Usage, Failure>, Failure> {
     let failed = |text: String| Failure::new(Reason::Unknown, text);
-    let lane = args.estate.lanes.clone().acquire_owned().await;
+    let lane = args.estate.lane().await;
     let _lane = lane.map_err(|_| failed("the gateway is shutting down".into()))?;
     let Some(model) = args.estate.catalog.load().model(name) else {
         return Err(failed(format!(
@@ -115,7 +115,8 @@ async fn attempt(
     if !model.takes_images() {
         conversation.iter_mut().for_each(Said::lose_images);
     }
-    let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, task.strange);
+    let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, task.askers)
+        .only(task.only.as_deref());
     let instructions = instructions(args, &policy);
     let _ = me.send(RunMsg::Started(name.to_owned()));
     args.estate.kill_points.reach(KillPoint::RunModel);
@@ -198,6 +199,7 @@ fn instructions(args: &RunArgs, policy: &Policy) -> Instructions {
         workspace: config.workspace(agent_id),
         agent_id: agent_id.to_owned(),
         library,
+        besides: args.instructions.clone(),
     }
 }
 

@@ -4,8 +4,9 @@
 use super::{Failed, RunArgs, RunEnd, RunMsg, Task, ToolNews};
 use crate::agents::ToolCall;
 use crate::kill_points::KillPoint;
+use crate::meters::OTHER;
 use crate::store::{self, WriteOp};
-use crate::tools::{self, Call, Effects, MAX_RESULT, Place, Policy, ToolResult};
+use crate::tools::{self, Askers, Call, Effects, MAX_RESULT, Place, Policy, ToolResult};
 use crate::tree::Addr;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
@@ -43,7 +44,8 @@ pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd 
         workspace: args.estate.config.load().workspace(args.key.agent_id()),
         store: args.store.clone(),
     });
-    let bench = Arc::new(Bench { args, step: task.stage.step, strange: task.strange, place, begun, me });
+    let bench = Bench { args, step: task.stage.step, askers: task.askers, only: task.only, place, begun, me };
+    let bench = Arc::new(bench);
     let each: Vec<_> = task.calls.iter().map(|call| bench.clone().one(call.clone())).collect();
     stream::iter(each).buffer_unordered(SIDE_BY_SIDE).collect::<()>().await;
     RunEnd::Worked
@@ -53,7 +55,8 @@ pub(super) async fn work(args: RunArgs, task: Task, me: Addr<RunMsg>) -> RunEnd 
 struct Bench {
     args: RunArgs,
     step: usize,
-    strange: bool,
+    askers: Askers,
+    only: Option<Arc<[String]>>,
     place: Arc<Place>,
     /// Calls of before with effects outside.
     begun: BTreeSet<String>,
@@ -68,12 +71,21 @@ impl Bench {
             ToolResult::error(format!("{} crashed. That is a fault of the tool, not of the call.", call.name))
         };
         let result = AssertUnwindSafe(self.result(&call)).catch_unwind().await.unwrap_or_else(crashed);
+        self.args.estate.meters.tools.count(self.label(&call.name, &result));
         let _ = self.me.send(RunMsg::Tool(ToolNews::Ended(call.id, result)));
+    }
+
+    /// A model may make names up: only those of tools that there are become labels.
+    fn label(&self, name: &str, result: &ToolResult) -> (String, &'static str) {
+        let known = self.args.estate.tools.load().tool(name).is_some();
+        let name = if known { name } else { OTHER };
+        (name.to_owned(), if result.is_error { "error" } else { "ok" })
     }
 
     async fn result(&self, call: &ToolCall) -> ToolResult {
         let args = &self.args;
-        let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, self.strange);
+        let policy = Policy::of_turn(&args.estate.config.load().settings, &args.key, self.askers)
+            .only(self.only.as_deref());
         let checked = args.estate.tools.load().check(&call.name, &call.arguments, &policy);
         let tool = match checked {
             Ok(tool) => tool,
@@ -88,7 +100,11 @@ impl Bench {
             return ToolResult::error(why);
         }
         if external {
-            let begins = WriteOp::BeginCall { turn: args.run_id.to_string(), call_id: self.mark(call) };
+            let begins = WriteOp::BeginCall {
+                turn: args.run_id.to_string(),
+                call_id: self.mark(call),
+                tool: call.name.clone(),
+            };
             if let Err(e) = args.store.write(begins).await {
                 return ToolResult::error(format!(
                     "Not begun: that it begins could not be written down: {e}"

@@ -122,6 +122,10 @@ impl Session {
         let session_id = self.session_id();
         self.take_over(&op);
         self.tell_written(&reply, now);
+        if self.record.as_ref().is_none_or(|record| record.entry.get("archivedAt").is_some()) {
+            // Nothing goes on in a session that is put away or gone.
+            self.estate().terminals.end_of(&self.args.key);
+        }
         match told {
             Told::Reason(reason) => self.tell_change(json!({ "reason": reason }), now),
             Told::Gone => {

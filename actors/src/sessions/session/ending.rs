@@ -3,6 +3,7 @@
 use super::{Session, SessionMsg};
 use crate::agents::Usage;
 use crate::channels::{AccountMsg, AccountName, Answer};
+use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::sessions::model_of;
 use crate::sessions::outcome::{Outcome, Status};
@@ -92,6 +93,7 @@ impl Session {
             outcome: serde_json::to_value(&outcome).expect("an outcome is plain data"),
             messages: answer.into_iter().collect(),
             deliveries: crate::channels::answers(run_id.as_str(), rows, &outcome),
+            events: crate::hooks::events(rows, &outcome),
             session: Some(session.clone()),
             at: outcome.ended_at,
         };
@@ -165,6 +167,7 @@ impl Session {
         let Some(outcome) = outcome.and_then(|o| serde_json::from_value::<Outcome>(o).ok()) else { return };
         if let Some(turn) = self.estate().ledgers.get(run_id) {
             self.estate().ledgers.close(run_id);
+            self.count(&outcome, now);
             if outcome.status == Status::Ok {
                 self.publish(turn.lock().answered(&outcome, now));
             }
@@ -181,6 +184,21 @@ impl Session {
         for row in rows.iter().filter(|row| row.run_id != run_id.as_str()) {
             self.estate().waiters.resolve(&RunId::from(row.run_id.as_str()), &outcome);
         }
+    }
+
+    fn count(&self, outcome: &Outcome, now: i64) {
+        let Estate { meters, stability, .. } = self.estate();
+        let (status, took) = (outcome.status.as_str(), outcome.ended_at - outcome.started_at);
+        meters.runs.count(status);
+        meters.run_times.observe_ms(took);
+        if !outcome.provider.is_empty() {
+            let model = (outcome.provider.clone(), outcome.model.clone());
+            meters.models.change(model, |used| *used = *used + outcome.usage);
+        }
+        let facts = json!({
+            "outcome": status, "durationMs": took, "provider": outcome.provider, "model": outcome.model,
+        });
+        stability.note("run.ended", facts, now);
     }
 
     fn tell_settled(&self, (origin, began): (Origin, bool), run_id: &RunId, outcome: &Outcome, now: i64) {

@@ -12,6 +12,7 @@ use crate::sessions::outcome::{Outcome, Status};
 use crate::sessions::queue::{MAX_WAITING, is_detached, mode_of};
 use crate::settings::{DropPolicy, QueueSettings};
 use crate::store::{InputRow, InputState, NewInput, NewMessage, SessionUpdate, WriteOp, WriteReply, Written};
+use crate::suspension::Phase;
 use crate::tree::{Ctx, Fault, Reply};
 use crabtree_protocol::params::chat::QueueMode;
 use crabtree_protocol::params::core::Ok as Done;
@@ -58,6 +59,11 @@ impl Session {
         if self.estate().is_draining() {
             let kind = submission.input.kind.clone();
             return submission.refuse(Refusal::draining(&kind, "accepting"));
+        }
+        let phase = self.estate().suspension.phase();
+        if phase != Phase::Accepting {
+            let kind = submission.input.kind.clone();
+            return submission.refuse(Refusal::suspended(&kind, phase.name()));
         }
         let settings = self.queue_settings();
         let limit = if settings.drop == DropPolicy::New { settings.cap } else { MAX_WAITING };
@@ -177,6 +183,7 @@ impl Session {
             self.acknowledge(submission, &row);
             let run_id = RunId::from(row.run_id.as_str());
             let reasons = if joins { &["send", "participants"][..] } else { &["send"] };
+            self.count_waits(std::slice::from_ref(&row), ctx.now_ms());
             self.run(ctx, &run_id, vec![row], message.into_iter().collect(), &[], reasons);
         } else if mode_of(&row) == QueueMode::Interrupt {
             self.arrivals.push_front(Arrival::Interrupts(Box::new((submission, row)), joins));

@@ -66,6 +66,7 @@ impl Session {
                 if open.is_empty() {
                     self.tell_end(ctx, &run_id, &over, &[]);
                 } else {
+                    self.count_waits(&open, ctx.now_ms());
                     let renamed = |row: &&InputRow| row.run_id != run_id.as_str() && !is_detached(row);
                     open.iter().filter(renamed).for_each(|row| self.tell_delivered(row, ctx.now_ms()));
                     self.run(ctx, &run_id, open, messages, &answers, &[]);
@@ -85,6 +86,12 @@ impl Session {
         };
         let turn = Turn::new(run_id.clone(), self.args.key.clone(), self.session_id(), origin, now);
         self.estate().ledgers.open(turn)
+    }
+
+    /// How long inputs have waited that are taken up for the first time.
+    pub(super) fn count_waits(&self, rows: &[InputRow], now: i64) {
+        let fresh = rows.iter().filter(|row| row.attempts == 1);
+        fresh.for_each(|row| self.estate().meters.waits.observe_ms(now - row.created_at));
     }
 
     pub(super) fn run(
@@ -151,6 +158,7 @@ impl Session {
             again: rows.iter().filter(|row| is_asked(row)).map(|row| row.id.clone()).collect(),
             models: [model].into_iter().chain(fallbacks.iter().cloned()).collect(),
             thinking: thinking.and_then(Thinking::from_name),
+            instructions: body.and_then(|b| b.get("instructions")?.as_str()).map(str::to_owned),
             timeout: timeout.unwrap_or(catalog.timeout),
             compacted: entry.and_then(Compacted::of),
             estate: self.args.estate.clone(),

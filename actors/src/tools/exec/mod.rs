@@ -56,7 +56,7 @@ pub fn tool(
     approvals: Slot<ApprovalsMsg>,
     nodes: Slot<NodesMsg>,
 ) -> Arc<dyn Tool> {
-    let timeout = Duration::from_secs(settings.timeout_sec).min(MAX_TIMEOUT);
+    let timeout = Duration::from_secs(settings.timeout_seconds).min(MAX_TIMEOUT);
     let remote = Remote { settings: settings.clone(), approvals: approvals.clone(), nodes };
     let (definition, settings) = (definition(timeout), settings.clone());
     Arc::new(Exec { definition, timeout, settings, guard, approvals, remote })
