@@ -230,6 +230,8 @@ impl Behavior for Root {
     const SHUTDOWN: ShutdownOrder = ShutdownOrder::Reverse;
 
     fn start(ctx: &mut Ctx<RootMsg>, args: RootArgs) -> Result<Self, Fault> {
+        // Before its children: they look for it as soon as they are there.
+        let _ = args.wiring.store.estate.root.set(ctx.node().clone());
         let mut sections = Vec::new();
         for (spec, depends) in table(&args) {
             let child = ctx.spawn(spec).map_err(Fault::new)?;
@@ -284,14 +286,12 @@ impl Root {
     }
 }
 
-/// Plants the tree; it is found in the Estate from then on.
+/// Plants the tree; it is found in the Estate as soon as its root runs.
 pub fn plant(args: RootArgs) -> Arc<Node> {
     let estate = args.wiring.store.estate.clone();
     let slot = args.wiring.root.clone();
     let spec = ChildSpec::new::<Root>("gateway", Restart::Temporary, args, &slot);
-    let root = grow(spec, estate.clock.clone(), observer(&estate));
-    let _ = estate.root.set(root.clone());
-    root
+    grow(spec, estate.clock.clone(), observer(&estate))
 }
 
 /// The one place that logs lifecycle, and tells it to operators.

@@ -145,7 +145,8 @@ impl Health {
             let counted = async move { store.read(count).await.ok() };
             ctx.task(counted, if due { HealthMsg::Due } else { HealthMsg::Counted });
         }
-        if news && !due {
+        // The first look is told before anything is counted: the clients that a start serves are told how things are.
+        if self.looks == 1 || news && !due {
             self.publish(ctx.now_ms());
         }
         self.publish_info(ctx);
