@@ -78,10 +78,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WS_URL")]
     pub url: Option<String>,
     /// Token of the gateway [default: the configured one, or gateway.token in the state directory]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, allow_hyphen_values = true)]
     pub token: Option<String>,
     /// Password of the gateway
-    #[arg(long, global = true, conflicts_with = "token")]
+    #[arg(long, global = true, conflicts_with = "token", allow_hyphen_values = true)]
     pub password: Option<String>,
     /// SHA-256 fingerprint of the certificate of a wss:// gateway [default: gateway.remote.tlsFingerprint, or what
     /// this machine trusts]

@@ -38,6 +38,19 @@ fn global_options_may_follow_the_command() {
     assert!(Cli::try_parse_from(["crabtree", "agent"]).is_err_and(|error| error.exit_code() == 2));
 }
 
+/// One key in 64 begins with a dash.
+#[test]
+fn random_values_may_begin_with_a_dash() {
+    let cli = parsed("crabtree secrets seal --stdin --key -Y4 --token -t");
+    assert_eq!(cli.global.token.as_deref(), Some("-t"));
+    let Some(Command::Secrets { command: secrets::SecretsCommand::Seal { key, .. } }) = cli.command else {
+        unreachable!("it is secrets seal")
+    };
+    assert_eq!(key.as_deref(), Some("-Y4"));
+    parsed("crabtree health --password -p");
+    parsed("crabtree node run --bootstrap-token -b");
+}
+
 #[test]
 fn flags_become_settings() {
     let cli = parsed("crabtree run --token t --port 7 --bind lan --log-level warn");

@@ -60,7 +60,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["url", "bootstrap_token"])]
     pub code: Option<String>,
     /// The token of a setup code
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     pub bootstrap_token: Option<String>,
     /// What people call it [default: the name of this machine]
     #[arg(long)]

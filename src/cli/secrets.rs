@@ -34,7 +34,7 @@ pub enum SecretsCommand {
         #[arg(long)]
         stdin: bool,
         /// Seal it for the gateway with this public key [default: the one of this state directory]
-        #[arg(long, value_name = "PUBKEY")]
+        #[arg(long, value_name = "PUBKEY", allow_hyphen_values = true)]
         key: Option<String>,
     },
     /// Print the public key that values are sealed for

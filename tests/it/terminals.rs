@@ -73,8 +73,8 @@ async fn a_shell_is_typed_into_resized_and_ends_with_its_code() {
     let last = client.events.iter().rfind(|e| e["event"] == "terminal.data").unwrap()["payload"].clone();
     assert_eq!(last["seq"], json!(shown(&client, &id).encode_utf16().count()), "seq counts UTF-16 units");
     // Ctrl-C is the foreground's: the shell has its terminal.
-    types(&mut client, &id, "sleep 1000\n").await;
-    shows(&mut client, &id, "sleep 1000").await;
+    types(&mut client, &id, "sh -c 'echo fore''ground; exec sleep 1000'\n").await;
+    shows(&mut client, &id, "foreground").await;
     types(&mut client, &id, "\u{3}").await;
     types(&mut client, &id, "echo ba''ck again\n").await;
     shows(&mut client, &id, "back again").await;
