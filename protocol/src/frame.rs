@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -105,10 +105,15 @@ struct Wire<'a> {
     method: Cow<'a, str>,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     traceparent: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     expected_profile_id: Option<String>,
+}
+
+/// A text that is there: `null` is none.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 impl Wire<'_> {

@@ -76,6 +76,11 @@ fn bad_frames_are_answered_as_recorded() {
         ("null", r#""invalid""#, "must be object"),
         ("[]", r#""invalid""#, "must be object"),
         (r#"["req","\"1\"","health"]"#, r#""invalid""#, "must be object"),
+        (
+            r#"{"type":"req","id":"m7","method":"health","traceparent":null,"expectedProfileId":null}"#,
+            r#""m7""#,
+            "at /traceparent: must be string; at /expectedProfileId: must be string",
+        ),
         (&long, r#""m6""#, "at /traceparent: must not have more than 128 characters"),
     ];
     for (raw, id, what) in cases {
