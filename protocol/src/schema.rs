@@ -1,8 +1,8 @@
 //! Parameters against their schema.
 //!
-//! The happy path is serde alone. Only what serde refuses, or what holds a `null`, is checked
-//! against the schema generated from the same type, and the complaints are rendered in the words
-//! (and order) stock clients know.
+//! The happy path is serde alone. Only what serde refuses, or what holds a `null` or a list, is
+//! checked against the schema generated from the same type, and the complaints are rendered in the
+//! words (and order) stock clients know. (Of a list serde makes an object, member by member.)
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -30,7 +30,9 @@ where
 {
     let text = raw.map_or("{}", RawValue::get);
     let parsed = match serde_json::from_str::<P>(text) {
-        Ok(parsed) if text.starts_with('{') && !text.contains("null") => return Ok(parsed),
+        Ok(parsed) if text.starts_with('{') && !text.contains("null") && !text.contains('[') => {
+            return Ok(parsed);
+        }
         other => other,
     };
     let Ok(value) = serde_json::from_str::<Value>(text) else {

@@ -30,6 +30,19 @@ fn every_schema_compiles() {
 }
 
 #[test]
+fn a_list_is_no_object() {
+    let connect =
+        r#"{"minProtocol":4,"maxProtocol":4,"client":CLIENT,"auth":AUTH,"scopes":["operator.read"]}"#;
+    let with = |client: &str, auth: &str| connect.replace("CLIENT", client).replace("AUTH", auth);
+    let client = r#"{"id":"cli","version":"1","platform":"linux","mode":"cli"}"#;
+    let read = |text: &str| refused::<crate::ConnectParams>("connect", text);
+    assert!(params::<crate::ConnectParams>("connect", Some(&raw(&with(client, "{}")))).is_ok());
+    assert_eq!(read(&with(client, "[]")), "invalid connect params: at /auth: must be object");
+    let listed = r#"["cli",null,"1",null,"linux",null,null,null,"cli",null]"#;
+    assert_eq!(read(&with(listed, "{}")), "invalid connect params: at /client: must be object");
+}
+
+#[test]
 fn no_schema_lets_an_optional_property_be_null() {
     for method in Method::ALL {
         no_null_in(&method.schemas().0, method.name());
