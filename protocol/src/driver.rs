@@ -26,6 +26,7 @@ use crate::frame::Close;
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// The version that is spoken here.
 pub const PROTOCOL: u32 = 1;
@@ -78,6 +79,12 @@ pub struct Invalid {
     pub why: String,
 }
 
+/// What drivers may say, by its schema.
+static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let schema = schemars::schema_for!(Frame<FromDriver>).to_value();
+    jsonschema::validator_for(&schema).expect("a schema generated from a type is valid: a test reads with it")
+});
+
 /// What there is beside the body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +116,13 @@ impl Frame<FromDriver> {
         };
         let head: Head = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
         let body: FromDriver = serde_json::from_str(text).map_err(|e| invalid(e.to_string()))?;
-        required("id", &head.id).and_then(|()| body.check()).map_err(invalid)?;
+        // Of a list serde makes an object, member by member.
+        let is_right = || SCHEMA.is_valid(&serde_json::from_str(text).unwrap_or_default());
+        if text.contains('[') && !is_right() {
+            return Err(invalid("a list stands where an object belongs".into()));
+        }
+        let named = required("id", &head.id).and_then(|()| optional("session_id", head.session_id.as_ref()));
+        named.and_then(|()| body.check()).map_err(invalid)?;
         Ok(Self { body, id: head.id, timestamp: head.timestamp, session_id: head.session_id })
     }
 }
@@ -149,7 +162,11 @@ impl FromDriver {
                 optional("mime_type", block.mime_type.as_ref())?;
                 optional("file_name", block.file_name.as_ref())
             }
-            Self::MessageAck(ack) => optional("platform_id", ack.platform_id.as_ref()),
+            Self::MessageAck(ack) => {
+                required("id of what is acknowledged", &ack.id)?;
+                optional("platform_id", ack.platform_id.as_ref())
+            }
+            Self::Error(failure) => required("id of what has failed", &failure.id),
             Self::Presence(presence) => presence.channel.check().and_then(|()| presence.sender.check()),
             Self::Reaction(reaction) => {
                 reaction.channel.check()?;
@@ -158,7 +175,7 @@ impl FromDriver {
                 optional("emoji", Some(&reaction.emoji))
             }
             Self::ChannelStatus(ChannelStatus::Connected { me: Some(me) }) => me.check(),
-            Self::ChannelStatus(_) | Self::Error(_) | Self::Heartbeat(_) => Ok(()),
+            Self::ChannelStatus(_) | Self::Heartbeat(_) => Ok(()),
         }
     }
 }

@@ -105,6 +105,7 @@ fn what_is_mistyped_is_told_by_name() {
         (json!({ "type": "heartbeat" }), "missing field `payload`"),
         (message(|m| m["replyTo"] = json!("q")), "unknown field `replyTo`"),
         (message(|m| m["channel"]["id"] = json!(7)), "invalid type: integer `7`"),
+        (message(|m| m["sender"] = json!(["u", null, null])), "a list stands where an object belongs"),
         (
             json!({ "type": "channel_status", "payload": { "state": "login", "code": "x" } }),
             "unknown field `code`",
@@ -126,6 +127,12 @@ fn ids_are_there_and_names_are_of_a_size_that_can_be_kept() {
         (message(|m| m["quote"] = json!({ "id": long })), "quote.id is longer than"),
         (json!({ "type": "heartbeat", "payload": {}, "id": "" }), "id is empty"),
         (json!({ "type": "heartbeat", "payload": {}, "id": long }), "id is longer than"),
+        (json!({ "type": "heartbeat", "payload": {}, "session_id": long }), "session_id is longer than"),
+        (json!({ "type": "message_ack", "payload": { "id": long } }), "id of what is acknowledged is longer"),
+        (
+            json!({ "type": "error", "payload": { "id": "", "code": "later" } }),
+            "id of what has failed is empty",
+        ),
     ] {
         let said = why(body);
         assert!(said.starts_with(told), "{said}");
