@@ -130,11 +130,14 @@ impl Renewal {
         self.make(from, became, changes);
     }
 
-    /// Takes an object away that holds nothing any more.
+    /// Takes an object away that holds nothing any more; one that never did stays.
     fn tidy(&mut self, path: &[Step]) {
-        if self.at(path).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+        let is_empty = self.at(path).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+        let mut places = self.found.iter().flat_map(|older| &older.changes).flat_map(Change::places);
+        let was_filled = places.any(|place| place.starts_with(path));
+        if let (true, true, Some(last)) = (is_empty, was_filled, self.found.last_mut()) {
             let change = Change::Remove(path.to_vec());
-            if let (Some(()), Some(last)) = (apply(&mut self.document, &change), self.found.last_mut()) {
+            if apply(&mut self.document, &change).is_some() {
                 last.changes.push(change);
             }
         }

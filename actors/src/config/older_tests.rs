@@ -177,6 +177,7 @@ fn what_does_not_fit_is_left_as_it_is() {
     for odd in [
         json!({ "telegram": 1, "channels": 2 }),
         json!({ "gateway": { "token": "t", "auth": 7 } }),
+        json!({ "channels": { "discord": { "accounts": { "b": { "dm": {} } } } } }),
         json!({}),
     ] {
         assert_eq!(renewed(&odd, For::Reading), (odd.clone(), vec![]));
