@@ -16,14 +16,18 @@ pub fn chunks(text: &str, limit: usize, unit: Unit) -> Vec<String> {
     let (mut pieces, mut rest, mut reopened) = (Vec::new(), text.trim().to_owned(), 0);
     while unit.of(&rest) > limit {
         let longest = prefix(&rest, limit - room, unit);
-        let at = cut(&rest[..longest], reopened);
-        let (piece, after) = rest.split_at(at);
+        let (piece, after) = rest.split_at(cut(&rest, longest, reopened));
         match open_fence(piece).filter(|_| room > 0) {
             Some(fence) => {
-                let opens = format!("{fence}\n");
-                pieces.push(format!("{}\n{}", piece.trim_end(), marks(&fence)));
+                if !piece[reopened..].trim().is_empty() {
+                    pieces.push(format!("{}\n{}", piece.trim_end(), marks(&fence)));
+                }
+                let after = after.strip_prefix('\n').unwrap_or(after);
+                let (next, behind) = after.trim_start().split_once('\n').unwrap_or((after.trim_start(), ""));
+                // Of a block that is over, nothing goes on.
+                let opens = if ends(next.trim(), &fence) { String::new() } else { format!("{fence}\n") };
                 reopened = opens.len();
-                rest = format!("{opens}{}", after.strip_prefix('\n').unwrap_or(after));
+                rest = if opens.is_empty() { behind.trim_start().to_owned() } else { opens + after };
             }
             None => {
                 pieces.push(piece.trim_end().to_owned());
@@ -53,16 +57,30 @@ fn prefix(text: &str, limit: usize, unit: Unit) -> usize {
     text.len()
 }
 
-/// Where a beginning is best cut, behind its first `at_least` bytes: a fence that was opened again is no piece.
-fn cut(text: &str, at_least: usize) -> usize {
-    let half = text.len() / 2;
-    let late = |at: usize| at > half && at > at_least;
-    let found = |pattern: &str| text.rfind(pattern).map(|at| at + pattern.len()).filter(|at| late(*at));
+/// Where a text is best cut, behind its first `at_least` bytes and not behind `longest`: a fence that was opened again is
+/// no piece.
+fn cut(text: &str, longest: usize, at_least: usize) -> usize {
+    let start = &text[..longest];
+    let late = |at: &usize| *at > longest / 2 && *at > at_least;
+    let found = |pattern: &str| {
+        let mut ends = start.rmatch_indices(pattern).map(|(at, _)| at + pattern.len());
+        ends.find(|at| late(at) && !makes_fence(text, *at))
+    };
     // In the middle of a block of code there is no paragraph to keep together.
     let paragraph = found("\n\n").filter(|at| open_fence(&text[..*at]).is_none());
-    let fence = before_fence(text).filter(|at| late(*at));
+    let fence = before_fence(start).filter(late);
     let cut = paragraph.or(fence).or_else(|| found("\n")).or_else(|| found(". ")).or_else(|| found(" "));
-    cut.unwrap_or(text.len())
+    let anywhere = || {
+        let mut ends = (at_least + 1..=longest).rev().filter(|at| text.is_char_boundary(*at));
+        ends.find(|at| !makes_fence(text, *at))
+    };
+    cut.or_else(anywhere).unwrap_or(longest)
+}
+
+/// Whether what stands in the middle of a line would be a fence behind a cut there.
+fn makes_fence(text: &str, at: usize) -> bool {
+    let (before, after) = text.split_at(at);
+    !before.ends_with('\n') && is_fence(after.trim_start().lines().next().unwrap_or_default())
 }
 
 /// Where the block of code begins that is open at the end.
@@ -71,20 +89,29 @@ fn before_fence(text: &str) -> Option<usize> {
     text.rmatch_indices("```").map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('\n'))
 }
 
-/// The line that opens the block of code which is open at the end of a text.
+/// The line that opens the block of code which is open at the end of a text; only its marks, where it is long.
 fn open_fence(text: &str) -> Option<String> {
-    let mut open: Option<&str> = None;
-    for line in text.lines() {
-        let line = line.trim_start();
-        let is_fence = line.starts_with("```") || line.starts_with("~~~");
-        open = match open {
-            None if is_fence => Some(line),
-            Some(fence) if is_fence && line.trim_end() == marks(fence) => None,
+    let open =
+        text.lines().map(str::trim).filter(|line| is_fence(line)).fold(None, |open, line| match open {
+            None => Some(line),
+            Some(fence) if ends(line, fence) => None,
             other => other,
-        };
-    }
-    // A fence whose first line is longer than this is no fence.
-    open.filter(|fence| fence.len() < FENCE_ROOM / 2).map(|fence| fence.trim_end().to_owned())
+        })?;
+    let fits = |fence: &String| fence.len() < FENCE_ROOM / 2;
+    Some(open.to_owned()).filter(fits).or_else(|| Some(marks(open)).filter(fits))
+}
+
+/// Whether a line may begin a block of code. What has backticks behind those it begins with is code within a line.
+fn is_fence(line: &str) -> bool {
+    let marks = marks(line);
+    let is_inline = marks.starts_with('`') && line[marks.len()..].contains('`');
+    marks.len() >= 3 && line.starts_with(['`', '~']) && !is_inline
+}
+
+/// Whether a line ends the block of code that a fence has begun.
+fn ends(line: &str, fence: &str) -> bool {
+    let own = marks(line);
+    own.len() == line.len() && own.starts_with(&marks(fence))
 }
 
 /// The marks that a fence begins with, and that end it.
@@ -150,6 +177,29 @@ mod tests {
             assert!(pieces.iter().all(|piece| unit.of(piece) <= limit.max(LEAST)), "{limit}: {pieces:?}");
             let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
             assert_eq!(letters(&pieces.concat()), letters(text));
+        }
+    }
+
+    #[test]
+    fn a_cut_makes_no_fence_of_what_is_none() {
+        let text = format!("{}```code``` and on. {}", "word ".repeat(19), "word ".repeat(60));
+        let pieces = chunks(&text, 160, Unit::Chars);
+        assert!(pieces.len() > 2 && pieces.iter().all(|piece| !piece.starts_with("```")), "{pieces:?}");
+        assert_eq!(pieces.concat().matches("```").count(), 2, "{pieces:?}");
+        let hard = format!("{}```{}", "x".repeat(136), "y".repeat(100));
+        assert!(chunks(&hard, 200, Unit::Chars).iter().all(|piece| !piece.starts_with("```")));
+    }
+
+    #[test]
+    fn a_block_with_much_to_say_of_itself_is_one_too_and_none_is_empty() {
+        let code = "let x = 1;\n".repeat(30);
+        let pieces = chunks(&format!("````rust {}\n{code}`````\n", "y".repeat(40)), 200, Unit::Chars);
+        assert!(pieces.len() > 2 && pieces[1].starts_with("````\nlet"), "{pieces:?}");
+        assert!(pieces.iter().all(|piece| piece.matches("````").count() == 2), "{pieces:?}");
+        for words in 1..40 {
+            let text = format!("```\n{}\n\n```\n{}", "word ".repeat(words), "after ".repeat(40));
+            let pieces = chunks(&text, 200, Unit::Chars);
+            assert!(pieces.iter().all(|piece| !piece.contains("```\n```")), "{pieces:?}");
         }
     }
 
