@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-#[path = "../../protocol/tests/mutate/mod.rs"]
+#[path = "../fuzz/src/mutate.rs"]
 pub mod mutate;
 
 /// Sockets that never authenticate, in waves.

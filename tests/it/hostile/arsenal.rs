@@ -118,11 +118,11 @@ impl Arsenal {
     /// A first message.
     pub fn first(&self, dice: &mut Dice, challenge: &Challenge) -> Shot {
         let text = match dice.roll(24) {
-            0..5 => lossy(damaged(dice, &self.recorded)),
+            0..5 => lossy(damaged(dice, &self.recorded, &[])),
             5..12 => self.broken(dice, challenge).to_string(),
             12..15 => {
                 let (seed, other) = (self.proper(dice, challenge), self.captured.to_string());
-                lossy(torn(dice, &seed.to_string(), &other))
+                lossy(torn(dice, &seed.to_string(), &other, &[]))
             }
             15..17 => {
                 let mut frame = self.proper(dice, challenge);
@@ -146,10 +146,10 @@ impl Arsenal {
     pub fn next(&self, dice: &mut Dice, challenge: &Challenge) -> Shot {
         match dice.roll(8) {
             0 => self.first(dice, challenge),
-            1 => Shot::Text(lossy(damaged(dice, &self.recorded))),
+            1 => Shot::Text(lossy(damaged(dice, &self.recorded, &[]))),
             2 => {
                 let (seed, other) = (request(dice).to_string(), request(dice).to_string());
-                Shot::Binary(torn(dice, &seed, &other))
+                Shot::Binary(torn(dice, &seed, &other, &[]))
             }
             3 => {
                 let mut frame = request(dice);

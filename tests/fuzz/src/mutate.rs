@@ -1,8 +1,8 @@
-//! Recorded frames, and how they are damaged. Shared with the tests of the gateway itself.
+//! Recorded frames, and how inputs are damaged. Shared with the tests of the gateway itself.
 
 use serde_json::Value;
 
-const RECORDED: &str = include_str!("../../../tests/data/handshake.jsonl");
+const RECORDED: &str = include_str!("../../data/handshake.jsonl");
 
 /// A small generator (xorshift64*); which one does not matter, only that it is the same each time.
 pub struct Dice(pub u64);
@@ -56,8 +56,8 @@ const ODD: [&str; 16] = [
     "\"\u{10ffff}\"",
 ];
 
-/// Changes a frame as text: flips, cuts, doubles and splices bytes.
-pub fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
+/// Changes an input as text: flips, cuts, doubles and splices bytes, and puts in words.
+pub fn torn(dice: &mut Dice, seed: &str, other: &str, words: &[&str]) -> Vec<u8> {
     let mut bytes = seed.as_bytes().to_vec();
     for _ in 0..=dice.roll(4) {
         let (at, length) = (dice.roll(bytes.len() + 1), dice.roll(24));
@@ -67,7 +67,11 @@ pub fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
             1 => drop(bytes.drain(at..end)),
             2 => bytes.truncate(at),
             3 => bytes.splice(at..at, bytes[at..end].to_vec()).for_each(drop),
-            4 => bytes.splice(at..end, ODD[dice.roll(ODD.len())].bytes()).for_each(drop),
+            4 => {
+                let word = dice.roll(ODD.len() + words.len());
+                let word = ODD.get(word).unwrap_or_else(|| &words[word - ODD.len()]);
+                bytes.splice(at..end, word.bytes()).for_each(drop);
+            }
             5 => {
                 let from = dice.roll(other.len());
                 bytes.splice(at..end, other.bytes().skip(from).take(length)).for_each(drop);
@@ -78,7 +82,7 @@ pub fn torn(dice: &mut Dice, seed: &str, other: &str) -> Vec<u8> {
     bytes
 }
 
-/// Changes a frame as JSON: somewhere in it is something else.
+/// Changes an input as JSON: somewhere in it is something else.
 pub fn bent(dice: &mut Dice, frame: &mut Value) {
     let odd = ODD[dice.roll(ODD.len())];
     let odd = serde_json::from_str(odd).unwrap_or_else(|_| odd.repeat(dice.roll(200)).into());
@@ -99,14 +103,14 @@ pub fn bent(dice: &mut Dice, frame: &mut Value) {
     }
 }
 
-/// One more damaged frame, as text or as JSON.
-pub fn damaged(dice: &mut Dice, seeds: &[String]) -> Vec<u8> {
+/// One more damaged input, as text or as JSON.
+pub fn damaged(dice: &mut Dice, seeds: &[String], words: &[&str]) -> Vec<u8> {
     let (seed, other) = (&seeds[dice.roll(seeds.len())], &seeds[dice.roll(seeds.len())]);
     match serde_json::from_str::<Value>(seed) {
         Ok(mut frame) if dice.roll(2) == 0 => {
             bent(dice, &mut frame);
             frame.to_string().into_bytes()
         }
-        _ => torn(dice, seed, other),
+        _ => torn(dice, seed, other, words),
     }
 }
