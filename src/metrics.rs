@@ -11,7 +11,7 @@ mod process;
 pub use process::resident_bytes;
 
 use crabtree_actors::channels::{self, Condition};
-use crabtree_actors::estate::{Estate, MAX_PARALLEL_RUNS};
+use crabtree_actors::estate::Estate;
 use crabtree_actors::meters::Labelled;
 use crabtree_actors::tree::{Node, NodeState};
 use crabtree_protocol::Role;
@@ -189,9 +189,8 @@ fn work(out: &mut Exposition, estate: &Estate, figures: &Figures) {
     let help = "Accepted inputs that are not settled, and those given up.";
     out.gauges(("crabtree_inputs", ["state"]), help, inputs);
     out.gauge("crabtree_active_runs", "Running turns.", estate.ledgers.count());
-    out.gauge("crabtree_lanes", "Turns that may ask a model at the same time.", MAX_PARALLEL_RUNS);
-    let taken = MAX_PARALLEL_RUNS.saturating_sub(estate.lanes.available_permits());
-    out.gauge("crabtree_lanes_taken", "Turns that do.", taken);
+    out.gauge("crabtree_lanes", "Turns that may ask a model at the same time.", estate.lanes.most());
+    out.gauge("crabtree_lanes_taken", "Turns that do.", estate.lanes.taken());
     out.gauge("crabtree_lanes_waiting", "Turns that wait for that.", meters.lanes_waiting.read());
     let runs = by_name(&meters.runs, |outcome| [outcome.to_owned()]);
     out.counters(("crabtree_runs", ["outcome"]), "Turns that have ended.", runs);

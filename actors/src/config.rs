@@ -358,6 +358,7 @@ impl Config {
         let news = json!({ "path": next.path, "hash": next.hash, "ts": ctx.now_ms() });
         let differs = next.hash != last.hash || !changed.is_empty();
         restart::after_change(&self.args.estate, &last.settings.gateway, &next.settings.gateway);
+        self.args.estate.lanes.resize(next.settings.agents.defaults.lanes());
         let auth = next.auth.clone();
         self.args.estate.config.store(Arc::new(next));
         if let Some(auth) = auth {

@@ -17,6 +17,7 @@ use crate::conns::{Conn, Conns, Grant};
 use crate::health::HealthSnapshot;
 use crate::hooks;
 use crate::kill_points::KillPoints;
+use crate::lanes::Lanes;
 use crate::log_ring::LogRing;
 use crate::media::Inbox;
 use crate::meters::Meters;
@@ -47,9 +48,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-
-/// Agent runs at the same time, over all sessions.
-pub const MAX_PARALLEL_RUNS: usize = 16;
 
 /// What is true for the whole life of the process.
 #[derive(Clone, Debug)]
@@ -201,7 +199,7 @@ pub struct Estate {
     pub session_groups: tokio::sync::Mutex<()>,
     sessions: Mutex<BTreeMap<SessionKey, Slot<SessionMsg>>>,
     /// Permits for agent runs.
-    pub lanes: Arc<Semaphore>,
+    pub lanes: Lanes,
     /// The last lines of the log.
     pub log_ring: Arc<LogRing>,
     /// Armed by fault injection.
@@ -298,6 +296,7 @@ impl Estate {
             pairings: Mutex::default(),
             preauth: PreAuth::default(),
             auth_limiter: AuthLimiter::default(),
+            lanes: Lanes::new(args.loaded.settings.agents.defaults.lanes()),
             config: ArcSwap::from_pointee(args.loaded),
             tools: ArcSwap::default(),
             mcp: Roster::default(),
@@ -311,7 +310,6 @@ impl Estate {
             workspace_files: Mutex::default(),
             session_groups: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
-            lanes: Arc::new(Semaphore::new(MAX_PARALLEL_RUNS)),
             log_ring: args.log_ring,
             kill_points: KillPoints::default(),
             auth: ArcSwap::from_pointee(args.auth),
@@ -368,7 +366,7 @@ impl Estate {
     /// Waits until one more turn may run.
     pub async fn lane(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         let _waits = self.meters.lanes_waiting.enter();
-        self.lanes.clone().acquire_owned().await
+        self.lanes.take().await
     }
 
     /// Whether work is taken, and begun by itself.

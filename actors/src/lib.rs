@@ -26,6 +26,7 @@ pub mod health;
 pub mod hooks;
 pub mod host;
 pub mod kill_points;
+pub mod lanes;
 pub mod log_ring;
 pub mod mdns;
 pub mod media;

@@ -9,6 +9,7 @@ mod writes;
 use crate::client::Client;
 use crate::gateway::Embedded;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 pub async fn restarts(client: &mut Client) -> Vec<(String, u64)> {
     let tree = client.call("system.actors", json!({ "depth": 1 })).await;
@@ -82,4 +83,29 @@ async fn brought_models_survive_a_change_of_the_configuration() {
     let models = client.call("models.list", json!({})).await;
     let names: Vec<_> = models["models"].as_array().unwrap().iter().map(|m| m["provider"].clone()).collect();
     assert_eq!(names, ["crabtree", "mock", "mock", "mock401", "mock500", "mockhang"]);
+}
+
+/// So many turns run as the configuration says, also when it changes while others wait.
+#[tokio::test]
+async fn as_many_turns_run_at_the_same_time_as_is_said() {
+    let config = |most: u32| json!({ "agents": { "defaults": { "maxConcurrent": most } } });
+    let gateway = Embedded::with(config(1)).await;
+    let mut client = Client::admin(gateway.addr).await;
+    for run in ["one", "two"] {
+        let turn = json!({ "sessionKey": run, "message": "word ".repeat(2_000), "idempotencyKey": run });
+        client.call("chat.send", turn).await;
+    }
+    for (most, active, queued) in [(1, 1, 1), (2, 2, 0)] {
+        std::fs::write(gateway.state.path().join("openclaw.json"), config(most).to_string()).unwrap();
+        gateway.gateway.reload();
+        let (expected, deadline) = (json!([most, active, queued]), Instant::now() + Duration::from_secs(20));
+        loop {
+            let lane = client.call("diagnostics.lanes", json!({})).await["lanes"][0].clone();
+            if json!([lane["maxConcurrent"], lane["activeCount"], lane["queuedCount"]]) == expected {
+                break;
+            }
+            assert!(Instant::now() < deadline, "not {expected}: {lane}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::Call;
 use super::empty::iso;
-use crate::estate::MAX_PARALLEL_RUNS;
 use crate::stability::{CAPACITY, Wanted};
 use crabtree_protocol::params::core::Empty;
 use crabtree_protocol::params::diagnostics::{Lane, Lanes, StabilityParams};
@@ -11,13 +10,12 @@ use crabtree_protocol::params::diagnostics::{Lane, Lanes, StabilityParams};
 pub(super) fn lanes(call: Call<'_>) {
     let Some((Empty {}, call)) = call.parse() else { return };
     let estate = call.estate();
-    let active = MAX_PARALLEL_RUNS.saturating_sub(estate.lanes.available_permits());
     let main = Lane {
         lane: "main".into(),
         // A turn that runs its tools needs no lane: it waits for nobody.
         queued_count: estate.meters.lanes_waiting.read(),
-        active_count: active as u64,
-        max_concurrent: MAX_PARALLEL_RUNS as u64,
+        active_count: estate.lanes.taken() as u64,
+        max_concurrent: estate.lanes.most() as u64,
         draining: estate.is_draining(),
         generation: 0,
         blocked_by: None,

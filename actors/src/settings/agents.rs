@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use super::heartbeat::HeartbeatSettings;
 use super::tools::ToolsSettings;
 use super::{Thinking, Usd};
+use crabtree_protocol::value::Int;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Runs at the same time: of themselves, and at the most.
+const CONCURRENT: u64 = 16;
+const MAX_CONCURRENT: u64 = 1_000;
 
 /// `agents`: the agents and what they share.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,7 +73,7 @@ pub struct AgentDefaults {
     /// The directory that agents work in.
     pub workspace: Option<String>,
     /// Runs at the same time, over all sessions.
-    pub max_concurrent: usize,
+    pub max_concurrent: Int<1, MAX_CONCURRENT>,
     /// How long one run may take.
     pub timeout_seconds: u64,
     /// How often one run may ask its model: once more after each round of tools.
@@ -86,13 +91,20 @@ impl Default for AgentDefaults {
         Self {
             model: ModelChoice::default(),
             workspace: None,
-            max_concurrent: 16,
+            max_concurrent: Int::new(CONCURRENT).expect("the default is in range"),
             timeout_seconds: 600,
             max_rounds: 50,
             thinking_default: None,
             max_cost_usd: None,
             heartbeat: HeartbeatSettings::default(),
         }
+    }
+}
+
+impl AgentDefaults {
+    /// Runs at the same time, over all sessions.
+    pub fn lanes(&self) -> usize {
+        self.max_concurrent.get() as usize
     }
 }
 
