@@ -71,6 +71,7 @@ use crabtree_actors::restart::Attendant;
 use crabtree_actors::settings::{AuthSecret, Bind, Loaded, LoggingSettings, StoreSync, TailscaleMode};
 use crabtree_actors::store::{Db, OpenDb, Sync};
 use crabtree_actors::tree::{self, ChildSpec, Clock, Node, NodeState, Restart, Slot};
+use crabtree_protocol::frame::Close;
 use http::Open;
 use ingress::Door;
 use listener::{Doors, Listener, Tls};
@@ -89,6 +90,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const CALM_LOOKS: u32 = 3;
 /// How long the tree and then the sockets may take to end after that.
 const STOP_BUDGET: Duration = Duration::from_secs(15);
+/// How long clients may take to be told, before those that do not read are given up: everybody else waits for them.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How long answers over plain HTTP may take to leave after that. Whoever connects meanwhile waits for as long.
 const ANSWER_BUDGET: Duration = Duration::from_millis(300);
 /// Connections that wait in the kernel until they are accepted: all clients at once, when a gateway hands over. The
@@ -307,12 +310,17 @@ impl Gateway {
         let name = crabtree_protocol::Event::Shutdown;
         estate.conns.publish(Event::new(name, Audience::Everyone, &news));
         let told_at = estate.clock.now_ms();
+        // Their actors, which know them, end with the tree.
+        let clients = estate.conns.all();
         let told = tokio::spawn(phases::follow_stop(estate.clone(), phases::ends(&self.root)));
         let _ = tokio::time::timeout(STOP_BUDGET, tree::shutdown(&self.root)).await;
         estate.acp.end();
         tree::fell(&self.root);
         self.open.sockets.close();
-        let _ = tokio::time::timeout(STOP_BUDGET, self.open.sockets.wait()).await;
+        if tokio::time::timeout(FAREWELL, self.open.sockets.wait()).await.is_err() {
+            clients.iter().for_each(|conn| conn.outbox.cut(Close::restart()));
+            let _ = tokio::time::timeout(STOP_BUDGET, self.open.sockets.wait()).await;
+        }
         self.open.closing.cancel();
         self.open.plain.close();
         let _ = tokio::time::timeout(ANSWER_BUDGET, self.open.plain.wait()).await;

@@ -336,6 +336,39 @@ async fn a_client_asks_for_a_restart_and_is_told_when_to_come_back() {
     next_after(process.addr, &before).await;
 }
 
+/// Who does not read is given up: all others wait for the gateway to be back.
+#[tokio::test]
+async fn a_client_that_does_not_read_delays_no_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let process = Process::start(state.path()).await;
+    let mut admin = Client::admin(process.addr).await;
+    let before = admin.hello["server"]["bootId"].as_str().unwrap().to_owned();
+    let said = json!({ "sessionKey": "main", "message": "x".repeat(400_000), "idempotencyKey": "long" });
+    admin.call("chat.send", said).await;
+    admin.chat_end("long").await;
+    let mut deaf = Client::admin(process.addr).await;
+    for _ in 0..8 {
+        deaf.send("chat.history", json!({ "sessionKey": "main", "maxChars": 500_000 })).await;
+    }
+    // More than the kernel takes for it.
+    let deadline = Instant::now() + PATIENCE;
+    while buffered(process.addr).await < 1_000_000.0 {
+        assert!(Instant::now() < deadline, "nothing waits for it");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let begun = Instant::now();
+    process.signal("USR2");
+    next_after(process.addr, &before).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// Bytes that wait for clients.
+async fn buffered(addr: SocketAddr) -> f64 {
+    let (_, metrics) = http(addr, "GET", "/metrics").await.unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("crabtree_buffered_bytes "));
+    line.unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn without_a_program_to_go_on_as_the_gateway_goes_on() {
     let folder = tempfile::tempdir().unwrap();
