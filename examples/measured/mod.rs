@@ -28,6 +28,11 @@ pub type Ws = WebSocketStream<TcpStream>;
 
 /// Opens a socket and goes through the handshake.
 pub async fn hello(addr: SocketAddr, connect: &Utf8Bytes) -> Result<Ws> {
+    Ok(greeted(addr, connect).await?.0)
+}
+
+/// The same, with what the gateway says of itself and of the connection.
+pub async fn greeted(addr: SocketAddr, connect: &Utf8Bytes) -> Result<(Ws, Utf8Bytes)> {
     let stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
@@ -38,7 +43,7 @@ pub async fn hello(addr: SocketAddr, connect: &Utf8Bytes) -> Result<Ws> {
     ws.send(Message::Text(connect.clone())).await?;
     let hello = frame(&mut ws).await?;
     ensure!(hello.starts_with(r#"{"type":"res","id":"c","ok":true"#), "refused: {}", hello.as_str());
-    Ok(ws)
+    Ok((ws, hello))
 }
 
 /// The next frame.

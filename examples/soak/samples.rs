@@ -1,0 +1,184 @@
+//! What is measured all the year, and whether it grows.
+
+use crate::link::{Answer, Client};
+use crate::plan::{FIRST, LAST, LATE, Plan, Span};
+use crate::server::{Look, store_bytes};
+use crate::world::World;
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+/// Samples of a year; of a shorter time fewer, so that each is about some messages.
+const SAMPLES: u64 = 200;
+const MESSAGES: u64 = 25;
+/// Between two calls of `health`.
+const PROBE: Duration = Duration::from_millis(20);
+
+/// How things were after so many messages; latencies in milliseconds, sizes in bytes. What nothing was heard of is not a
+/// number, which is null in JSON.
+#[derive(Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sample {
+    pub messages: u64,
+    pub seconds: f64,
+    pub resident: f64,
+    pub anonymous: f64,
+    pub files: f64,
+    pub threads: f64,
+    pub store: f64,
+    /// Since the sample before.
+    pub messages_a_second: f64,
+    pub cpu_a_message: f64,
+    pub health_p50: f64,
+    pub health_p99: f64,
+    pub ack_p50: f64,
+    pub ack_p99: f64,
+    pub turn_p50: f64,
+    pub turn_p99: f64,
+}
+
+/// Asks for `health` again and again.
+pub async fn probe(client: Arc<Client>) {
+    while let Some(link) = client.link().await {
+        let begun = Instant::now();
+        if let Answer::Ok(_) = link.ask("health", &json!({}), 1).next().await {
+            client.world.window.lock().health.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        tokio::time::sleep(PROBE).await;
+    }
+}
+
+/// Takes the samples, and writes each as a line of JSON if there is a file for them.
+pub async fn take(world: Arc<World>, state: PathBuf, mut file: Option<File>) -> Result<Vec<Sample>> {
+    let every = (world.plan.messages / SAMPLES).max(MESSAGES);
+    let (mut samples, mut cpu) = (Vec::<Sample>::new(), (0, 0.0));
+    for at in 1.. {
+        if at * every > world.plan.messages || !world.reached(at * every).await {
+            break;
+        }
+        let window = std::mem::take(&mut *world.window.lock());
+        let pid = world.pid.load(SeqCst);
+        // Nothing is there during a restart.
+        let Ok(look) = Look::at(pid) else { continue };
+        let last = samples.last().cloned().unwrap_or_default();
+        let messages = world.settled.load(SeqCst);
+        let seconds = world.begun_at.elapsed().as_secs_f64();
+        let count = (messages - last.messages).max(1) as f64;
+        let used = if cpu.0 == pid { look.cpu - cpu.1 } else { look.cpu };
+        cpu = (pid, look.cpu);
+        let (health_p50, health_p99) = of(window.health);
+        let (ack_p50, ack_p99) = of(window.ack);
+        let (turn_p50, turn_p99) = of(window.turn);
+        let sample = Sample {
+            messages,
+            seconds,
+            resident: look.resident as f64,
+            anonymous: look.anonymous as f64,
+            files: look.files as f64,
+            threads: look.threads as f64,
+            store: store_bytes(&state) as f64,
+            messages_a_second: count / (seconds - last.seconds).max(1e-3),
+            cpu_a_message: used / count,
+            health_p50,
+            health_p99,
+            ack_p50,
+            ack_p99,
+            turn_p50,
+            turn_p99,
+        };
+        if let Some(file) = &mut file {
+            writeln!(file, "{}", serde_json::to_string(&sample)?)?;
+        }
+        samples.push(sample);
+    }
+    Ok(samples)
+}
+
+/// The middle one and the one that one in a hundred is above.
+fn of(mut values: Vec<f64>) -> (f64, f64) {
+    values.retain(|value| value.is_finite());
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1) as f64;
+    let at = |share: f64| values.get((last * share) as usize).copied().unwrap_or(f64::NAN);
+    (at(0.5), at(0.99))
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    of(values.collect()).0
+}
+
+/// Something that must not grow.
+pub struct Measure {
+    pub name: &'static str,
+    /// What a growth may be anyway: these are small numbers, or clients come and go.
+    pub slack: f64,
+    pub unit: &'static str,
+    /// In how much of the unit it is told.
+    pub per: f64,
+    pub read: fn(&[Sample]) -> f64,
+}
+
+macro_rules! median_of {
+    ($field:ident) => {
+        |samples| median(samples.iter().map(|sample| sample.$field))
+    };
+}
+
+/// What is held against its growth.
+pub const MEASURES: [Measure; 11] = [
+    Measure { name: "resident", slack: 4e6, unit: "MB", per: 1e6, read: median_of!(resident) },
+    Measure { name: "anonymous", slack: 4e6, unit: "MB", per: 1e6, read: median_of!(anonymous) },
+    Measure { name: "file descriptors", slack: 8.0, unit: "", per: 1.0, read: median_of!(files) },
+    Measure { name: "threads", slack: 8.0, unit: "", per: 1.0, read: median_of!(threads) },
+    Measure { name: "store, bytes a message", slack: 64.0, unit: "", per: 1.0, read: bytes_a_message },
+    Measure { name: "health p50", slack: 1.0, unit: "ms", per: 1.0, read: median_of!(health_p50) },
+    Measure { name: "health p99", slack: 20.0, unit: "ms", per: 1.0, read: median_of!(health_p99) },
+    Measure { name: "ack p50", slack: 5.0, unit: "ms", per: 1.0, read: median_of!(ack_p50) },
+    Measure { name: "ack p99", slack: 50.0, unit: "ms", per: 1.0, read: median_of!(ack_p99) },
+    Measure { name: "turn p50", slack: 20.0, unit: "ms", per: 1.0, read: median_of!(turn_p50) },
+    Measure { name: "turn p99", slack: 200.0, unit: "ms", per: 1.0, read: median_of!(turn_p99) },
+];
+
+/// How fast the store grows with messages.
+fn bytes_a_message(samples: &[Sample]) -> f64 {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return 0.0 };
+    (last.store - first.store) / (last.messages - first.messages).max(1) as f64
+}
+
+/// A measure in the parts of the year that are compared.
+pub struct Growth {
+    pub measure: &'static Measure,
+    pub first: f64,
+    pub late: f64,
+    pub last: f64,
+    /// The larger one of the two growths, in percent.
+    pub percent: f64,
+    pub is_fine: bool,
+}
+
+/// Compares; nothing if not so much of the year has passed. `most` is the growth that is fine, in percent, beside the
+/// slack of each measure.
+pub fn growths(plan: &Plan, samples: &[Sample], most: f64) -> Vec<Growth> {
+    let part = |(from, to): Span| -> Vec<Sample> {
+        let inside = plan.at(from)..=plan.at(to);
+        samples.iter().filter(|sample| inside.contains(&sample.messages)).cloned().collect()
+    };
+    let parts = [FIRST, LATE, LAST].map(part);
+    if parts.iter().any(|part| part.len() < 3) {
+        return Vec::new();
+    }
+    let growth = |measure: &'static Measure| {
+        let [first, late, last] = [0, 1, 2].map(|n: usize| (measure.read)(&parts[n]));
+        let worst = late.max(last);
+        let percent = if first > 0.0 { (worst / first - 1.0) * 100.0 } else { 0.0 };
+        let is_fine = worst <= first * (1.0 + most / 100.0) + measure.slack;
+        Growth { measure, first, late, last, percent, is_fine }
+    };
+    MEASURES.iter().map(growth).collect()
+}
