@@ -2,7 +2,7 @@
 //! messages, waits for the outcome of each, and then reads the session's history, in which each must stand once with
 //! one answer. After that the session begins anew, so that nobody has to remember more than a day.
 
-use crate::link::{Answer, Client};
+use crate::link::{Answer, Answers, Client};
 use crate::plan::Plan;
 use crate::world::World;
 use futures_util::future::join_all;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Of so many lanes one has a busy session of its own; the others share the many that are rarely used.
 const BUSY: usize = 4;
 /// Rarely used sessions, for each lane.
-pub const RARE: usize = 20;
+const RARE: usize = 20;
 /// Messages of a day.
 const BUSY_DAY: std::ops::RangeInclusive<usize> = 20..=40;
 const RARE_DAY: std::ops::RangeInclusive<usize> = 1..=4;
@@ -56,6 +56,8 @@ pub struct Said {
 enum End {
     Answered,
     GivenUp,
+    /// Told already.
+    Wrong,
 }
 
 impl Said {
@@ -86,13 +88,24 @@ impl Said {
     }
 }
 
+/// A session of this soak's own, and whether anything was said in it before.
+struct Session {
+    name: String,
+    used: bool,
+}
+
+impl Session {
+    fn new(name: String) -> Self {
+        Self { name, used: false }
+    }
+}
+
 /// The rarely used sessions, whoever waits longest first.
-pub struct Pool(Mutex<VecDeque<(String, bool)>>);
+pub struct Pool(Mutex<VecDeque<Session>>);
 
 impl Pool {
     pub fn new(lanes: usize) -> Self {
-        let sessions = (0..lanes * RARE).map(|n| (format!("rare-{n}"), false));
-        Self(Mutex::new(sessions.collect()))
+        Self(Mutex::new((0..lanes * RARE).map(|n| Session::new(format!("rare-{n}"))).collect()))
     }
 }
 
@@ -100,40 +113,45 @@ impl Pool {
 pub async fn lane(client: Arc<Client>, pool: Arc<Pool>, number: usize) {
     let world = client.world.clone();
     let mut rng = Plan::rng(world.plan.seed, &format!("lane {number}"));
-    let (busy, mut used) = (number.is_multiple_of(BUSY), false);
-    while !world.is_stopped() {
-        let taken = if busy { Some((format!("busy-{number}"), used)) } else { pool.0.lock().pop_front() };
-        let Some((session, is_used)) = taken else { return world.fail("there are more lanes than sessions") };
-        let once = !busy && rng.random_ratio(1, ONCE);
-        let (name, is_old) = if once {
-            (format!("once-{number}-{}", world.settled.load(SeqCst)), false)
-        } else {
-            (session.clone(), is_used)
-        };
-        let length = rng.random_range(if busy { BUSY_DAY } else { RARE_DAY });
-        if day(&client, &mut rng, &name, is_old, length).await.is_none() {
+    let mut own = number.is_multiple_of(BUSY).then(|| Session::new(format!("busy-{number}")));
+    for n in 0.. {
+        if !world.has_more() {
             return;
         }
-        used = true;
-        if !busy {
-            pool.0.lock().push_back((session, is_used || !once));
+        if let Some(own) = &mut own {
+            let length = rng.random_range(BUSY_DAY);
+            day(&client, &mut rng, own, length, BURST).await;
+            continue;
+        }
+        let length = rng.random_range(RARE_DAY);
+        let rare = if rng.random_ratio(1, ONCE) { None } else { pool.0.lock().pop_front() };
+        let mut session = rare.unwrap_or_else(|| Session::new(format!("once-{number}-{n}")));
+        day(&client, &mut rng, &mut session, length, 1).await;
+        if session.name.starts_with("rare") {
+            pool.0.lock().push_back(session);
         }
     }
 }
 
-/// A day in a session; none if there was nothing to say, or if it all is over.
-async fn day(client: &Client, rng: &mut StdRng, session: &str, is_old: bool, length: usize) -> Option<()> {
+/// A day in a session, of so many messages, so many at a time; cut short if there is nothing more to say, or something
+/// was refused.
+async fn day(
+    client: &Client,
+    rng: &mut StdRng,
+    session: &mut Session,
+    length: usize,
+    most: usize,
+) -> Option<()> {
     let world = &client.world;
-    if is_old {
-        client.call("sessions.reset", &json!({ "key": session })).await?;
+    if std::mem::replace(&mut session.used, true) {
+        client.call("sessions.reset", &json!({ "key": session.name })).await?;
     }
     let mut said: Vec<(Said, End)> = Vec::with_capacity(length);
     while said.len() < length {
-        let most = if length > *RARE_DAY.end() { BURST } else { 1 };
         let mut burst = Vec::with_capacity(most);
         for _ in 0..rng.random_range(1..=most).min(length - said.len()) {
             match world.number().await {
-                Some(number) => burst.push(Said::new(number, session, rng)),
+                Some(number) => burst.push(Said::new(number, &session.name, rng)),
                 None => break,
             }
         }
@@ -145,69 +163,36 @@ async fn day(client: &Client, rng: &mut StdRng, session: &str, is_old: bool, len
             said.push((one, end?));
         }
     }
-    for (one, end) in said.iter().filter(|(_, end)| *end == End::Answered) {
+    for (one, _) in said.iter().filter(|(_, end)| *end == End::Answered) {
         world.remember(one, rng);
         if rng.random_ratio(1, AGAIN) {
-            say_again(client, one, *end).await?;
+            say_again(client, one).await?;
         }
     }
-    if !said.is_empty() {
-        check(world, session, &said, &rows(client, session).await?);
-    }
+    check(world, &session.name, &said, &rows(client, &session.name).await?);
     if rng.random_ratio(1, DELETED) {
-        client.call("sessions.delete", &json!({ "key": format!("agent:main:{session}") })).await?;
+        client.call("sessions.delete", &json!({ "key": session.name })).await?;
         world.count("sessions deleted");
     }
-    (!said.is_empty()).then_some(())
+    Some(())
 }
 
 /// Says it until it is acknowledged, and waits for its outcome; none if everything is over.
 async fn say(client: &Client, said: &Said) -> Option<End> {
     let world = &client.world;
     let (begun, blows) = (Instant::now(), world.blows.load(SeqCst));
-    let mut attempts = 0;
-    let (mut answers, word) = loop {
-        attempts += 1;
-        let mut answers =
-            client.link().await?.ask(said.method, &said.params(), if said.method == "agent" { 2 } else { 1 });
-        match answers.next().await {
-            Answer::Ok(payload) => {
-                break (answers, payload["status"].as_str().unwrap_or_default().to_owned());
-            }
-            Answer::Refused(_, Some(after)) => {
-                world.count("told to ask again");
-                tokio::time::sleep(after).await;
-            }
-            // It was acknowledged, and nobody heard of it; how it ended is asked below.
-            Answer::Refused(error, None)
-                if error["message"].as_str().is_some_and(|m| m.contains(GIVEN_UP)) =>
-            {
-                break (answers, "ok".to_owned());
-            }
-            Answer::Refused(error, None) => {
-                world.fail(format!("{} was refused: {error}", said.key()));
-                return None;
-            }
-            Answer::Gone => tokio::task::yield_now().await,
-        }
-    };
-    let expected: &[&str] =
-        if attempts == 1 { &["started", "accepted"] } else { &["started", "accepted", "in_flight", "ok"] };
-    if !expected.contains(&word.as_str()) {
-        world.problem(format!("{}, sent {attempts} times, is {word:?}", said.key()));
-    }
+    let (answers, attempts) = acknowledged(client, said).await?;
     if attempts == 1 {
         world.window.lock().ack.push(begun.elapsed().as_secs_f64() * 1e3);
     } else {
         world.count("sent again, not having been acknowledged");
     }
-    if said.method == "agent" && (word == "accepted") {
-        // The socket may end before: then there is another way to hear of it.
-        if let Answer::Ok(payload) = answers.next().await
-            && payload["status"] != "ok"
-        {
-            world.problem(format!("{} has ended with {payload}", said.key()));
-        }
+    // The second answer to `agent`, unless the socket ends before: then there is another way to hear of it.
+    if let Some(mut answers) = answers
+        && let Answer::Ok(payload) = answers.next().await
+        && payload["status"] != "ok"
+    {
+        world.problem(format!("{} has ended with {payload}", said.key()));
     }
     let end = outcome(client, said, begun, blows).await?;
     world.window.lock().turn.push(begun.elapsed().as_secs_f64() * 1e3);
@@ -215,10 +200,45 @@ async fn say(client: &Client, said: &Said) -> Option<End> {
     Some(end)
 }
 
+/// Says it until it is acknowledged: the answers that are still to come, and how often it was sent.
+async fn acknowledged(client: &Client, said: &Said) -> Option<(Option<Answers>, u32)> {
+    let world = &client.world;
+    for attempts in 1.. {
+        let count = if said.method == "agent" { 2 } else { 1 };
+        let mut answers = client.link().await?.ask(said.method, &said.params(), count);
+        match answers.next().await {
+            Answer::Ok(payload) => {
+                let status = payload["status"].as_str().unwrap_or_default();
+                let is_known = attempts > 1 && ["in_flight", "ok"].contains(&status);
+                if !is_known && !["started", "accepted"].contains(&status) {
+                    world.problem(format!("{}, sent {attempts} times, is {status:?}", said.key()));
+                }
+                return Some(((status == "accepted").then_some(answers), attempts));
+            }
+            Answer::Refused(_, Some(after)) => {
+                world.count("told to ask again");
+                tokio::time::sleep(after).await;
+            }
+            Answer::Refused(error, None) => {
+                let why = error["message"].as_str().unwrap_or_default();
+                // It was acknowledged, and nobody heard of it.
+                if attempts == 1 || !why.contains(GIVEN_UP) {
+                    world.problem(format!("{} was refused: {error}", said.key()));
+                }
+                return Some((None, attempts));
+            }
+            Answer::Gone => tokio::task::yield_now().await,
+        }
+    }
+    None
+}
+
+/// How it has ended; what is no end to expect is told.
 async fn outcome(client: &Client, said: &Said, begun: Instant, blows: u64) -> Option<End> {
     let world = &client.world;
     loop {
-        let waited = client.call("agent.wait", &json!({ "runId": said.key(), "timeoutMs": WAIT_MS })).await?;
+        let wait = json!({ "runId": said.key(), "timeoutMs": WAIT_MS });
+        let waited = client.call("agent.wait", &wait).await?;
         match (waited["status"].as_str(), waited["error"].as_str()) {
             (Some("ok"), None) => return Some(End::Answered),
             (Some("error"), Some(error)) if error.contains(GIVEN_UP) => {
@@ -228,24 +248,21 @@ async fn outcome(client: &Client, said: &Said, begun: Instant, blows: u64) -> Op
                 }
                 return Some(End::GivenUp);
             }
-            (Some("timeout"), None) if waited["endedAt"].is_null() => {}
+            (Some("timeout"), None) if waited["endedAt"].is_null() && begun.elapsed() < LOST => {}
             _ => {
-                world.fail(format!("{} has ended with {waited}", said.key()));
-                return None;
+                let seconds = begun.elapsed().as_secs();
+                world.problem(format!("{} is after {seconds} s: {waited}", said.key()));
+                return Some(End::Wrong);
             }
-        }
-        if begun.elapsed() > LOST {
-            world.fail(format!("{} has no outcome after {} s", said.key(), LOST.as_secs()));
-            return None;
         }
     }
 }
 
-/// What has ended is answered with how it ended, and nothing begins.
-async fn say_again(client: &Client, said: &Said, end: End) -> Option<()> {
+/// What was answered is known, and nothing begins.
+async fn say_again(client: &Client, said: &Said) -> Option<()> {
     let answer = client.call(said.method, &said.params()).await?;
     client.world.count("sent again after the end");
-    if answer["status"] != "ok" && end == End::Answered {
+    if answer["status"] != "ok" {
         client.world.problem(format!("{}, sent again after its end, is {}", said.key(), answer["status"]));
     }
     Some(())
@@ -296,8 +313,10 @@ fn check(world: &World, session: &str, said: &[(Said, End)], rows: &[Row]) {
 /// At the end of the year: what became of a few messages of all of it is still known.
 pub async fn look_back(client: &Client) -> Option<()> {
     for said in client.world.remembered() {
-        outcome(client, &said, Instant::now(), u64::MAX - 2).await?;
-        say_again(client, &said, End::Answered).await?;
+        if outcome(client, &said, Instant::now(), 0).await? != End::Answered {
+            client.world.problem(format!("{} was answered once, and is not any more", said.key()));
+        }
+        say_again(client, &said).await?;
         client.world.count("looked back at");
     }
     Some(())

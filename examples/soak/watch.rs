@@ -64,9 +64,10 @@ pub async fn watch(world: Arc<World>, number: usize, how: Watcher) {
     }
 }
 
-/// Reads until the socket ends; events come in order.
+/// Reads until the socket ends; events come in order, and no message ends twice.
 async fn attend(world: &World, mut ws: Ws) {
     let (mut last, mut heard) = (0, 0);
+    let mut ended = vec![false; world.plan.messages as usize];
     while let Some(Ok(message)) = ws.next().await {
         let Message::Text(text) = message else { continue };
         let Some((_, rest)) = text.rsplit_once(r#","seq":"#) else { continue };
@@ -76,10 +77,22 @@ async fn attend(world: &World, mut ws: Ws) {
             world.problem(format!("an event has the number {number} after {last}"));
         }
         (last, heard) = (number, heard + 1);
+        if let Some(ended) = ends(&text).and_then(|number| ended.get_mut(number))
+            && std::mem::replace(ended, true)
+        {
+            world.problem(format!("a message has ended twice: {}", text.as_str()));
+        }
         if heard == COUNT {
             world.count_many("events heard", std::mem::take(&mut heard));
         }
     }
+}
+
+/// The number of the message of whose end this tells.
+fn ends(text: &str) -> Option<usize> {
+    let chat = text.strip_prefix(r#"{"type":"event","event":"chat""#)?;
+    let (_, run) = chat.split_once(r#""runId":"m"#)?;
+    chat.contains(r#""state":"final""#).then(|| run.split('"').next()?.parse().ok())?
 }
 
 async fn doze(world: &World, rng: &mut StdRng, mut ws: Ws) {

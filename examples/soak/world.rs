@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
-/// Problems that are told; the rest is counted.
+/// Problems that are told; the rest is counted, up to so many, which are enough.
 const TOLD: usize = 50;
+const ENOUGH: u64 = 1_000;
 /// Messages that are remembered to the end.
 const REMEMBERED: usize = 256;
 /// How often who waits for the year to go on looks.
@@ -81,6 +82,11 @@ impl World {
         }
     }
 
+    /// Whether there are messages that were not begun.
+    pub fn has_more(&self) -> bool {
+        self.begun.load(SeqCst) < self.plan.messages && !self.is_stopped()
+    }
+
     /// The number of the next message; none when there are no more.
     pub async fn number(&self) -> Option<u64> {
         loop {
@@ -138,6 +144,9 @@ impl World {
             let what = format!("at message {}: {}", self.settled.load(SeqCst), what.into());
             eprintln!("PROBLEM {what}");
             told.push(what);
+        }
+        if *count >= ENOUGH {
+            self.over.cancel();
         }
     }
 
