@@ -39,6 +39,7 @@ use crabtree_actors::store::Offline;
 use link::{Client, Leave};
 use plan::{Plan, Sizes, any};
 use report::{Report, Times};
+use samples::Allowed;
 use serde_json::{Value, json};
 use server::Server;
 use std::fs::File;
@@ -69,9 +70,8 @@ struct Cli {
     /// Conversations at the same time
     #[arg(long, default_value_t = 128)]
     lanes: usize,
-    /// How much more is fine at the end, in percent, beside the slack that the table shows
-    #[arg(long, default_value_t = 10.0)]
-    growth: f64,
+    #[command(flatten)]
+    allowed: Allowed,
     /// Write the samples there, a line of JSON each
     #[arg(long)]
     samples: Option<PathBuf>,
@@ -116,12 +116,12 @@ async fn main() -> Result<ExitCode> {
     if let Err(why) = ended {
         world.problem(format!("{why:#}"));
     }
-    let growths = samples::growths(&world.plan, &samples, cli.growth);
+    let growths = samples::growths(&world.plan, &samples, &cli.allowed);
     let report = Report {
         world: &world,
         samples: &samples,
         growths: &growths,
-        most: cli.growth,
+        allowed: &cli.allowed,
         struck: &times,
         complete,
     };

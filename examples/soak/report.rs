@@ -1,7 +1,7 @@
 //! What is told at the end: a line of JSON, and a table for people.
 
 use crate::blows::Striker;
-use crate::samples::{Growth, Sample, median};
+use crate::samples::{Allowed, Growth, Sample, median};
 use crate::world::World;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -11,8 +11,7 @@ pub struct Report<'a> {
     pub world: &'a World,
     pub samples: &'a [Sample],
     pub growths: &'a [Growth],
-    /// The growth that is fine, in percent.
-    pub most: f64,
+    pub allowed: &'a Allowed,
     pub struck: &'a Times,
     /// Whether everything that was planned was done.
     pub complete: bool,
@@ -65,7 +64,7 @@ impl Report<'_> {
             json!({
                 "name": growth.measure.name, "unit": growth.measure.unit, "first": of(growth.first),
                 "late": of(growth.late), "last": of(growth.last), "growthPercent": round(growth.percent),
-                "slack": of(growth.measure.slack), "fine": growth.is_fine,
+                "slack": of(growth.slack), "fine": growth.is_fine,
             })
         };
         let away: Map<String, Value> = self
@@ -85,7 +84,7 @@ impl Report<'_> {
             "messages": self.messages(), "seconds": round(self.seconds()), "messagesASecond": round(speed),
             "cpuMsAMessage": round(cpu), "counts": self.world.counts(), "away": away,
             "storeBytes": self.samples.last().map_or(0.0, |last| last.store),
-            "mostGrowthPercent": self.most,
+            "allowedPercent": self.allowed.growth, "allowedSlowerPercent": self.allowed.slower,
             "growths": self.growths.iter().map(growth).collect::<Vec<_>>(),
             "problems": problems, "told": told,
         })
@@ -137,7 +136,7 @@ impl Report<'_> {
                 of(growth.late),
                 of(growth.last),
                 growth.percent,
-                of(measure.slack)
+                of(growth.slack)
             );
         }
         let (problems, _) = self.world.problems();
