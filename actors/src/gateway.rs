@@ -323,7 +323,7 @@ fn observer(estate: &Arc<Estate>) -> Observer {
             "path": path, "state": state, "restarts": change.restarts, "ts": estate.clock.now_ms(),
         });
         if let Some(exit) = &change.last_exit {
-            news["lastExit"] = json!({ "kind": exit.kind.as_str(), "reason": exit.reason, "at": exit.at_ms });
+            news["lastExit"] = exit.shown();
         }
         let audience = Audience::Scope(Scope::Read);
         let name = crabtree_protocol::Event::SystemActorsChanged;

@@ -123,9 +123,14 @@ impl Client {
         Ok(id)
     }
 
-    /// The next frame from the gateway.
+    /// What comes next from the gateway.
     pub async fn next(&mut self) -> Result<Incoming, Failure> {
         self.socket.next().await
+    }
+
+    /// The next frame from the gateway, as it is.
+    pub async fn frame(&mut self) -> Result<Value, Failure> {
+        self.socket.frame().await
     }
 }
 
@@ -149,6 +154,14 @@ impl Socket {
 
     async fn next(&mut self) -> Result<Incoming, Failure> {
         loop {
+            if let Some(incoming) = decoded(self.frame().await?) {
+                return Ok(incoming);
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Result<Value, Failure> {
+        loop {
             let text = match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(Some(close)))) => {
@@ -159,15 +172,15 @@ impl Socket {
                 Some(Err(error)) => return Err(Failure::unreachable(&self.url, error)),
                 None => return Err(Failure::unreachable(&self.url, "it closed the connection")),
             };
-            if let Some(incoming) = serde_json::from_str(&text).ok().and_then(decoded) {
-                return Ok(incoming);
+            if let Ok(frame) = serde_json::from_str(&text) {
+                return Ok(frame);
             }
         }
     }
 }
 
 /// A frame, if it is of a known type.
-fn decoded(mut frame: Value) -> Option<Incoming> {
+pub(super) fn decoded(mut frame: Value) -> Option<Incoming> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     match frame["type"].as_str()? {
         "res" => {

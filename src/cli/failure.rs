@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use super::{print_json, printable};
 use crate::config::ConfigError;
 
+/// How the words begin with which a method is refused that does not exist.
+const UNKNOWN_METHOD: &str = "unknown method";
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const UNREACHABLE: u8 = 69;
 const UNAUTHORISED: u8 = 77;
 pub(super) const CONFIGURATION: u8 = 78;
@@ -37,6 +40,11 @@ impl Failure {
     /// It did not work, with an exit code of its own.
     pub(super) fn with_exit(exit: u8, message: impl Into<String>) -> Self {
         Self::new(exit, "FAILED", message, "")
+    }
+
+    /// It was not asked for in a way that can be done.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, "USAGE", message, "")
     }
 
     /// The configuration cannot be used.
@@ -79,7 +87,7 @@ impl Failure {
             (UNAUTHORISED, "compare --token with what `crabtree token` prints on the gateway's machine")
         } else if code == "FORBIDDEN" {
             (UNAUTHORISED, "the token does not carry the scope that this needs")
-        } else if error["message"].as_str().is_some_and(|message| message.starts_with("unknown method")) {
+        } else if error["message"].as_str().is_some_and(|message| message.starts_with(UNKNOWN_METHOD)) {
             (FAILED, "`crabtree protocol schema` lists the methods")
         } else {
             (FAILED, "")
@@ -97,6 +105,21 @@ impl Failure {
     pub(super) fn starting_retry_ms(&self) -> Option<u64> {
         let starting = self.error["details"]["reason"] == "startup-sidecars";
         starting.then(|| self.error["retryAfterMs"].as_u64().unwrap_or(500).clamp(100, 2000))
+    }
+
+    /// How long to wait before asking again, if that is worth it.
+    pub(super) fn retry_ms(&self) -> Option<u64> {
+        (self.error["retryable"] == true).then(|| self.error["retryAfterMs"].as_u64().unwrap_or(100))
+    }
+
+    /// Whether the gateway does not have that method.
+    pub(super) fn is_unknown_method(&self) -> bool {
+        self.error["message"].as_str().is_some_and(|message| message.starts_with(UNKNOWN_METHOD))
+    }
+
+    /// Whether it was asked for by somebody who may not.
+    pub(super) fn is_unauthorised(&self) -> bool {
+        self.exit == UNAUTHORISED
     }
 
     /// Whether nobody answered at all.

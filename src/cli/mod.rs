@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod canvas;
 mod channels;
+mod chaos;
 mod client;
 mod cron;
 mod devices;
@@ -227,6 +228,13 @@ pub enum Command {
         Exit code 0 without a problem (warnings are none), 1 with one."
     )]
     Doctor(doctor::DoctorArgs),
+    /// Make parts of a running gateway fail on purpose, watch as a client does, and tell what came of it
+    #[command(after_help = "Examples:\n  crabtree chaos list\n  crabtree chaos run tour")]
+    Chaos {
+        /// What to do
+        #[command(subcommand)]
+        command: chaos::ChaosCommand,
+    },
     /// Make the gateway a service of this machine, or end that
     #[command(after_help = "Example:\n  crabtree service install")]
     Service {
@@ -371,6 +379,7 @@ pub async fn execute(global: &Global, command: Command) -> Result<ExitCode, Fail
         Command::Backup { command } => backup::run(global, command).await,
         Command::Import { command } => import::run(global, command).await,
         Command::Doctor(arguments) => doctor::run(global, arguments).await,
+        Command::Chaos { command } => chaos::run(global, command).await,
         Command::Service { command } => service::run(global, command).await,
         Command::Healthcheck => healthcheck::run(global).await,
         Command::Audit { command } => audit::run(global, command).await,

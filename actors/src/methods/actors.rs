@@ -51,7 +51,10 @@ pub(super) fn actor(node: &Arc<Node>, depth: u64, limit: usize) -> Value {
         "mailbox": mailbox,
     });
     if let Some(exit) = node.last_exit() {
-        row["lastExit"] = json!({ "kind": exit.kind.as_str(), "reason": exit.reason, "at": exit.at_ms });
+        row["lastExit"] = exit.shown();
+    }
+    if let Some(left) = node.restarts_left() {
+        row["restartsLeft"] = json!(left);
     }
     if let Some(ms) = gauge.busy_ms() {
         row["busyMs"] = json!(ms);
@@ -139,10 +142,11 @@ pub(super) fn chaos(call: Call<'_>) {
 fn inject(call: &Call<'_>, params: &ChaosParams) -> Result<(), Refusal> {
     let length = Duration::from_millis(params.ms.map_or(1_000, |ms| ms.get()).min(MAX_FAULT_MS));
     let chaos = match params.fault {
-        Fault::Panic => Chaos::Panic,
-        Fault::Hang => Chaos::Hang,
-        Fault::Slow => Chaos::Slow(length),
-        Fault::Spin => Chaos::Spin(length),
+        Fault::Panic => Some(Chaos::Panic),
+        Fault::Kill => None,
+        Fault::Hang => Some(Chaos::Hang),
+        Fault::Slow => Some(Chaos::Slow(length)),
+        Fault::Spin => Some(Chaos::Spin(length)),
         Fault::Killpoint => {
             let named = KILL_POINTS.iter().find(|(name, _)| params.name.as_deref() == Some(*name));
             let (_, point) = named.ok_or_else(|| {
@@ -154,5 +158,9 @@ fn inject(call: &Call<'_>, params: &ChaosParams) -> Result<(), Refusal> {
         }
     };
     let node = target(call, &params.path)?;
-    if node.inject(chaos) { Ok(()) } else { Err(Refusal::unavailable(100)) }
+    if chaos.map_or_else(|| node.kill(), |chaos| node.inject(chaos)) {
+        Ok(())
+    } else {
+        Err(Refusal::unavailable(100))
+    }
 }

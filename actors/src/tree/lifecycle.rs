@@ -1,5 +1,6 @@
 //! The words for what happens to an actor: states, exits, injected faults, and changes an observer hears of.
 
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,12 +69,28 @@ pub struct Exit {
     pub reason: String,
     /// When, in milliseconds since 1970. Set when it is recorded.
     pub at_ms: i64,
+    /// How long the next incarnation had to wait for its start, in milliseconds. Set when there is to be one.
+    pub backoff_ms: Option<u64>,
 }
 
 impl Exit {
     /// An exit with its reason.
     pub fn new(kind: ExitKind, reason: impl AsRef<str>) -> Self {
-        Self { kind, reason: reason.as_ref().chars().take(REASON_CHARS).collect(), at_ms: 0 }
+        Self {
+            kind,
+            reason: reason.as_ref().chars().take(REASON_CHARS).collect(),
+            at_ms: 0,
+            backoff_ms: None,
+        }
+    }
+
+    /// As it is on the wire.
+    pub fn shown(&self) -> Value {
+        let mut shown = json!({ "kind": self.kind.as_str(), "reason": self.reason, "at": self.at_ms });
+        if let Some(ms) = self.backoff_ms {
+            shown["backoffMs"] = json!(ms);
+        }
+        shown
     }
 }
 

@@ -7,7 +7,7 @@ use super::addr::Gauge;
 use super::clock::Clock;
 use super::host::System;
 use super::lifecycle::{Chaos, Exit, ExitKind, Lifecycle, NodeState, Observer};
-use super::policy::Verdict;
+use super::policy::{Restart, Verdict};
 use super::supervise::{ChildSpec, Duplicate, Order, Supervise};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -167,6 +167,13 @@ impl Node {
         self.life.lock().restarts
     }
 
+    /// How often it may still end abnormally, as things are, and is not parked for it; `None` for who is never
+    /// brought back.
+    pub fn restarts_left(&self) -> Option<usize> {
+        let brought_back = self.spec.restart != Restart::Temporary;
+        brought_back.then(|| self.spec.intensity.left(&self.life.lock().recent, Instant::now()))
+    }
+
     /// How the last incarnation ended.
     pub fn last_exit(&self) -> Option<Exit> {
         self.life.lock().last_exit.clone()
@@ -317,6 +324,9 @@ impl Node {
             let mut life = self.life.lock();
             let phase = match verdict {
                 Verdict::Respawn(wait) => {
+                    if let Some(exit) = &mut life.last_exit {
+                        exit.backoff_ms = Some(wait.as_millis() as u64);
+                    }
                     self.spec.slot.set_retry_after_ms(wait.as_millis().max(100) as u64);
                     Phase::Backoff { until: now + wait }
                 }

@@ -70,6 +70,14 @@ impl Default for Intensity {
     }
 }
 
+impl Intensity {
+    /// How many more abnormal exits are fine, after those at `recent` instants.
+    pub(super) fn left(&self, recent: &VecDeque<Instant>, now: Instant) -> usize {
+        let counted = recent.iter().filter(|at| now.duration_since(**at) <= self.window).count();
+        self.restarts.saturating_sub(counted)
+    }
+}
+
 /// What happens to a child that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -157,5 +165,7 @@ mod tests {
         }
         assert_eq!(at(5), Verdict::Park);
         assert!(matches!(at(120), Verdict::Respawn(_)));
+        let left = |s: u64| Intensity::default().left(&recent, t0 + Duration::from_secs(s));
+        assert_eq!([left(120), left(180), left(181)], [4, 4, 5]);
     }
 }

@@ -25,9 +25,9 @@ type StartFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 pub struct ChildSpec {
     pub(super) name: Arc<str>,
     pub(super) kind: &'static str,
-    restart: Restart,
+    pub(super) restart: Restart,
     backoff: Backoff,
-    intensity: Intensity,
+    pub(super) intensity: Intensity,
     shutdown: Duration,
     pub(super) busy_bound: Duration,
     escalate: bool,

@@ -46,6 +46,9 @@ record! {
         reason: String,
         /// When, in milliseconds since the epoch.
         at: u64,
+        ; optional
+        /// How long its next start had to wait, in milliseconds, if there was to be one.
+        backoff_ms: u64,
     }
 }
 
@@ -85,6 +88,8 @@ record! {
         ; optional
         /// How it ended last.
         last_exit: LastExit,
+        /// How often it may still end abnormally, as things are, and is not parked for it.
+        restarts_left: u64,
         /// How long it has been busy with the message in hand, in milliseconds.
         busy_ms: u64,
         /// Figures of its own.
@@ -165,6 +170,8 @@ string_enum! {
     one_of pub enum Fault {
         /// The actor panics at its next message.
         Panic = "panic",
+        /// It is killed at once, whatever it is at.
+        Kill = "kill",
         /// It waits for ever.
         Hang = "hang",
         /// It takes `ms` for each message.
