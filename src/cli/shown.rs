@@ -40,6 +40,9 @@ impl Shown {
 
 /// The words of a message, if it is one.
 pub(super) fn message_text(message: &Value) -> Option<String> {
+    if let Some(text) = message["content"].as_str() {
+        return Some(text.to_owned());
+    }
     let parts = message["content"].as_array()?.iter();
     Some(parts.filter_map(|part| part["text"].as_str()).collect())
 }
@@ -73,5 +76,6 @@ mod tests {
             json!({"state": "final"}),
         ];
         assert_eq!(events.map(|event| shown.hear(&event)), ["ab", "c", "", "d", ""]);
+        assert_eq!(message_text(&json!({"content": "as it was said"})).as_deref(), Some("as it was said"));
     }
 }

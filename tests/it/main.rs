@@ -18,6 +18,7 @@ mod canvas;
 mod channel_approvals;
 mod channel_methods;
 mod channels;
+mod chaos;
 mod chat;
 mod commands;
 mod config;

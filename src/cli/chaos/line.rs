@@ -40,11 +40,6 @@ impl Line {
         Self { client, name: name.into(), tally: Tally::default(), seq: None, presence, open: HashMap::new() }
     }
 
-    /// What the gateway said of itself.
-    pub fn hello(&self) -> &Value {
-        &self.client.hello
-    }
-
     pub fn violated(&mut self, expected: &str, seen: impl Into<String>) {
         self.tally.violations.push(Violation {
             who: self.name.clone(),
@@ -176,3 +171,7 @@ impl Line {
         self.tally
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -70,8 +70,10 @@ pub(super) struct Run {
     mark: String,
     /// The tree before the first fault.
     start: Tree,
-    /// Counts whom it strikes of several.
-    turn: usize,
+    /// Counts faults at its own sessions and turns: they take turns.
+    own: usize,
+    /// Whether it has ended because of something that is not as it has to be.
+    halted: bool,
 }
 
 impl Run {
@@ -88,7 +90,7 @@ impl Run {
         striker.probe = made["key"].as_str().unwrap_or(&probe).to_owned();
         let company = Company::gather(target, &mark).await?;
         striker.begun = Instant::now();
-        Ok(Self { striker, company, report, mark, start, turn: 0 })
+        Ok(Self { striker, company, report, mark, start, own: 0, halted: false })
     }
 
     /// Strikes as the schedule has it, `count` times or until the deadline. Who listens is told of each fault.
@@ -138,6 +140,7 @@ impl Run {
                 why
             }
         };
+        self.halted = true;
         self.report.stopped = Some(why);
     }
 
@@ -155,12 +158,13 @@ impl Run {
     }
 
     /// Whom exactly to strike, as soon as nobody would be parked for it.
-    async fn aim(&mut self, target: &Target, deadline: Instant) -> Result<Option<String>, Failure> {
-        self.turn += 1;
+    async fn aim(&mut self, target: &Target, deadline: Instant) -> Result<Option<String>, Halt> {
+        self.own += usize::from(!matches!(target, Target::At(_)));
         while Instant::now() < deadline {
             let tree = self.striker.tree().await?;
+            self.nobody_is_parked(&tree)?;
             let found = self.candidates(target, &tree);
-            if let Some(path) = found.get(self.turn % found.len().max(1)) {
+            if let Some(path) = found.get(self.own % found.len().max(1)) {
                 return Ok(Some(path.clone()));
             }
             sleep(LOOK).await;
@@ -190,13 +194,24 @@ impl Run {
         candidates.into_iter().filter(bears).collect()
     }
 
+    /// Nobody, that is, who was not so at the start.
+    fn nobody_is_parked(&self, tree: &Tree) -> Result<(), Halt> {
+        let before = self.start.parked();
+        let Some(path) = tree.parked().into_iter().find(|path| !before.contains(path)) else { return Ok(()) };
+        let exit = tree.actors.get(&path).and_then(|actor| actor.exit.clone());
+        let seen =
+            exit.map_or_else(|| "it is".into(), |exit| format!("it is ({}: {})", exit.kind, exit.reason));
+        Err(Halt::Violated(path, "nobody is parked", seen))
+    }
+
     /// Waits until everybody runs who did at the start.
     async fn whole(&mut self) -> Result<Tree, Halt> {
         let deadline = Instant::now() + RECOVERY_LIMIT;
         loop {
             let tree = self.striker.tree().await?;
+            self.nobody_is_parked(&tree)?;
             let Some((path, state)) = tree.missing(&self.start) else { return Ok(tree) };
-            if state == "parked" || Instant::now() > deadline {
+            if Instant::now() > deadline {
                 let seen = format!("it is {state}");
                 return Err(Halt::Violated(path.to_owned(), "everybody runs again after a fault", seen));
             }
@@ -204,16 +219,18 @@ impl Run {
         }
     }
 
-    /// Undoes what is undone, hears the clients out, and looks at the gateway once more.
+    /// Nobody is slow any more, and everybody runs.
+    async fn rest(&mut self) -> Result<(), Halt> {
+        self.striker.release().await?;
+        self.whole().await.map(|_| ())
+    }
+
+    /// Hears the clients out, and looks at the gateway once more.
     pub async fn finish(mut self) -> Report {
         self.report.took = self.striker.begun.elapsed();
-        let released = self.striker.release().await.map_err(Halt::from);
-        let whole = match released {
-            Ok(()) => self.whole().await.map(|_| ()),
-            Err(halt) => Err(halt),
-        };
-        // Of what has stopped it is told already.
-        if let (Err(halt), None) = (whole, &self.report.stopped) {
+        if !self.halted
+            && let Err(halt) = self.rest().await
+        {
             self.halted(halt);
         }
         self.company.end(&mut self.report).await;

@@ -22,7 +22,7 @@ const SPIN_MS: u64 = 300;
 
 /// Requests that only the actor at this path answers, given a session of the plan's own.
 const PROBES: &[(&str, &str, fn(&str) -> Value)] = &[
-    ("gateway/store", "sessions.patch", |key| json!({ "key": key, "displayName": "chaos" })),
+    ("gateway/store", "sessions.patch", |key| json!({ "key": key, "label": key })),
     ("gateway/broadcast", "sessions.subscribe", |_| json!({})),
     ("gateway/devices", "device.pair.list", |_| json!({})),
     ("gateway/nodes", "node.list", |_| json!({})),
@@ -118,15 +118,10 @@ impl Striker {
             match self.actor(&blow.path).await? {
                 None if before.left.is_none() => return Ok(()),
                 Some(actor) if before.left.is_none() && !actor.runs() => return Ok(()),
-                Some(actor) if actor.is_parked() => {
-                    let why = actor.exit.map(|exit| exit.reason).unwrap_or_default();
-                    let seen = format!("it was parked: {why}");
-                    return Err(Halt::Violated(blow.path.clone(), "an actor that ends is restarted", seen));
-                }
                 Some(actor) if actor.restarts > before.restarts && actor.runs() => break actor,
-                seen if struck.elapsed() > RECOVERY_LIMIT => {
+                seen if seen.as_ref().is_some_and(Actor::is_parked) || struck.elapsed() > RECOVERY_LIMIT => {
                     let state = seen.map_or_else(|| "gone".into(), |actor| actor.state);
-                    let seen = format!("{state} {} s after the fault", RECOVERY_LIMIT.as_secs());
+                    let seen = format!("it is {state} {} ms after the fault", struck.elapsed().as_millis());
                     return Err(Halt::Violated(blow.path.clone(), "an actor that ends is restarted", seen));
                 }
                 _ => sleep(LOOK).await,
