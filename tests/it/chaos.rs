@@ -255,7 +255,9 @@ async fn nothing_fails_where_that_is_not_allowed_or_not_agreed_to() {
     }
 
     let mut client = Client::admin(gateway.addr).await;
-    client.call("config.patch", json!({ "raw": "{ gateway: { chaos: { enabled: true } } }" })).await;
+    let hash = client.call("config.get", json!({})).await["hash"].clone();
+    let patch = json!({ "raw": "{ gateway: { chaos: { enabled: true } } }", "baseHash": hash });
+    client.call("config.patch", patch).await;
     let (code, error) = refused(&["tour", "--yes", "--only", "gateway/cron", "gateway/none"]).await;
     assert!(code == 2 && error["message"].as_str().unwrap().starts_with("gateway/none: "), "{error}");
     let (code, error) = refused(&["tour", "--yes", "--only", "gateway"]).await;

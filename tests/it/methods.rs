@@ -134,6 +134,19 @@ async fn a_crash_is_told_with_its_cause() {
     assert!(!reason.is_empty() && reason.chars().count() <= 200, "{reason}");
     let node = client.call("system.actors", json!({ "path": path })).await["root"].clone();
     assert_eq!((&node["state"], &node["lastExit"]), (&json!("running"), &up["lastExit"]));
+    assert_eq!((&up["lastExit"]["backoffMs"], &node["restartsLeft"]), (&json!(0), &json!(4)));
+
+    client.call("system.chaos", json!({ "path": path, "fault": "kill" })).await;
+    let again = |e: &Value| of("running")(e) && e["payload"]["restarts"] == 2;
+    let up = client.event(again).await["payload"].clone();
+    assert_eq!(up["lastExit"]["kind"], "killed", "{up}");
+    assert!((80..=120).contains(&up["lastExit"]["backoffMs"].as_u64().unwrap()), "{up}");
+    let root = client.call("system.actors", json!({ "depth": 2 })).await["root"].clone();
+    let parts = root["children"].as_array().unwrap();
+    let left = |name: &str| &parts.iter().find(|part| part["name"] == name).unwrap()["restartsLeft"];
+    assert_eq!((left("presence"), left("cron")), (&json!(3), &json!(5)));
+    let connections = parts.iter().find(|part| part["name"] == "connections").unwrap();
+    assert_eq!(connections["children"][0].get("restartsLeft"), None, "nobody brings a connection back");
 }
 
 /// accepts: D9

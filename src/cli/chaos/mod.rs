@@ -29,7 +29,10 @@ use clap::{Args, Subcommand, value_parser};
 use crabtree_actors::settings::duration_ms;
 use crabtree_protocol::Scope;
 use serde_json::{Value, json};
-use tokio::signal::ctrl_c;
+use tokio::signal::{
+    ctrl_c,
+    unix::{SignalKind, signal},
+};
 
 use self::actors::Tree;
 use self::line::Line;
@@ -129,10 +132,16 @@ struct Order {
 
 impl Order {
     fn of(wish: &Wish, tree: &Tree) -> Result<Self, Failure> {
-        let targets = match wish.only.as_slice() {
+        let mut targets = match wish.only.as_slice() {
             [] => wish.plan.targets(tree),
             only => only.iter().map(|path| named(path, tree)).collect::<Result<_, _>>()?,
         };
+        let parked = tree.parked();
+        targets.retain(|target| !matches!(target, Target::At(path) if parked.contains(path)));
+        if targets.is_empty() {
+            return Err(Failure::failed("there is nobody who could be made to fail")
+                .or_next("`crabtree tree` draws the actors; who is parked stays so"));
+        }
         let count = match (wish.faults, wish.limit) {
             (Some(faults), _) => faults as usize,
             (None, Some(_)) => MOST as usize,
@@ -209,14 +218,14 @@ async fn carry_out(global: &Global, wish: &Wish) -> Result<ExitCode, Failure> {
                 print_line(&blow.line(nth));
             }
         }) => false,
-        _ = ctrl_c() => true,
+        () = told_to_stop() => true,
     };
     if interrupted {
         run.stopped("interrupted");
     }
     let report = tokio::select! {
         report = run.finish() => report,
-        _ = ctrl_c() => return Ok(ExitCode::from(INTERRUPTED)),
+        () = told_to_stop() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     match global.json {
         true => print_json(&report.json()),
@@ -227,6 +236,15 @@ async fn carry_out(global: &Global, wish: &Wish) -> Result<ExitCode, Failure> {
         (true, true) => ExitCode::from(INTERRUPTED),
         (true, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Ctrl-C, or the system wants it to end.
+async fn told_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return drop(ctrl_c().await) };
+    tokio::select! {
+        _ = ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// The same client, if it may have actors fail.
