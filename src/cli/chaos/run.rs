@@ -85,10 +85,11 @@ impl Run {
         report: Report,
     ) -> Result<Self, Failure> {
         let mark = format!("chaos-{:08x}", rand::random::<u32>());
+        // First, so that nothing is left behind where the model of the talkers may not be used.
+        let company = Company::gather(target, &mark).await?;
         let probe = format!("{mark}-probe");
         let made = striker.ask("sessions.create", json!({ "key": probe })).await?;
         striker.probe = made["key"].as_str().unwrap_or(&probe).to_owned();
-        let company = Company::gather(target, &mark).await?;
         striker.begun = Instant::now();
         Ok(Self { striker, company, report, mark, start, own: 0, halted: false })
     }
