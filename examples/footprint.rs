@@ -54,9 +54,10 @@ async fn main() -> Result<()> {
     let state = tempfile::tempdir()?;
     let gateway = Gateway::start(|port| {
         let command = measured::run(&cli.server, state.path(), port);
-        limit
-            .as_ref()
-            .map_or_else(|| measured::run(&cli.server, state.path(), port), |it| it.around(&command))
+        Ok(match &limit {
+            Some(limit) => limit.around(&command),
+            None => command,
+        })
     })
     .await?;
     let connect = connect_request(TOKEN);

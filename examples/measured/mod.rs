@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use crabtree_protocol::client::encode_request;
 use futures_util::{SinkExt, StreamExt};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -21,8 +22,10 @@ pub const IDLE: Duration = Duration::from_secs(5);
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// No answer takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two attempts to connect to a gateway that starts.
+/// The shortest pause between two attempts to connect to a gateway that starts. It grows with the time that has
+/// passed, by this part of it: the figure stays exact enough, and a slow start is not hindered.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(1);
+const ATTEMPT_PART: u32 = 100;
 
 pub type Ws = WebSocketStream<TcpStream>;
 
@@ -33,7 +36,11 @@ pub async fn hello(addr: SocketAddr, connect: &Utf8Bytes) -> Result<Ws> {
 
 /// The same, with what the gateway says of itself and of the connection.
 pub async fn greeted(addr: SocketAddr, connect: &Utf8Bytes) -> Result<(Ws, Utf8Bytes)> {
-    let stream = TcpStream::connect(addr).await?;
+    greet(TcpStream::connect(addr).await?, addr, connect).await
+}
+
+/// Goes through the handshake on a socket that is open.
+pub async fn greet(stream: TcpStream, addr: SocketAddr, connect: &Utf8Bytes) -> Result<(Ws, Utf8Bytes)> {
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
     let url = format!("ws://{addr}/");
@@ -57,7 +64,8 @@ pub async fn frame(ws: &mut Ws) -> Result<Utf8Bytes> {
     }
 }
 
-/// The request every connection begins with.
+/// The request every connection begins with: as an operator who may do everything, since some measurements do. A
+/// gateway that shares its token with a program on its own machine asks for no device.
 pub fn connect_request(token: &str) -> Utf8Bytes {
     let params = json!({
         "minProtocol": 4,
@@ -65,30 +73,39 @@ pub fn connect_request(token: &str) -> Utf8Bytes {
         "client": { "id": "gateway-client", "mode": "backend", "version": "0", "platform": "linux" },
         "caps": [],
         "role": "operator",
-        "scopes": ["operator.read", "operator.write"],
+        "scopes": ["operator.read", "operator.write", "operator.admin"],
         "auth": { "token": token },
     });
     encode_request("c", "connect", Some(params.to_string().as_bytes())).try_into().expect("JSON is UTF-8")
 }
 
-/// A started gateway; it ends with this value.
+/// A started gateway; it ends with this value, and what it has started does, too.
 pub struct Gateway {
-    process: Child,
+    pub process: Child,
     pub addr: SocketAddr,
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let children = family(self.process.id()).split_off(1);
         let _ = self.process.kill();
         let _ = self.process.wait();
+        for child in children {
+            let child = i32::try_from(child).ok().and_then(Pid::from_raw);
+            let _ = child.map(|child| kill_process(child, Signal::KILL));
+        }
     }
 }
 
 impl Gateway {
     /// Starts what `command` makes for a free port, and returns when it has let a client in.
-    pub async fn start(command: impl FnOnce(&str) -> Command) -> Result<Self> {
+    pub async fn start(command: impl FnOnce(&str) -> Result<Command>) -> Result<Self> {
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = command(&addr.port().to_string());
+        Self::start_at(addr, command(&addr.port().to_string())?).await
+    }
+
+    /// Starts `command`, which listens at `addr`, and returns when it has let a client in.
+    pub async fn start_at(addr: SocketAddr, mut command: Command) -> Result<Self> {
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -105,22 +122,46 @@ impl Gateway {
                 bail!("the gateway ended with {status}");
             }
             ensure!(begun.elapsed() < START_TIMEOUT, "the gateway lets nobody in: {refused}");
-            tokio::time::sleep(ATTEMPT_PAUSE).await;
+            tokio::time::sleep(ATTEMPT_PAUSE.max(begun.elapsed() / ATTEMPT_PART)).await;
         }
     }
 
-    /// A file of /proc/PID.
-    pub fn proc(&self, file: &str) -> Result<String> {
-        Ok(fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))?)
-    }
-
-    /// A figure of /proc/PID/status, in MB.
+    /// A figure of /proc/PID/status, in MB, of the gateway and what it has started.
     pub fn memory(&self, name: &str) -> Result<f64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-        Ok(kib.context("an unexpected /proc/PID/status")? * 1024.0 / 1e6)
+        memory(self.process.id(), name)
     }
+}
+
+/// A figure of /proc/PID/status, in MB, of a process and what it has started.
+pub fn memory(pid: u32, name: &str) -> Result<f64> {
+    let of = |pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()
+    };
+    let own = of(pid).context("an unexpected /proc/PID/status")?;
+    // A child may end meanwhile.
+    let children = family(pid).into_iter().skip(1).filter_map(of);
+    Ok((own + children.sum::<f64>()) * 1024.0 / 1e6)
+}
+
+/// A process, and after it all that it has started, and they have.
+fn family(pid: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parent = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, after_name) = stat.rsplit_once(')')?;
+        Some((pid, after_name.split_whitespace().nth(1)?.parse::<u32>().ok()?))
+    };
+    let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let parents: Vec<(u32, u32)> = ids.filter_map(parent).collect();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&of) = family.get(next) {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| pid));
+        next += 1;
+    }
+    family
 }
 
 /// How a gateway is started that keeps its state there.
