@@ -2,7 +2,7 @@
 //! request of a client, that both gateways have.
 
 use crate::latency::Report;
-use crate::measured::{Ws, frame, round};
+use crate::measured::{Ws, frame};
 use crate::rpc::request;
 use crate::target::{Setup, Target, Which};
 use anyhow::{Context, Result, ensure};
@@ -40,11 +40,9 @@ impl Fanout {
         let mut publisher = target.client().await?;
         let cpu = target.cpu_us();
         let (heard, took) = watchers.told(&mut publisher, 1, seconds).await?;
-        let mut report = Report::new("fanout").with("watchers", self.watchers).rate(heard, took);
-        if let (Some(before), Some(after)) = (cpu, target.cpu_us()) {
-            report = report.with("serverCpuUsEach", round((after - before) as f64 / heard.max(1) as f64));
-        }
-        Ok(report.with("rssMb", target.resident()))
+        let report = Report::new("fanout").with("watchers", self.watchers).rate(heard, took);
+        let each = target.cpu_us_each(cpu, heard);
+        Ok(report.with("serverCpuUsEach", each).with("rssMb", target.resident()))
     }
 }
 

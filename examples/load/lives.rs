@@ -103,14 +103,12 @@ impl Handshakes {
         while let Some(some) = coming.join_next().await {
             latencies.add(&some??);
         }
-        let mut report = Report::new("handshakes")
+        let report = Report::new("handshakes")
             .with("workers", self.workers)
             .with("idle", self.idle)
             .rate(latencies.count(), begun.elapsed())
             .latencies("latency", &latencies);
-        if let (Some(before), Some(after)) = (cpu, target.cpu_us()) {
-            report = report.with("serverCpuUsEach", (after - before) / latencies.count().max(1));
-        }
-        Ok(report.with("rssMb", target.resident()))
+        let each = target.cpu_us_each(cpu, latencies.count());
+        Ok(report.with("serverCpuUsEach", each).with("rssMb", target.resident()))
     }
 }

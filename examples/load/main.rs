@@ -46,6 +46,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use latency::Report;
 use model::Script;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use std::time::Duration;
 use target::{Kind, Which};
@@ -114,6 +115,7 @@ enum What {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    open_files()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(cli.threads).enable_all().build()?;
     runtime.block_on(async {
@@ -125,6 +127,12 @@ fn main() -> Result<()> {
             _ = int.recv() => bail!("stopped"),
         }
     })
+}
+
+/// As many open files as may be, for this process and for what it starts: thousands of clients want them.
+fn open_files() -> Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })?)
 }
 
 async fn run(cli: &Cli) -> Result<()> {

@@ -103,7 +103,7 @@ impl Rpc {
             Some(rate) => open(sockets, &call, Schedule::new(rate, seconds)?).await?,
         };
         let took = begun.elapsed();
-        let rows = self.rows.map_or_else(String::new, |rows| format!(" {rows} rows"));
+        let rows = self.rows.map_or_else(String::new, |rows| format!(" of {rows}"));
         let pace = if self.rate.is_some() { " open" } else { "" };
         let mut report = Report::new(format!("{}{rows}{pace}", self.method))
             .with("connections", self.connections)
@@ -113,10 +113,8 @@ impl Rpc {
             None => report.with("outstanding", self.outstanding),
             Some(rate) => report.with("rate", rate),
         };
-        if let (Some(before), Some(after)) = (cpu, target.cpu_us()) {
-            report = report.with("serverCpuUsEach", (after - before) / latencies.count().max(1));
-        }
-        Ok(report.with("rssMb", target.resident()))
+        let each = target.cpu_us_each(cpu, latencies.count());
+        Ok(report.with("serverCpuUsEach", each).with("rssMb", target.resident()))
     }
 }
 

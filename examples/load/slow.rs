@@ -21,10 +21,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 #[derive(Args, Clone)]
 pub struct Slow {
     /// Connections that read
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 5)]
     pub fast: usize,
     /// Connections that stop reading
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 5)]
     pub slow: usize,
     /// Words of 60 bytes in an event
     #[arg(long, default_value_t = 30)]

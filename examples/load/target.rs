@@ -227,12 +227,17 @@ impl Target {
         }
     }
 
-    /// Processor time it has used, in microseconds.
+    /// Processor time that the process has used, in microseconds.
     pub fn cpu_us(&self) -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
         let (_, after_name) = stat.rsplit_once(')')?;
         let used = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         Some(used.sum::<Result<u64, _>>().ok()? * 1_000_000 / CLOCK_TICKS)
+    }
+
+    /// How much of it each of `count` took since then.
+    pub fn cpu_us_each(&self, then: Option<u64>, count: u64) -> Option<f64> {
+        Some(measured::round(self.cpu_us()?.saturating_sub(then?) as f64 / count.max(1) as f64))
     }
 }
 
