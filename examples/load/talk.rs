@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
 
 /// How events of turns begin.
 const CHAT: &str = r#"{"type":"event","event":"chat","#;
@@ -51,6 +52,8 @@ pub struct Talk {
     last: Option<String>,
     turns: HashMap<String, Turn>,
     asked: u64,
+    /// How the ids of its turns begin: no other run of this program has them.
+    pub prefix: String,
     pub accepted: Latencies,
     pub first: Latencies,
     pub finals: Latencies,
@@ -59,7 +62,8 @@ pub struct Talk {
 impl Talk {
     pub fn new(ws: Ws, last: Option<String>) -> Self {
         let [accepted, first, finals] = [(); 3].map(|()| Latencies::new());
-        Self { ws, last, turns: HashMap::new(), asked: 0, accepted, first, finals }
+        let prefix = format!("load-{}-", Uuid::new_v4().simple());
+        Self { ws, last, turns: HashMap::new(), asked: 0, prefix, accepted, first, finals }
     }
 
     /// Forgets what was measured.
@@ -75,7 +79,7 @@ impl Talk {
     /// Says something in a session; the turn's latencies count from `since`.
     pub async fn say(&mut self, session: u64, since: Instant) -> Result<()> {
         self.asked += 1;
-        let key = format!("load-{session}-{}", self.asked);
+        let key = format!("{}{}", self.prefix, self.asked);
         let params = json!({ "sessionKey": format!("load-{session}"), "message": "Tell me something.",
             "idempotencyKey": key });
         self.ws.send(request(&key, "chat.send", Some(&params.to_string()))?).await?;

@@ -120,7 +120,7 @@ impl Streams {
         let before = target.resident();
         let mut watching = JoinSet::new();
         for ws in target.clients(self.watchers).await? {
-            watching.spawn(finals(ws, self.turns));
+            watching.spawn(finals(ws, talk.prefix.clone(), self.turns));
         }
         let prober = target.client().await?;
         let begun = Instant::now();
@@ -152,15 +152,15 @@ impl Streams {
     }
 }
 
-/// Hears until each of so many turns has ended for this connection, too.
-async fn finals(mut ws: Ws, turns: u64) -> Result<()> {
+/// Hears until so many turns of this prefix have ended for this connection, too.
+async fn finals(mut ws: Ws, prefix: String, turns: u64) -> Result<()> {
     let mut ended = HashSet::new();
     while (ended.len() as u64) < turns {
         let text = frame(&mut ws).await?;
         if text.contains(r#""state":"final""#)
             && let Some(chat) = chat(&text)?
+            && chat.run_id.starts_with(&prefix)
         {
-            ensure!(chat.run_id.starts_with("load-"), "a final of nobody: {}", text.as_str());
             ended.insert(chat.run_id.into_owned());
         }
     }
