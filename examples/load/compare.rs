@@ -48,6 +48,7 @@ const ROWS: &[Row] = &[
         Less,
     ),
     ("… most turns that streamed at the same time", "streams", "/mostAtOnce", "", Neither),
+    ("… times that one was sent away for now, and asked for again", "streams", "/refused", "", Neither),
     ("… p99 of `health` meanwhile", "streams", "/health/p99Ms", "ms", Less),
     ("… resident memory at its peak", "streams", "/rssPeakMb", "MB", Less),
     ("a crashed actor serves again after, p50", "crash", "/recovery/p50Ms", "ms", Less),
@@ -71,17 +72,19 @@ pub struct Compare {
     json: bool,
 }
 
-/// The figures of one gateway in a row, in the order they were taken.
-struct Figures(Vec<f64>);
+/// The figures of one gateway in a row, and the pairs of runs they belong to.
+struct Figures(Vec<(u64, f64)>);
 
 impl Figures {
     fn of(lines: &[Value], kind: Kind, measure: &str, place: &str) -> Self {
         let mine = |line: &&Value| line["target"] == kind.name() && line["measure"] == measure;
-        Self(lines.iter().filter(mine).filter_map(|line| line.pointer(place)?.as_f64()).collect())
+        let figure =
+            |line: &Value| Some((line["pair"].as_u64().unwrap_or(0), line.pointer(place)?.as_f64()?));
+        Self(lines.iter().filter(mine).filter_map(figure).collect())
     }
 
     fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.0.clone();
+        let mut sorted: Vec<f64> = self.0.iter().map(|(_, figure)| *figure).collect();
         sorted.sort_by(f64::total_cmp);
         sorted
     }
@@ -95,7 +98,7 @@ impl Figures {
 
     fn json(&self) -> Value {
         let sorted = self.sorted();
-        json!({ "median": self.median(), "min": sorted.first(), "max": sorted.last(), "runs": self.0 })
+        json!({ "median": self.median(), "min": sorted.first(), "max": sorted.last(), "runs": sorted.len() })
     }
 
     fn cell(&self, unit: &str) -> String {
@@ -110,14 +113,18 @@ impl Figures {
         format!("{}{unit} ({}–{})", number(median), number(*min), number(*max))
     }
 
-    /// How many times better these are than those: the median of pairs that were taken one after the other.
+    /// How many times better these are than those: the median of the pairs.
     fn better_than(&self, those: &Self, better: Better) -> Option<f64> {
-        let ratio = |(mine, other): (&f64, &f64)| match better {
-            Less => other / mine,
-            More => mine / other,
-            Neither => f64::NAN,
+        let ratio = |(pair, mine): &(u64, f64)| {
+            let (_, other) = those.0.iter().find(|(other, _)| other == pair)?;
+            let ratio = match better {
+                Less => other / mine,
+                More => mine / other,
+                Neither => return None,
+            };
+            ratio.is_finite().then_some((*pair, ratio))
         };
-        Self(self.0.iter().zip(&those.0).map(ratio).filter(|ratio| ratio.is_finite()).collect()).median()
+        Self(self.0.iter().filter_map(ratio).collect()).median()
     }
 }
 

@@ -63,6 +63,9 @@ struct Cli {
     /// Seconds after which a measurement has failed
     #[arg(long, global = true, default_value_t = 900)]
     deadline: u64,
+    /// The pair of runs that it belongs to, for `compare`
+    #[arg(long, global = true, value_name = "N")]
+    pair: Option<u64>,
     /// Threads of the client
     #[arg(long, global = true, default_value_t = 2)]
     threads: usize,
@@ -162,8 +165,9 @@ async fn run(cli: &Cli) -> Result<()> {
 
 async fn print(cli: &Cli, what: &What) -> Result<()> {
     let limit = Duration::from_secs(cli.deadline);
-    let report = tokio::time::timeout(limit, measure(cli, what)).await.context("it takes too long")??;
-    let mut line = report.with("target", cli.which.kind()?.name()).json();
+    let report =
+        tokio::time::timeout(limit, measure(cli, what)).await.context("no end before --deadline")??;
+    let mut line = report.with("target", cli.which.kind()?.name()).with("pair", cli.pair).json();
     if let Value::Object(line) = &mut line {
         line.retain(|_, figure| !figure.is_null());
     }

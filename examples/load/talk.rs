@@ -8,11 +8,13 @@ use futures_util::SinkExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+/// Pause before a turn is asked for again that was sent away for now.
+const PAUSE: Duration = Duration::from_millis(250);
 /// How events of turns begin.
 const CHAT: &str = r#"{"type":"event","event":"chat","#;
 
@@ -52,6 +54,9 @@ pub struct Talk {
     last: Option<String>,
     turns: HashMap<String, Turn>,
     asked: u64,
+    /// Those that were sent away, and when they are asked for again.
+    again: VecDeque<(Instant, String)>,
+    pub refused: u64,
     /// How the ids of its turns begin: no other run of this program has them.
     pub prefix: String,
     pub accepted: Latencies,
@@ -63,7 +68,18 @@ impl Talk {
     pub fn new(ws: Ws, last: Option<String>) -> Self {
         let [accepted, first, finals] = [(); 3].map(|()| Latencies::new());
         let prefix = format!("load-{}-", Uuid::new_v4().simple());
-        Self { ws, last, turns: HashMap::new(), asked: 0, prefix, accepted, first, finals }
+        Self {
+            ws,
+            last,
+            turns: HashMap::new(),
+            asked: 0,
+            again: VecDeque::new(),
+            refused: 0,
+            prefix,
+            accepted,
+            first,
+            finals,
+        }
     }
 
     /// Forgets what was measured.
@@ -80,17 +96,29 @@ impl Talk {
     pub async fn say(&mut self, session: u64, since: Instant) -> Result<()> {
         self.asked += 1;
         let key = format!("{}{}", self.prefix, self.asked);
+        self.turns.insert(key.clone(), Turn { session, since, spoken: false });
+        self.ask(&key, session).await
+    }
+
+    async fn ask(&mut self, key: &str, session: u64) -> Result<()> {
         let params = json!({ "sessionKey": format!("load-{session}"), "message": "Tell me something.",
             "idempotencyKey": key });
-        self.ws.send(request(&key, "chat.send", Some(&params.to_string()))?).await?;
-        self.turns.insert(key, Turn { session, since, spoken: false });
-        Ok(())
+        Ok(self.ws.send(request(key, "chat.send", Some(&params.to_string()))?).await?)
     }
 
     /// The session of the next turn that ends.
     pub async fn ended(&mut self) -> Result<u64> {
         loop {
-            let text = frame(&mut self.ws).await?;
+            let due = self.again.front().map(|(due, _)| *due);
+            let text = tokio::select! {
+                text = frame(&mut self.ws) => text?,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    let (_, key) = self.again.pop_front().context("it is due")?;
+                    let session = self.turns.get(&key).context("a turn that was not asked for")?.session;
+                    self.ask(&key, session).await?;
+                    continue;
+                }
+            };
             if let Some(session) = self.hear(&text)? {
                 return Ok(session);
             }
@@ -100,7 +128,12 @@ impl Talk {
     fn hear(&mut self, text: &Utf8Bytes) -> Result<Option<u64>> {
         if let Some(rest) = text.strip_prefix(r#"{"type":"res","id":""#) {
             let (key, rest) = rest.split_once('"').context("an id without an end")?;
-            ensure!(rest.starts_with(r#","ok":true"#), "chat.send: {}", text.as_str());
+            if !rest.starts_with(r#","ok":true"#) {
+                ensure!(rest.contains(r#""retryable":true"#), "chat.send: {}", text.as_str());
+                self.refused += 1;
+                self.again.push_back((Instant::now() + PAUSE, key.to_owned()));
+                return Ok(None);
+            }
             // A turn may have ended before its acknowledgement.
             self.turns.get(key).into_iter().for_each(|turn| self.accepted.record(turn.since.elapsed()));
             return Ok(None);

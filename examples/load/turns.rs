@@ -55,7 +55,8 @@ impl Turns {
             .rate(talk.finals.count(), begun.elapsed())
             .latencies("accepted", &talk.accepted)
             .latencies("firstDelta", &talk.first)
-            .latencies("final", &talk.finals);
+            .latencies("final", &talk.finals)
+            .with("refused", talk.refused);
         if target.model.is_some() {
             report = report.with("overheadP50Ms", fine(talk.finals.at(0.5) - model));
         }
@@ -146,6 +147,7 @@ impl Streams {
             .latencies("accepted", &talk.accepted)
             .latencies("final", &talk.finals)
             .latencies("health", &probes)
+            .with("refused", talk.refused)
             .with("mostAtOnce", target.model.as_ref().map(Model::most))
             .with("rssBeforeMb", before)
             .with("rssPeakMb", peak))
