@@ -50,6 +50,7 @@ const ROWS: &[Row] = &[
     ("… most turns that streamed at the same time", "streams", "/mostAtOnce", "", Neither),
     ("… times that one was sent away for now, and asked for again", "streams", "/refused", "", Neither),
     ("… p99 of `health` meanwhile", "streams", "/health/p99Ms", "ms", Less),
+    ("… calls of `health` that it was too busy for", "streams", "/healthRefused", "", Neither),
     ("… resident memory at its peak", "streams", "/rssPeakMb", "MB", Less),
     ("a crashed actor serves again after, p50", "crash", "/recovery/p50Ms", "ms", Less),
     ("… the slowest", "crash", "/slowestMs", "ms", Less),

@@ -27,7 +27,7 @@ impl Crash {
     pub async fn measure(&self, which: &Which) -> Result<Report> {
         which.only(&[Kind::Crabtree])?;
         let (mut recovered, mut probes) = (Latencies::new(), Latencies::new());
-        let mut slowest = (Duration::ZERO, String::new());
+        let (mut slowest, mut busy) = ((Duration::ZERO, String::new()), 0);
         for _ in 0..self.rounds {
             let target = Target::of(which, Setup { chaos: true, ..Setup::default() }).await?;
             let (mut hand, mut prober) = (target.client().await?, target.client().await?);
@@ -42,15 +42,17 @@ impl Crash {
                 }
                 Ok(())
             };
-            let ((), beside) = tokio::try_join!(crashing, rpc::probe(&mut prober, PROBES))?;
+            let ((), (beside, refused)) = tokio::try_join!(crashing, rpc::probe(&mut prober, PROBES))?;
             probes.add(&beside);
+            busy += refused;
         }
         Ok(Report::new("crash")
             .with("crashes", recovered.count())
             .latencies("recovery", &recovered)
             .with("slowest", slowest.1)
             .with("slowestMs", fine(slowest.0.as_secs_f64() * 1e3))
-            .latencies("health", &probes))
+            .latencies("health", &probes)
+            .with("healthRefused", busy))
     }
 }
 

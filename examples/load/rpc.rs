@@ -45,6 +45,8 @@ struct Call {
     params: Option<String>,
     /// What each answer has.
     has: Option<String>,
+    /// Whether the gateway may say that it is too busy.
+    may_refuse: bool,
 }
 
 impl Call {
@@ -52,14 +54,15 @@ impl Call {
         request(&id.to_string(), &self.method, self.params.as_deref())
     }
 
-    /// Which call is answered by `text`, if one is.
-    fn answered(&self, text: &str) -> Result<Option<u64>> {
+    /// Which call is answered by `text`, if one is, and whether it was carried out.
+    fn answered(&self, text: &str) -> Result<Option<(u64, bool)>> {
         let Some(rest) = text.strip_prefix(r#"{"type":"res","id":""#) else { return Ok(None) };
         let (id, rest) = rest.split_once('"').context("an id without an end")?;
         let right =
             rest.starts_with(r#","ok":true"#) && self.has.as_ref().is_none_or(|has| rest.contains(has));
-        ensure!(right, "{}: {}", self.method, &text[..text.floor_char_boundary(400)]);
-        Ok(Some(id.parse()?))
+        let busy = self.may_refuse && rest.contains(r#""retryable":true"#);
+        ensure!(right || busy, "{}: {}", self.method, &text[..text.floor_char_boundary(400)]);
+        Ok(Some((id.parse()?, right)))
     }
 }
 
@@ -94,7 +97,7 @@ impl Rpc {
             params = Some(json!({ "limit": rows }).to_string());
             has = Some(format!(r#""count":{rows},"#));
         }
-        let call = Call { method: self.method.clone(), params, has };
+        let call = Call { method: self.method.clone(), params, has, may_refuse: false };
         let sockets = target.clients(self.connections).await?;
         ensure!(self.connections > 0 && self.outstanding > 0, "there is nobody to call");
         let (cpu, begun) = (target.cpu_us(), Instant::now());
@@ -140,7 +143,7 @@ async fn closed_on(mut ws: Ws, call: Call, requests: Arc<[Message]>, ends: Insta
         ws.flush().await?;
         let mut next = Some(frame(&mut ws).await?);
         while let Some(text) = next {
-            if let Some(slot) = call.answered(&text)? {
+            if let Some((slot, _)) = call.answered(&text)? {
                 let slot = slot as usize;
                 let (sent, now) = (sent.get_mut(slot).context("an answer to nothing")?, Instant::now());
                 latencies.record(now - *sent);
@@ -162,19 +165,20 @@ async fn open(sockets: Vec<Ws>, call: &Call, schedule: Schedule) -> Result<Laten
     let mut calling = JoinSet::new();
     for (way, (mut ws, due)) in sockets.into_iter().zip(schedule.start(ways)).enumerate() {
         let call = call.clone();
-        calling.spawn(async move { open_on(&mut ws, &call, schedule, due, schedule.share(way, ways)).await });
+        let calls = schedule.share(way, ways);
+        calling.spawn(async move { Ok(open_on(&mut ws, &call, schedule, due, calls).await?.0) });
     }
     together(calling).await
 }
 
-/// Sends calls as they are due, and reads answers until there are `calls` of them.
+/// Sends calls as they are due, and reads answers until there are `calls` of them; also how many were refused.
 async fn open_on(
     ws: &mut Ws,
     call: &Call,
     schedule: Schedule,
     mut due: UnboundedReceiver<u64>,
     calls: u64,
-) -> Result<Latencies> {
+) -> Result<(Latencies, u64)> {
     let (mut sink, mut stream) = ws.split();
     let asking = async {
         while let Some(id) = due.recv().await {
@@ -183,26 +187,28 @@ async fn open_on(
         anyhow::Ok(())
     };
     let hearing = async {
-        let mut latencies = Latencies::new();
+        let (mut latencies, mut refused) = (Latencies::new(), 0);
         while latencies.count() < calls {
             match stream.next().await.context("the socket has ended")?? {
                 Message::Text(text) => {
-                    if let Some(id) = call.answered(&text)? {
+                    if let Some((id, done)) = call.answered(&text)? {
                         latencies.record(schedule.due(id).elapsed());
+                        refused += u64::from(!done);
                     }
                 }
                 Message::Close(close) => bail!("closed: {close:?}"),
                 _ => {}
             }
         }
-        Ok(latencies)
+        Ok((latencies, refused))
     };
     Ok(tokio::try_join!(asking, hearing)?.1)
 }
 
-/// `health` for a second, at a rate: how the gateway answers while something else is measured.
-pub async fn probe(ws: &mut Ws, rate: f64) -> Result<Latencies> {
-    let call = Call { method: "health".into(), params: None, has: None };
+/// `health` for a second, at a rate: how the gateway answers while something else is measured, and how often it was too
+/// busy to.
+pub async fn probe(ws: &mut Ws, rate: f64) -> Result<(Latencies, u64)> {
+    let call = Call { method: "health".into(), params: None, has: None, may_refuse: true };
     let schedule = Schedule::new(rate, 1)?;
     let due = schedule.start(1).pop().context("one way")?;
     open_on(ws, &call, schedule, due, schedule.calls).await

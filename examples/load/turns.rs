@@ -138,7 +138,7 @@ impl Streams {
             anyhow::Ok(begun.elapsed())
         };
         let (came, peak) = target.peak_while(probed(prober, asking)).await;
-        let (took, probes) = came?;
+        let (took, (probes, busy)) = came?;
         Ok(Report::new("streams")
             .with("turns", self.turns)
             .with("watchers", self.watchers)
@@ -147,6 +147,7 @@ impl Streams {
             .latencies("accepted", &talk.accepted)
             .latencies("final", &talk.finals)
             .latencies("health", &probes)
+            .with("healthRefused", busy)
             .with("refused", talk.refused)
             .with("mostAtOnce", target.model.as_ref().map(Model::most))
             .with("rssBeforeMb", before)
@@ -169,9 +170,10 @@ async fn finals(mut ws: Ws, prefix: String, turns: u64) -> Result<()> {
     Ok(())
 }
 
-/// Asks for `health` second after second until `work` is done; what it came to, and how long the answers took.
-async fn probed<T>(mut prober: Ws, work: impl Future<Output = Result<T>>) -> Result<(T, Latencies)> {
-    let (mut probes, done) = (Latencies::new(), AtomicBool::new(false));
+/// Asks for `health` second after second until `work` is done; what it came to, how long the answers took, and how many
+/// of them said that the gateway is too busy.
+async fn probed<T>(mut prober: Ws, work: impl Future<Output = Result<T>>) -> Result<(T, (Latencies, u64))> {
+    let (mut probes, mut busy, done) = (Latencies::new(), 0, AtomicBool::new(false));
     let work = async {
         let came = work.await;
         done.store(true, Relaxed);
@@ -179,10 +181,12 @@ async fn probed<T>(mut prober: Ws, work: impl Future<Output = Result<T>>) -> Res
     };
     let probing = async {
         while !done.load(Relaxed) {
-            probes.add(&rpc::probe(&mut prober, PROBES).await?);
+            let (latencies, refused) = rpc::probe(&mut prober, PROBES).await?;
+            probes.add(&latencies);
+            busy += refused;
         }
         Ok(())
     };
     let (came, ()) = tokio::try_join!(work, probing)?;
-    Ok((came, probes))
+    Ok((came, (probes, busy)))
 }
