@@ -221,7 +221,7 @@ fn all(kind: Kind) -> Vec<What> {
         (&gateways, What::Turn(turns::Turns { script, sessions: 4, rate: None })),
         (&gateways, What::Turn(turns::Turns { script, sessions: 1, rate: Some(5.0) })),
         (&every, What::Fanout(fanout::Fanout { watchers: 20 })),
-        (&gateways, What::Streams(turns::Streams { script, turns: 40, watchers: 5 })),
+        (&gateways, What::Streams(turns::Streams { script, turns: 40, watchers: 5, count_failed: false })),
         (&started, What::Storm(storm::Storm { clients: 200, addresses: 8 })),
         (&gateways, What::Slow(slow::Slow { fast: 4, slow: 2, words: 30 })),
         (&[Kind::Crabtree], What::Crash(crash::Crash { rounds: 1 })),

@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 /// What the system keeps for a client that does not read, beside what it keeps for the gateway.
-const RECEIVE_BUFFER: u32 = 4 * 1024;
+const RECEIVE_BUFFER: u32 = 64 * 1024;
 /// How long one who reads again hears nothing before what it was sent is over.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args, Clone)]
 pub struct Slow {

@@ -3,7 +3,7 @@
 use crate::latency::Latencies;
 use crate::measured::{Ws, frame};
 use crate::rpc::request;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::SinkExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,6 +57,8 @@ pub struct Talk {
     /// Those that were sent away, and when they are asked for again.
     again: VecDeque<(Instant, String)>,
     pub refused: u64,
+    /// How many ended as anything but an answer, where that is counted rather than an error.
+    pub failed: Option<u64>,
     /// How the ids of its turns begin: no other run of this program has them.
     pub prefix: String,
     pub accepted: Latencies,
@@ -75,6 +77,7 @@ impl Talk {
             asked: 0,
             again: VecDeque::new(),
             refused: 0,
+            failed: None,
             prefix,
             accepted,
             first,
@@ -143,7 +146,11 @@ impl Talk {
         match &*chat.state {
             "status" => return Ok(None),
             "delta" | "final" => {}
-            other => bail!("{}: the turn ended as {other}: {:?}", chat.run_id, chat.error_message),
+            other => {
+                let why = || format!("{}: the turn ended as {other}: {:?}", chat.run_id, chat.error_message);
+                *self.failed.as_mut().with_context(why)? += 1;
+                return Ok(self.turns.remove(&*chat.run_id).map(|turn| turn.session));
+            }
         }
         if !turn.spoken {
             turn.spoken = true;

@@ -108,7 +108,13 @@ pub struct Streams {
     /// Connections that hear them all
     #[arg(long, default_value_t = 20)]
     pub watchers: usize,
+    /// Count turns that end as an error, instead of giving up at the first
+    #[arg(long)]
+    pub count_failed: bool,
 }
+
+/// How a turn ends.
+const ENDS: [&str; 3] = ["final", "error", "aborted"];
 
 impl Streams {
     pub async fn measure(&self, which: &Which) -> Result<Report> {
@@ -118,10 +124,11 @@ impl Streams {
         talk.say(FRESH, Instant::now()).await?;
         talk.ended().await?;
         talk.reset();
+        talk.failed = self.count_failed.then_some(0);
         let before = target.resident();
         let mut watching = JoinSet::new();
         for ws in target.clients(self.watchers).await? {
-            watching.spawn(finals(ws, talk.prefix.clone(), self.turns));
+            watching.spawn(ends(ws, talk.prefix.clone(), self.turns));
         }
         let prober = target.client().await?;
         let begun = Instant::now();
@@ -142,7 +149,8 @@ impl Streams {
         Ok(Report::new("streams")
             .with("turns", self.turns)
             .with("watchers", self.watchers)
-            .with("finalsHeard", self.turns * self.watchers as u64)
+            .with("endsHeard", self.turns * self.watchers as u64)
+            .with("failed", talk.failed)
             .rate(talk.finals.count(), took)
             .latencies("accepted", &talk.accepted)
             .latencies("final", &talk.finals)
@@ -156,12 +164,13 @@ impl Streams {
 }
 
 /// Hears until so many turns of this prefix have ended for this connection, too.
-async fn finals(mut ws: Ws, prefix: String, turns: u64) -> Result<()> {
+async fn ends(mut ws: Ws, prefix: String, turns: u64) -> Result<()> {
     let mut ended = HashSet::new();
     while (ended.len() as u64) < turns {
         let text = frame(&mut ws).await?;
-        if text.contains(r#""state":"final""#)
+        if !text.contains(r#""state":"delta""#)
             && let Some(chat) = chat(&text)?
+            && ENDS.contains(&&*chat.state)
             && chat.run_id.starts_with(&prefix)
         {
             ended.insert(chat.run_id.into_owned());
