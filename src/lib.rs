@@ -91,7 +91,7 @@ const CALM_LOOKS: u32 = 3;
 /// How long the tree and then the sockets may take to end after that.
 const STOP_BUDGET: Duration = Duration::from_secs(15);
 /// How long clients may take to be told, before those that do not read are given up: everybody else waits for them.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long answers over plain HTTP may take to leave after that. Whoever connects meanwhile waits for as long.
 const ANSWER_BUDGET: Duration = Duration::from_millis(300);
 /// Connections that wait in the kernel until they are accepted: all clients at once, when a gateway hands over. The

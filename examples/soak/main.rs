@@ -81,14 +81,9 @@ struct Cli {
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     ensure!(cli.lanes > 0, "--lanes: at least one");
-    let (mut own, state) = match &cli.state {
-        Some(state) => (None, state.clone()),
-        None => {
-            let own = tempfile::tempdir()?;
-            let state = own.path().to_owned();
-            (Some(own), state)
-        }
-    };
+    let mut own = if cli.state.is_none() { Some(tempfile::tempdir()?) } else { None };
+    let state = cli.state.clone().or(own.as_ref().map(|own| own.path().to_owned()));
+    let state = state.context("no state directory")?;
     let plan = Plan::of(&cli.sizes);
     server::prepare(&state, plan.messages, cli.lanes)?;
     let file = cli.samples.as_ref().map(File::create).transpose()?;
@@ -117,6 +112,9 @@ async fn main() -> Result<ExitCode> {
         world.problem(format!("{why:#}"));
     }
     let growths = samples::growths(&world.plan, &samples, &cli.allowed);
+    if complete && growths.is_empty() {
+        world.problem("these were too few messages to say what grows: make it a thousand");
+    }
     let report = Report {
         world: &world,
         samples: &samples,

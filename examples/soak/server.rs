@@ -134,7 +134,10 @@ impl Server {
         Ok(())
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the gateway has ended with {status}");
+        }
         let pid = Pid::from_raw(self.child.id().try_into()?).context("no process")?;
         Ok(kill_process(pid, signal)?)
     }
