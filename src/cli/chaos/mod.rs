@@ -43,8 +43,9 @@ use self::strike::Striker;
 use super::client::Client;
 use super::{Failure, Global, print_json, print_line, printable, table};
 
-/// The most faults of one run, and the longest that one takes.
+/// The most faults of one run, and the shortest and longest time that one may take.
 const MOST: u32 = 1_000;
+const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// How long a run takes at most, if nobody says.
 const USUAL: Duration = Duration::from_secs(600);
@@ -97,7 +98,7 @@ pub struct Wish {
 
 fn limit(text: &str) -> Result<Duration, String> {
     let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-    ms.filter(|limit| !limit.is_zero() && *limit <= LONGEST)
+    ms.filter(|limit| (SHORTEST..=LONGEST).contains(limit))
         .ok_or_else(|| "it is no time between 1s and 1h, such as 90s or 10m".into())
 }
 
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn times_have_bounds() {
         assert_eq!(limit("90s"), Ok(Duration::from_secs(90)));
-        assert!(["0s", "2h", "soon", "-5s"].into_iter().all(|text| limit(text).is_err()));
+        assert!(["0s", "999ms", "2h", "soon", "-5s"].into_iter().all(|text| limit(text).is_err()));
     }
 
     #[test]

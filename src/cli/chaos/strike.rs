@@ -20,8 +20,10 @@ const SLOW: (u64, Duration) = (50, Duration::from_millis(500));
 /// For how long an actor computes, in milliseconds: less than what health takes for stuck.
 const SPIN_MS: u64 = 300;
 
-/// Requests that only the actor at this path answers, given a session of the plan's own.
-const PROBES: &[(&str, &str, fn(&str) -> Value)] = &[
+/// An actor, and a request that only it answers, given a session of the plan's own.
+type Probe = (&'static str, &'static str, fn(&str) -> Value);
+
+const PROBES: &[Probe] = &[
     ("gateway/store", "sessions.patch", |key| json!({ "key": key, "label": key })),
     ("gateway/broadcast", "sessions.subscribe", |_| json!({})),
     ("gateway/devices", "device.pair.list", |_| json!({})),
