@@ -48,7 +48,7 @@ pub const TARGET: Target = Target {
         "\"anchorMs\":0",
         " ",
     ],
-    inputs: 5_000,
+    inputs: 3_000,
 };
 
 /// Parameters, schedules alone, and expressions alone, which are in UTC.

@@ -15,15 +15,6 @@
 //! bounded number of inputs that are damaged from those, the same ones each time. `CRABTREE_FUZZ_INPUTS=N` makes that
 //! any number and `CRABTREE_FUZZ_SEED=N` other ones. An input that fails is printed, and kept in `found`, where it is
 //! replayed first from then on: it is committed with what mends it.
-//!
-//! For hours, and chosen by what they reach in the code, inputs come from libFuzzer, with `cargo install cargo-fuzz`, a
-//! C++ compiler and the stable toolchain:
-//!
-//! ```sh
-//! CRABTREE_FUZZ_TARGET=frame cargo fuzz run --fuzz-dir tests/fuzz -s none --features guided guided tests/fuzz/corpus/frame
-//! ```
-//!
-//! What it finds (`tests/fuzz/artifacts`) belongs into `found/TARGET`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -45,8 +36,8 @@ use std::time::{Duration, Instant};
 
 /// With what the inputs of `cargo test` begin.
 const SEED: u64 = 0x00c0_ffee;
-/// No input takes longer: ten times what the slowest has taken.
-const SLOWEST: Duration = Duration::from_secs(10);
+/// What takes longer hangs, however loaded the machine is: alone the slowest has taken less than two seconds.
+const SLOWEST: Duration = Duration::from_secs(60);
 /// Inputs that came all the way, and are damaged further.
 const MAX_KEPT: usize = 256;
 /// Longer inputs are not damaged further.
@@ -70,17 +61,6 @@ pub struct Target {
     /// How many inputs `cargo test` gives it.
     pub inputs: usize,
 }
-
-/// All of them.
-pub const TARGETS: [&Target; 7] = [
-    &frame::TARGET,
-    &connect::TARGET,
-    &config::TARGET,
-    &session_key::TARGET,
-    &cron::TARGET,
-    &driver::TARGET,
-    &markdown::TARGET,
-];
 
 /// What the environment says in place of a number.
 fn set(variable: &str, otherwise: u64) -> u64 {
