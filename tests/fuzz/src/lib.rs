@@ -118,7 +118,7 @@ fn read(target: &Target, input: &[u8], which: &str) -> usize {
         Ok(step) if took < SLOWEST => step,
         failed => {
             let told = input.escape_ascii();
-            let name = &*target.name;
+            let name = target.name;
             println!("{name} failed with {which}, {took:?}, {}:\n\"{told}\"", kept(target, input));
             match failed {
                 Ok(_) => panic!("{name}: an input takes {took:?}"),
