@@ -12,6 +12,7 @@ use rustix::process::{
     Pid, Signal, WaitOptions, ioctl_tiocsctty, kill_process, kill_process_group, setsid,
     test_kill_process_group, wait,
 };
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const ROUND: Duration = Duration::from_millis(20);
 /// How a guard calls this program to have it lead a session.
 const LEAD: &str = "--lead";
+/// What a terminal tells its programs: none of it is ignored by a program that does not ask for that.
+const OF_TERMINALS: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU];
 /// Exit code when this was not called as the gateway calls it.
 const USAGE: u8 = 2;
 
@@ -123,6 +127,11 @@ fn lead(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(error) = setsid().and_then(|_| ioctl_tiocsctty(io::stdin())) {
         eprintln!("no session on this terminal: {error}");
         return ExitCode::FAILURE;
+    }
+    // What is ignored here (SIGINT is, in the background of a shell; SIGHUP, under nohup) would stay so in the program;
+    // what is handled does not.
+    for signal in OF_TERMINALS {
+        let _ = signal_hook::flag::register(signal, Arc::default());
     }
     let error = Command::new(&program).args(arguments).exec();
     eprintln!("{}: {error}", program.display());

@@ -175,6 +175,16 @@ impl Process {
         .await
     }
 
+    /// The same where SIGINT and SIGHUP are ignored, as they are in the background of a shell and under nohup.
+    pub async fn in_the_background(state: &Path) -> Self {
+        Self::until_ready(|| {
+            let mut program = Command::new("sh");
+            program.args(["-c", r#"trap "" INT HUP; exec "$0" "$@""#, env!("CARGO_BIN_EXE_crabtree"), "run"]);
+            Self::launch(program, state)
+        })
+        .await
+    }
+
     /// Starts this file, which is a gateway's program, and waits until it serves.
     pub async fn of_program(file: &Path, state: &Path) -> Self {
         Self::until_ready(|| {

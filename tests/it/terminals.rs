@@ -40,6 +40,15 @@ async fn shows(client: &mut Client, id: &str, wanted: &str) {
     }
 }
 
+/// Ctrl-C is the foreground's: the shell has its terminal.
+async fn interrupts(client: &mut Client, id: &str) {
+    types(client, id, "sh -c 'echo fore''ground; exec sleep 1000'\n").await;
+    shows(client, id, "foreground").await;
+    types(client, id, "\u{3}").await;
+    types(client, id, "echo ba''ck again\n").await;
+    shows(client, id, "back again").await;
+}
+
 async fn exit(client: &mut Client, id: &str) -> Value {
     client.event(|e| e["event"] == "terminal.exit" && e["payload"]["sessionId"] == id).await["payload"]
         .clone()
@@ -72,18 +81,23 @@ async fn a_shell_is_typed_into_resized_and_ends_with_its_code() {
     shows(&mut client, &id, "30 100").await;
     let last = client.events.iter().rfind(|e| e["event"] == "terminal.data").unwrap()["payload"].clone();
     assert_eq!(last["seq"], json!(shown(&client, &id).encode_utf16().count()), "seq counts UTF-16 units");
-    // Ctrl-C is the foreground's: the shell has its terminal.
-    types(&mut client, &id, "sh -c 'echo fore''ground; exec sleep 1000'\n").await;
-    shows(&mut client, &id, "foreground").await;
-    types(&mut client, &id, "\u{3}").await;
-    types(&mut client, &id, "echo ba''ck again\n").await;
-    shows(&mut client, &id, "back again").await;
+    interrupts(&mut client, &id).await;
     types(&mut client, &id, "exit 3\n").await;
     let told = json!({ "sessionId": id, "exitCode": 3, "signal": null, "reason": "process_exit" });
     assert_eq!(exit(&mut client, &id).await, told);
     listed(&mut client, <[Value]>::is_empty).await;
     let gone = client.call("terminal.input", json!({ "sessionId": id, "data": "x" })).await;
     assert_eq!(gone, json!({ "ok": false }));
+}
+
+#[tokio::test]
+async fn ctrl_c_reaches_programs_also_where_the_gateway_ignores_it() {
+    let state = tempfile::tempdir().unwrap();
+    std::fs::write(state.path().join("openclaw.json"), config().to_string()).unwrap();
+    let gateway = Process::in_the_background(state.path()).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let id = open(&mut client).await;
+    interrupts(&mut client, &id).await;
 }
 
 #[tokio::test]
