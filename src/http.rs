@@ -137,7 +137,8 @@ async fn upgrade(
     sockets.spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             match is_driver {
-                true => driver::run(upgraded, peer, wiring.store.estate.clone()).await,
+                // In a place of its own: a client's socket need not have room for it.
+                true => Box::pin(driver::run(upgraded, peer, wiring.store.estate.clone())).await,
                 false => socket::run(upgraded, peer, wiring).await,
             }
         }

@@ -52,11 +52,13 @@ mod openai;
 pub mod owner;
 mod page;
 mod phases;
+mod read_ahead;
 mod routes;
 pub mod service;
 pub mod signals;
 mod socket;
 mod upgrade;
+mod wire;
 
 use anyhow::Context;
 use certificate::Served;

@@ -3,6 +3,8 @@
 
 use crate::frame_gate::{FrameGate, is_violation};
 use crate::line::Line;
+use crate::read_ahead::ReadAhead;
+use crate::wire::Wire;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
 use crabtree_actors::connections::ConnectionsMsg;
@@ -18,21 +20,20 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// Items taken from the outbox for one flush.
 const BATCH: usize = 64;
-/// Read buffer of a socket.
-const READ_BUFFER: usize = 4 * 1024;
-/// The library's buffer behind it. It reads as little as 14 bytes at a time while frames that were read before
-/// are in use (hence the other buffer), and zero-fills what it reads into (hence not its default of 128 KiB).
-const FRAME_BUFFER: usize = 1024;
+/// The library's buffer for what is read. It zero-fills what it reads into, and keeps as much as it began with.
+const FRAME_BUFFER: usize = 256;
+/// What is read at once of what nobody will look at.
+const REST: usize = 4 * 1024;
 /// How long a connection may take to get its actor.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a client may take none of its bytes before it is given up.
@@ -40,7 +41,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the client may take to answer our close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Ws = WebSocketStream<FrameGate<BufReader<Line>>>;
+/// Reads frames, and answers pings and closes; what is said otherwise goes past it, through a [`Wire`].
+type Ws = WebSocketStream<FrameGate<ReadAhead<Line>>>;
 
 /// Runs a socket to its end.
 pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
@@ -50,13 +52,13 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         Err(_) => return,
     };
     let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
-    let gate = FrameGate::new(BufReader::with_capacity(READ_BUFFER, stream), conn.clone());
+    let gate = FrameGate::new(ReadAhead::new(stream, early), conn.clone());
     let config = WebSocketConfig::default()
         .read_buffer_size(FRAME_BUFFER)
         .max_message_size(Some(MAX_PAYLOAD))
         .max_frame_size(Some(MAX_PAYLOAD))
         .accept_unmasked_frames(false);
-    let ws = WebSocketStream::from_partially_read(gate, early, Role::Server, Some(config)).await;
+    let ws = WebSocketStream::from_raw_socket(gate, Role::Server, Some(config)).await;
     let actor = Slot::default();
     let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply));
     if timeout(OPEN_TIMEOUT, open).await.is_err() {
@@ -64,12 +66,13 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         return;
     }
     let ping_interval_ms = wiring.store.estate.config.load().settings.gateway.ping_interval_ms.max(1);
-    let (spool, estate) = (Spool::default(), wiring.store.estate.clone());
+    let estate = wiring.store.estate.clone();
     let socket = Socket {
         ws,
+        wire: Wire::default(),
         conn,
         actor,
-        spool,
+        spool: Spool::default(),
         alive: true,
         farewell: None,
         closed: None,
@@ -81,12 +84,13 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
 
 struct Socket {
     ws: Ws,
+    wire: Wire,
     conn: Arc<Conn>,
     actor: Slot<ConnectionMsg>,
     spool: Spool,
     /// Whether the last ping was answered.
     alive: bool,
-    /// A close frame that was taken from the outbox; it is tried again if the socket was cut meanwhile.
+    /// The close frame that was taken from the outbox; it is tried again if the socket was cut meanwhile.
     farewell: Option<Close>,
     /// The code of our close; none if the client has left.
     closed: Option<u16>,
@@ -125,7 +129,7 @@ impl Socket {
             }
         }
         if cut.is_cancelled() {
-            self.last_words(&mut items).await;
+            Box::pin(self.last_words(&mut items)).await;
         } else {
             // The answer to a close of the client.
             let _ = timeout(CLOSE_TIMEOUT, self.ws.flush()).await;
@@ -163,72 +167,73 @@ impl Socket {
 
     /// Writes a batch with one flush. False when the socket is done.
     async fn write(&mut self, batch: &mut Vec<Item>) -> bool {
-        let mut frames = Vec::with_capacity(batch.len());
-        let bytes = self.spool.take_batch(batch.drain(..), &mut frames);
-        if let Some(Outgoing::Close(close)) = frames.last() {
-            self.farewell = Some(close.clone());
-            self.closed = Some(close.code);
-        }
+        let bytes = self.encode(batch.drain(..));
         let cut = self.conn.outbox.cut_off();
         let written = tokio::select! {
-            written = timeout(WRITE_TIMEOUT, send(&mut self.ws, frames)) => written.unwrap_or(Sent::Failed),
+            written = timeout(WRITE_TIMEOUT, self.flush()) => matches!(written, Ok(Ok(()))),
             // A client that does not take its bytes is given up in the middle of them.
-            () = cut.cancelled() => Sent::Failed,
+            () = cut.cancelled() => false,
         };
         self.conn.outbox.sent(bytes);
-        match written {
-            Sent::All => true,
-            Sent::Failed => false,
-            Sent::Closed => {
+        if written && self.farewell.is_some() {
+            Box::pin(self.hang_up()).await;
+        }
+        written && self.farewell.is_none()
+    }
+
+    /// Puts items on the wire; gives the bytes the outbox may forget when they are written.
+    fn encode(&mut self, items: impl Iterator<Item = Item>) -> usize {
+        let Self { wire, spool, farewell, closed, .. } = self;
+        spool.take_batch(items, &mut |frame| match frame {
+            Outgoing::Text(text) => wire.text(text),
+            Outgoing::Event(event, seq) => wire.event(&event.body, seq),
+            Outgoing::Close(close) => {
+                *closed = Some(close.code);
+                *farewell = Some(close);
+            }
+        })
+    }
+
+    /// Writes what is on the wire, after what the library has begun to say.
+    async fn flush(&mut self) -> Result<(), Error> {
+        self.ws.flush().await?;
+        Ok(self.wire.flush(self.ws.get_mut()).await?)
+    }
+
+    async fn say_farewell(&mut self) -> Result<(), Error> {
+        let Some(Close { code, reason }) = self.farewell.clone() else { return Ok(()) };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        self.ws.send(Message::Close(Some(frame))).await
+    }
+
+    /// Says our close, and waits for the client's.
+    async fn hang_up(&mut self) {
+        let cut = self.conn.outbox.cut_off();
+        let both = async {
+            if matches!(timeout(WRITE_TIMEOUT, self.say_farewell()).await, Ok(Ok(()))) {
                 let answer = async { while let Some(Ok(_)) = self.ws.next().await {} };
                 let _ = timeout(CLOSE_TIMEOUT, answer).await;
-                false
             }
+        };
+        tokio::select! {
+            () = both => {}
+            () = cut.cancelled() => {}
         }
     }
 
     /// The connection was given up: what is queued is tried for a moment, the close frame above all.
     async fn last_words(&mut self, items: &mut mpsc::UnboundedReceiver<Item>) {
-        let mut frames = Vec::new();
-        while let Ok(item) = items.try_recv() {
-            let bytes = self.spool.take(item, &mut frames);
-            self.conn.outbox.sent(bytes);
-        }
-        frames.extend(self.farewell.take().map(Outgoing::Close));
-        if let Some(Outgoing::Close(close)) = frames.last() {
-            self.closed = Some(close.code);
-        }
+        let queued = std::iter::from_fn(|| items.try_recv().ok());
+        let bytes = self.encode(queued);
+        self.conn.outbox.sent(bytes);
         let words = async {
-            send(&mut self.ws, frames).await;
+            if self.flush().await.is_ok() {
+                let _ = self.say_farewell().await;
+            }
             // Hanging up with input unread would take the close frame back before the client has seen it.
-            let mut rest = [0; READ_BUFFER];
+            let mut rest = vec![0; REST];
             while matches!(self.ws.get_mut().ungated().read(&mut rest).await, Ok(1..)) {}
         };
         let _ = timeout(CLOSE_TIMEOUT, words).await;
     }
-}
-
-enum Sent {
-    All,
-    Closed,
-    Failed,
-}
-
-async fn send(ws: &mut Ws, frames: Vec<Outgoing>) -> Sent {
-    for frame in frames {
-        match frame {
-            Outgoing::Text(bytes) => {
-                let Ok(text) = Utf8Bytes::try_from(bytes) else { return Sent::Failed };
-                if ws.feed(Message::Text(text)).await.is_err() {
-                    return Sent::Failed;
-                }
-            }
-            Outgoing::Close(Close { code, reason }) => {
-                let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-                let closed = ws.send(Message::Close(Some(frame))).await;
-                return if closed.is_ok() { Sent::Closed } else { Sent::Failed };
-            }
-        }
-    }
-    if ws.flush().await.is_ok() { Sent::All } else { Sent::Failed }
 }

@@ -5,7 +5,6 @@
 
 use crate::event::Event;
 use crate::meters::Backlog;
-use bytes::Bytes;
 use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES, StateVersion};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
@@ -20,9 +19,9 @@ pub const MAX_PROCESS_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 pub enum Item {
     /// The hello-ok: the first frame after the challenge, whatever was published meanwhile. It holds presence
     /// and health of at least these versions.
-    Hello(Bytes, StateVersion),
+    Hello(Box<(Vec<u8>, StateVersion)>),
     /// A response or a direct event without `seq`, ready to send.
-    Frame(Bytes),
+    Frame(Vec<u8>),
     /// A published event; `skip` droppable ones were dropped before it.
     Event {
         /// The event, encoded once for all.
@@ -31,13 +30,17 @@ pub enum Item {
         skip: u32,
     },
     /// The last thing said.
-    Close(Close),
+    Close(Box<Close>),
 }
+
+// A queue has places for 32 of them, also while it is empty.
+const _: () = assert!(size_of::<Item>() == 24);
 
 impl Item {
     fn bytes(&self) -> usize {
         match self {
-            Self::Hello(b, _) | Self::Frame(b) => b.len(),
+            Self::Hello(hello) => hello.0.len(),
+            Self::Frame(frame) => frame.len(),
             Self::Event { event, .. } => event.body.max_len(),
             Self::Close(_) => 0,
         }
@@ -73,12 +76,12 @@ impl Outbox {
 
     /// Queues the hello-ok.
     pub fn hello(&self, frame: Vec<u8>, version: StateVersion) {
-        self.push(Item::Hello(frame.into(), version));
+        self.push(Item::Hello(Box::new((frame, version))));
     }
 
     /// Queues a response, or an event that carries no `seq`.
     pub fn frame(&self, frame: Vec<u8>) {
-        self.push(Item::Frame(frame.into()));
+        self.push(Item::Frame(frame));
     }
 
     /// Queues a published event.
@@ -90,7 +93,7 @@ impl Outbox {
     /// Says goodbye: what is queued before is still sent, nothing after.
     pub fn close(&self, close: Close) {
         if !self.closing.swap(true, AcqRel) {
-            let _ = self.queue.send(Item::Close(close));
+            let _ = self.queue.send(Item::Close(Box::new(close)));
         }
     }
 
@@ -158,10 +161,12 @@ impl Drop for Outbox {
 }
 
 /// A frame for the socket.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outgoing {
     /// One WebSocket text message.
-    Text(Bytes),
+    Text(Vec<u8>),
+    /// Another: the event, with this `seq`.
+    Event(Arc<Event>, u64),
     /// The close frame; nothing follows.
     Close(Close),
 }
@@ -176,8 +181,8 @@ pub struct Spool {
 
 impl Spool {
     /// Turns what has gathered into frames. A client that is behind gets successive pieces of a text in one
-    /// frame; nothing else changes its place.
-    pub fn take_batch(&mut self, batch: impl Iterator<Item = Item>, out: &mut Vec<Outgoing>) -> usize {
+    /// frame; nothing else changes its place. Returns the bytes the outbox may forget once they are written.
+    pub fn take_batch(&mut self, batch: impl Iterator<Item = Item>, out: &mut impl FnMut(Outgoing)) -> usize {
         if !self.greeted {
             return batch.map(|item| self.take(item, out)).sum();
         }
@@ -192,13 +197,13 @@ impl Spool {
         bytes
     }
 
-    /// Turns an item into frames, in order, appended to `out`. Returns the bytes the outbox may forget.
-    pub fn take(&mut self, item: Item, out: &mut Vec<Outgoing>) -> usize {
+    fn take(&mut self, item: Item, out: &mut impl FnMut(Outgoing)) -> usize {
         let bytes = item.bytes();
         match item {
-            Item::Hello(frame, version) => {
+            Item::Hello(hello) => {
                 self.greeted = true;
-                out.push(Outgoing::Text(frame));
+                let (frame, version) = *hello;
+                out(Outgoing::Text(frame));
                 let early = std::mem::take(&mut self.early);
                 return bytes
                     + early.into_iter().map(|item| self.take_early(item, version, out)).sum::<usize>();
@@ -209,19 +214,17 @@ impl Spool {
             }
             Item::Event { event, skip } => {
                 self.seq += u64::from(skip) + 1;
-                let mut frame = Vec::with_capacity(event.body.max_len());
-                event.body.write(Some(self.seq), &mut frame);
-                out.push(Outgoing::Text(frame.into()));
+                out(Outgoing::Event(event, self.seq));
             }
-            Item::Frame(frame) => out.push(Outgoing::Text(frame)),
-            Item::Close(close) => out.push(Outgoing::Close(close)),
+            Item::Frame(frame) => out(Outgoing::Text(frame)),
+            Item::Close(close) => out(Outgoing::Close(*close)),
         }
         bytes
     }
 
     /// What was published before the hello follows it, unless the hello has said as much: versions do not
     /// go back.
-    fn take_early(&mut self, item: Item, hello: StateVersion, out: &mut Vec<Outgoing>) -> usize {
+    fn take_early(&mut self, item: Item, hello: StateVersion, out: &mut impl FnMut(Outgoing)) -> usize {
         let said = |v: StateVersion| v.presence <= hello.presence && v.health <= hello.health;
         match &item {
             Item::Event { event, .. } if event.version.is_some_and(said) => item.bytes(),
@@ -262,14 +265,17 @@ mod tests {
     fn drain(items: &mut mpsc::UnboundedReceiver<Item>, spool: &mut Spool) -> Vec<String> {
         let mut out = Vec::new();
         while let Ok(item) = items.try_recv() {
-            spool.take(item, &mut out);
+            spool.take(item, &mut |frame| out.push(said(frame)));
         }
-        out.into_iter()
-            .map(|o| match o {
-                Outgoing::Text(b) => String::from_utf8(b.to_vec()).unwrap(),
-                Outgoing::Close(c) => format!("close {} {}", c.code, c.reason),
-            })
-            .collect()
+        out
+    }
+
+    fn said(frame: Outgoing) -> String {
+        match frame {
+            Outgoing::Text(text) => String::from_utf8(text).unwrap(),
+            Outgoing::Event(event, seq) => String::from_utf8(event.body.encode(Some(seq))).unwrap(),
+            Outgoing::Close(c) => format!("close {} {}", c.code, c.reason),
+        }
     }
 
     #[test]
@@ -297,11 +303,10 @@ mod tests {
         let (mut out, mut spool) = (Vec::new(), Spool::default());
         let mut forgotten = 0;
         while let Ok(item) = items.try_recv() {
-            forgotten += spool.take(item, &mut out);
+            forgotten += spool.take(item, &mut |frame| out.push(said(frame)));
         }
         assert_eq!((out.len(), forgotten), (2, bytes));
-        let Outgoing::Text(last) = &out[1] else { panic!("{out:?}") };
-        assert!(last.ends_with(br#""seq":1,"stateVersion":{"presence":3,"health":2}}"#), "{last:?}");
+        assert!(out[1].ends_with(r#""seq":1,"stateVersion":{"presence":3,"health":2}}"#), "{}", out[1]);
     }
 
     #[test]
@@ -339,7 +344,8 @@ mod tests {
         let item = |event| Item::Event { event, skip: 0 };
         let mut spool = Spool::default();
         let mut out = Vec::new();
-        spool.take(Item::Hello(Bytes::new(), StateVersion::default()), &mut out);
+        let mut tell = |frame| out.push(said(frame));
+        spool.take(Item::Hello(Box::default()), &mut tell);
         let batch = [
             item(piece("a", "x \"", "x \"")),
             item(piece("b", "1", "1")),
@@ -349,14 +355,9 @@ mod tests {
             item(piece("a", "x \"yz", "z")),
         ];
         let bytes: usize = batch.iter().map(Item::bytes).sum();
-        assert_eq!(spool.take_batch(batch.into_iter(), &mut out), bytes);
-        let frames: Vec<serde_json::Value> = out[1..]
-            .iter()
-            .map(|frame| match frame {
-                Outgoing::Text(text) => serde_json::from_slice(text).unwrap(),
-                Outgoing::Close(_) => panic!("nobody closed"),
-            })
-            .collect();
+        assert_eq!(spool.take_batch(batch.into_iter(), &mut tell), bytes);
+        let frames: Vec<serde_json::Value> =
+            out[1..].iter().map(|frame| serde_json::from_str(frame).unwrap()).collect();
         let told: Vec<_> =
             frames.iter().map(|f| (f["seq"].as_u64().unwrap(), f["payload"]["delta"].as_str())).collect();
         assert_eq!(told, [(1, Some("x \"y")), (2, Some("12")), (3, None), (4, Some("z"))]);

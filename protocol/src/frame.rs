@@ -4,6 +4,7 @@
 //! looked at a second time, to say what is wrong with it in the recorded words.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -263,6 +264,9 @@ pub struct StateVersion {
     pub health: u64,
 }
 
+/// What stands before an event's number.
+const SEQ: &[u8] = b",\"seq\":";
+
 /// An event encoded once for all its receivers: each connection splices its own `seq` in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventBody {
@@ -279,8 +283,8 @@ impl EventBody {
         out.reserve(self.max_len());
         out.extend_from_slice(&self.head);
         if let Some(seq) = seq {
-            out.extend_from_slice(b",\"seq\":");
-            out.extend_from_slice(seq.to_string().as_bytes());
+            out.extend_from_slice(SEQ);
+            write!(out, "{seq}").expect("memory takes what is written to it");
         }
         out.extend_from_slice(&self.tail);
     }
@@ -292,9 +296,15 @@ impl EventBody {
         out
     }
 
+    /// The bytes the frame takes with this `seq`.
+    pub fn len(&self, seq: u64) -> usize {
+        let digits = seq.checked_ilog10().unwrap_or(0) as usize + 1;
+        self.head.len() + SEQ.len() + digits + self.tail.len()
+    }
+
     /// The most bytes the frame can take with any `seq`.
     pub fn max_len(&self) -> usize {
-        self.head.len() + self.tail.len() + 27
+        self.len(u64::MAX)
     }
 }
 

@@ -35,7 +35,7 @@ async fn connect(wiring: &Arc<Wiring>) -> (Value, Option<(u16, String)>) {
     let (mut spool, mut answer) = (Spool::default(), Value::Null);
     while let Some(item) = items.recv().await {
         let mut said = Vec::new();
-        spool.take(item, &mut said);
+        spool.take_batch(std::iter::once(item), &mut |outgoing| said.push(outgoing));
         for outgoing in said {
             match outgoing {
                 Outgoing::Text(text) => {
@@ -47,6 +47,7 @@ async fn connect(wiring: &Arc<Wiring>) -> (Value, Option<(u16, String)>) {
                         return (answer, None);
                     }
                 }
+                Outgoing::Event(..) => {}
                 Outgoing::Close(close) => return (answer, Some((close.code, close.reason))),
             }
         }

@@ -148,12 +148,7 @@ impl Serve {
         actor.newer_than(0).await;
         self.serve(&actor, &mut items, &mut orders).await;
         // As the socket does: what is queued is taken, the close frame above all.
-        let mut frames = Vec::new();
-        while let Ok(item) = items.try_recv() {
-            let bytes = self.spool.take(item, &mut frames);
-            self.conn.outbox.sent(bytes);
-        }
-        self.read(frames);
+        self.take(std::iter::from_fn(|| items.try_recv().ok()));
         let _ = actor.send(ConnectionMsg::Gone);
         self.link.wire.lock().closed.get_or_insert((0, "the client hung up".into()));
     }
@@ -192,7 +187,7 @@ impl Serve {
                 taken = items.recv_many(&mut batch, most),
                     if self.manner.slow.is_none() || next_drain <= Instant::now() =>
                 {
-                    if taken == 0 || !self.take(&mut batch) {
+                    if taken == 0 || !self.take(batch.drain(..)) {
                         return;
                     }
                     // Nobody is slow before it is let in: that would end at the handshake's deadline.
@@ -205,9 +200,9 @@ impl Serve {
     }
 
     /// False at the close frame.
-    fn take(&mut self, batch: &mut Vec<Item>) -> bool {
+    fn take(&mut self, batch: impl Iterator<Item = Item>) -> bool {
         let mut frames = Vec::new();
-        let bytes = self.spool.take_batch(batch.drain(..), &mut frames);
+        let bytes = self.spool.take_batch(batch, &mut |frame| frames.push(frame));
         self.conn.outbox.sent(bytes);
         self.read(frames);
         self.link.wire.lock().closed.is_none()
@@ -216,20 +211,20 @@ impl Serve {
     fn read(&mut self, frames: Vec<Outgoing>) {
         let now = self.wiring.store.estate.clock.now_ms();
         for frame in frames {
-            match frame {
-                Outgoing::Text(bytes) => {
-                    let text = std::str::from_utf8(&bytes).unwrap();
-                    let seen = self.trace.lock().note(now, &self.link.name, text);
-                    let parsed = self.link.wire.lock().read(text, seen);
-                    if let Some(frame) = parsed {
-                        self.react(&frame);
-                    }
-                }
+            let bytes = match frame {
+                Outgoing::Text(text) => text,
+                Outgoing::Event(event, seq) => event.body.encode(Some(seq)),
                 Outgoing::Close(Close { code, reason }) => {
                     self.trace.lock().note(now, &self.link.name, &format!("close {code} {reason}"));
                     self.link.wire.lock().closed = Some((code, reason));
                     return;
                 }
+            };
+            let text = std::str::from_utf8(&bytes).unwrap();
+            let seen = self.trace.lock().note(now, &self.link.name, text);
+            let parsed = self.link.wire.lock().read(text, seen);
+            if let Some(frame) = parsed {
+                self.react(&frame);
             }
         }
     }
