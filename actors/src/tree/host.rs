@@ -80,6 +80,8 @@ pub struct Running<B: Behavior> {
     behavior: B,
     ctx: Ctx<B::Msg>,
     stopping: bool,
+    /// Whether all children were told to stop.
+    told: bool,
     slow: Duration,
     guard: ExitGuard,
 }
@@ -105,7 +107,9 @@ impl<B: Behavior> Actor for Host<B> {
         let me = Addr { to: me, gauge: node.gauge() };
         let mut ctx = Ctx { me, node, tasks: JoinSet::new(), stop: false };
         match guarded(|| B::start(&mut ctx, args)) {
-            Ok(behavior) => Ok(Running { behavior, ctx, stopping: false, slow: Duration::ZERO, guard }),
+            Ok(behavior) => {
+                Ok(Running { behavior, ctx, stopping: false, told: false, slow: Duration::ZERO, guard })
+            }
             Err(exit) => {
                 guard.exit = Some(exit.clone());
                 Err(exit.reason.into())
@@ -171,15 +175,19 @@ impl<B: Behavior> Running<B> {
 
     /// Goes on with the shutdown of the children; when none is left, ends itself.
     fn stop_children(&mut self) {
-        let alive = |node: &Node| node.children().into_iter().rfind(|c| supervise::is_alive(c));
+        let node = self.ctx.node.clone();
+        let alive = || node.last_child(supervise::is_alive);
         match B::SHUTDOWN {
             ShutdownOrder::Together => {
-                for child in self.ctx.node.children().iter().filter(|c| supervise::is_alive(c)) {
-                    supervise::stop(child, supervise::Order::Stop);
+                // Once: of ten thousand children each tells its end, and then there is only to see whether one is left.
+                if !std::mem::replace(&mut self.told, true) {
+                    for child in node.children().iter().filter(|c| supervise::is_alive(c)) {
+                        supervise::stop(child, supervise::Order::Stop);
+                    }
                 }
             }
             ShutdownOrder::Reverse => {
-                while let Some(last) = alive(&self.ctx.node) {
+                while let Some(last) = alive() {
                     supervise::stop(&last, supervise::Order::Stop);
                     if supervise::is_alive(&last) {
                         break;
@@ -187,7 +195,7 @@ impl<B: Behavior> Running<B> {
                 }
             }
         }
-        if alive(&self.ctx.node).is_none() {
+        if alive().is_none() {
             self.ctx.stop = true;
         }
     }

@@ -198,6 +198,11 @@ impl Node {
         self.family.lock().by_birth.values().cloned().collect()
     }
 
+    /// The child born last of those that are so.
+    pub(super) fn last_child(&self, is: impl Fn(&Node) -> bool) -> Option<Arc<Node>> {
+        self.family.lock().by_birth.values().rfind(|child| is(child)).cloned()
+    }
+
     /// How many children there are.
     pub fn child_count(&self) -> usize {
         self.family.lock().by_birth.len()
