@@ -11,7 +11,7 @@ use crate::frame::{MIN_PROBE_PROTOCOL, PROTOCOL_VERSION};
 use crate::refusal::{ConnectRefusal, Refusal};
 use crate::schema;
 use crate::scope::{Role, Scopes};
-use crate::value::{Int, Text, string_enum};
+use crate::value::{Int, Text, object, some_object, string_enum};
 
 /// The capability named in the challenge: the gateway understands `modelCatalog`.
 pub const CHALLENGE_CAPABILITIES: &[&str] = &["model-catalog-snapshot"];
@@ -232,7 +232,8 @@ pub struct WorkerRuns {
     pub bundle_prewarm: Option<Int<1>>,
 }
 
-/// Parameters of `connect`.
+/// Parameters of `connect`. Every client sends them, most with lists: fields that are objects say so themselves, so that
+/// the schema need not be asked.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConnectParams {
@@ -241,6 +242,7 @@ pub struct ConnectParams {
     /// The newest protocol the client speaks.
     pub max_protocol: Int<1>,
     /// Who connects.
+    #[serde(deserialize_with = "object")]
     pub client: ClientInfo,
     /// What the client can do; unknown strings are fine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,7 +254,7 @@ pub struct ConnectParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub computer_use: Option<Value>,
     /// What a node tells about running worker sessions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
     pub worker_runs: Option<WorkerRuns>,
     /// What the person at a node allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,10 +269,10 @@ pub struct ConnectParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<Text>>,
     /// The device the client proves to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceProof>,
     /// Its credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
     pub auth: Option<ConnectAuth>,
     /// The language of its user interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -279,7 +281,7 @@ pub struct ConnectParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
     /// Asks for the model catalog right after the hello.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
     pub model_catalog: Option<ModelCatalogRequest>,
 }
 
@@ -287,7 +289,7 @@ impl ConnectParams {
     /// Reads the parameters of a `connect` request; unlike elsewhere, absent ones are refused.
     pub fn parse(raw: Option<&RawValue>) -> Result<Self, ConnectRefusal> {
         let parsed = match raw {
-            Some(_) => schema::params::<Self>("connect", raw),
+            Some(raw) => schema::params_of_objects::<Self>("connect", raw.get()),
             None => Err(Refusal::invalid_params("connect", "must be object")),
         };
         parsed.map_err(ConnectRefusal::invalid_params)

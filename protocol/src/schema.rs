@@ -29,10 +29,28 @@ where
     P: Deserialize<'a> + JsonSchema + 'static,
 {
     let text = raw.map_or("{}", RawValue::get);
-    let parsed = match serde_json::from_str::<P>(text) {
-        Ok(parsed) if text.starts_with('{') && !text.contains("null") && !text.contains('[') => {
-            return Ok(parsed);
-        }
+    read(method, text, serde_json::from_str(text), text.contains('['))
+}
+
+/// Reads the parameters of `method`, whose type takes objects alone where it has objects.
+///
+/// # Errors
+/// As of [`params`].
+pub fn params_of_objects<'a, P>(method: &str, text: &'a str) -> Result<P, Refusal>
+where
+    P: Deserialize<'a> + JsonSchema + 'static,
+{
+    read(method, text, serde_json::from_str(text), false)
+}
+
+fn read<P: JsonSchema + 'static>(
+    method: &str,
+    text: &str,
+    parsed: serde_json::Result<P>,
+    lists: bool,
+) -> Result<P, Refusal> {
+    let parsed = match parsed {
+        Ok(parsed) if text.starts_with('{') && !text.contains("null") && !lists => return Ok(parsed),
         other => other,
     };
     let Ok(value) = serde_json::from_str::<Value>(text) else {

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize, Serializer};
 
 mod list;
 mod number;
+mod object;
 mod shaped;
 
 pub use list::List;
 pub use number::Number;
+pub(crate) use object::{object, some_object};
 pub(crate) use shaped::shaped_text;
 
 /// The largest integer that JavaScript clients keep exact (2^53 - 1).
