@@ -29,7 +29,7 @@ use crate::process::Guard;
 use crate::reach::Reach;
 use crate::restart::Restarts;
 use crate::secrets::{Ask, Secrets};
-use crate::sessions::{Ledgers, SessionMsg, Waiters};
+use crate::sessions::{Ledgers, Listed, SessionMsg, Waiters};
 use crate::settings::{AuthSecret, Loaded};
 use crate::skills::Skills;
 use crate::stability::Recorder;
@@ -193,6 +193,8 @@ pub struct Estate {
     pub waiters: Waiters,
     /// How far the running turns have been told.
     pub ledgers: Ledgers,
+    /// What clients were told of the sessions last.
+    pub listed: Listed,
     /// Held while a file of an agent's workspace is compared and written.
     pub workspace_files: Mutex<()>,
     /// Held while the groups of sessions are read, changed and written.
@@ -307,6 +309,7 @@ impl Estate {
             ready: Ready::default(),
             waiters: Waiters::default(),
             ledgers: Ledgers::default(),
+            listed: Listed::default(),
             workspace_files: Mutex::default(),
             session_groups: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),

@@ -105,17 +105,15 @@ impl Responder {
 
     /// Answers with a payload that is JSON already.
     pub fn ok_json(mut self, payload: &[u8]) {
+        if self.shape.is_some() || self.inside.is_some() {
+            return self.settle(
+                serde_json::from_slice::<Value>(payload).map_err(|e| Refusal::failed(e.to_string())),
+            );
+        }
         self.came_to(Ok(()));
         self.answered = true;
-        match self.inside.take() {
-            Some(inside) => {
-                inside.send(serde_json::from_slice(payload).map_err(|e| Refusal::failed(e.to_string())));
-            }
-            None => {
-                self.conn.outbox.frame(encode_ok(&self.id, payload));
-                self.count(Answered::Well);
-            }
-        }
+        self.conn.outbox.frame(encode_ok(&self.id, payload));
+        self.count(Answered::Well);
     }
 
     fn count(&self, answered: Answered) {

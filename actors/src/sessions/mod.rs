@@ -7,6 +7,7 @@
 mod blocks;
 pub(crate) mod conversation;
 mod ledgers;
+mod listed;
 mod outcome;
 mod queue;
 mod rows;
@@ -18,6 +19,7 @@ mod turn;
 
 pub use blocks::{Block, BlockStream, BlockType, Insert};
 pub use ledgers::Ledgers;
+pub use listed::{Basis, Listed};
 pub use outcome::{INTERRUPTED, Outcome, Status, gateway_message};
 pub use queue::MAX_WAITING;
 pub(crate) use rows::{changed_event, groups_event, message_payload};

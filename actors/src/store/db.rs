@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -111,6 +111,8 @@ pub struct Db {
     writer: Mutex<Option<Connection>>,
     readers: [Mutex<Option<Connection>>; READERS],
     turn: AtomicUsize,
+    /// Times somebody has written.
+    writes: AtomicU64,
     /// One permit a reader: see [`Db::reader_free`].
     free: Arc<Semaphore>,
     damage: OnceLock<String>,
@@ -154,7 +156,16 @@ impl Db {
         let (writer, readers) = (Mutex::new(Some(conn)), std::array::from_fn(|_| Mutex::new(None)));
         let damage = damage.map_or_else(OnceLock::new, OnceLock::from);
         let free = Arc::new(Semaphore::new(READERS));
-        Self { path, sync, writer, readers, turn: AtomicUsize::new(0), free, damage }
+        Self {
+            path,
+            sync,
+            writer,
+            readers,
+            turn: AtomicUsize::new(0),
+            writes: AtomicU64::new(0),
+            free,
+            damage,
+        }
     }
 
     /// Waits, first come, first served, until a reader is free, so that no threads gather where only so many can
@@ -207,6 +218,7 @@ impl Db {
         f: impl FnOnce(&mut Connection) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let mut slot = self.writer.lock();
+        let _counted = Counted(&self.writes);
         let Some(path) = &self.path else {
             return in_memory(&mut slot, f);
         };
@@ -220,6 +232,11 @@ impl Db {
             *slot = Some(conn);
         }
         result
+    }
+
+    /// How many times somebody has written. What was read after this is told holds for as long as this stays the same.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
     }
 
     /// Runs `f` with a connection that cannot write; waits if all are in use.
@@ -389,6 +406,15 @@ pub(super) fn list(strings: &[String]) -> String {
 }
 
 /// In memory the connection is the data: it stays where it is, whatever happens.
+/// Counts when it is dropped, also by a panic: that may have come after the commit.
+struct Counted<'a>(&'a AtomicU64);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
 fn in_memory<R>(
     slot: &mut Option<Connection>,
     f: impl FnOnce(&mut Connection) -> Result<R, StoreError>,

@@ -57,6 +57,33 @@ async fn what_is_changed_is_shown_and_survives_a_restart() {
     assert_eq!((&bare["pinned"], bare.get("pinnedAt"), bare.get("agentStatus")), (&json!(false), None, None));
 }
 
+/// A list that is asked for again and again is told as it was only while nothing has happened.
+///
+/// accepts: A9
+#[tokio::test]
+async fn what_has_happened_is_in_the_next_list() {
+    async fn listed(client: &mut Client) -> Value {
+        client.call("sessions.list", json!({ "limit": 5 })).await["sessions"].clone()
+    }
+    let gateway = Embedded::start().await;
+    let mut client = Client::admin(gateway.addr).await;
+    let mut other = Client::admin(gateway.addr).await;
+    for round in 0..50 {
+        let label = json!(format!("label {round}"));
+        patched(&mut client, json!({ "key": "new", "label": label })).await;
+        for _ in 0..3 {
+            assert_eq!(listed(&mut client).await[0]["label"], label);
+            assert_eq!(listed(&mut other).await[0]["label"], label);
+        }
+    }
+    assert_eq!(listed(&mut client).await[0]["hasActiveRun"], false);
+    long_turn(&mut client, "new", "k1").await;
+    assert_eq!(listed(&mut other).await[0]["hasActiveRun"], true);
+    client.call("sessions.abort", json!({ "key": "new" })).await;
+    client.call("sessions.delete", json!({ "key": "new" })).await;
+    assert_eq!(listed(&mut other).await, json!([]));
+}
+
 /// accepts: A9
 #[tokio::test]
 async fn a_model_is_chosen_for_the_next_turn() {

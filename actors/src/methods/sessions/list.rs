@@ -4,13 +4,14 @@ use crate::agents::agent_runtime;
 use crate::connection::ConnectionMsg;
 use crate::estate::Estate;
 use crate::methods::{Call, store_refusal};
-use crate::sessions::session_row;
+use crate::sessions::{Basis, session_row};
 use crate::store::{self, Archived, ListFilter, SessionRecord, SortBy, Store};
 use crate::tree::Ctx;
 use crabtree_protocol::params::session_reads::SearchScope;
 use crabtree_protocol::params::sessions as wire;
 use crabtree_protocol::params::sessions::{ArchivedFilter, DEFAULT_LIST_LIMIT, ListParams};
 use crabtree_protocol::{Refusal, RunId, SessionKey};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -186,7 +187,24 @@ pub fn defaults(estate: &Estate) -> Value {
 }
 
 pub fn list(ctx: &mut Ctx<ConnectionMsg>, call: Call<'_>) {
+    let (estate, text) = (call.estate(), call.params.map_or("", RawValue::get));
+    let basis = Basis::of(estate);
+    if let Some(answer) = basis.as_ref().and_then(|now| estate.listed.find(text, now)) {
+        return call.responder.ok_json(&answer.json);
+    }
+    let text = text.into();
     let Some((params, call)) = call.parse::<ListParams>() else { return };
     let (store, responder) = (call.wiring.store.clone(), call.responder);
-    ctx.detached(async move { responder.settle(page(&store, &params).await) });
+    ctx.detached(async move {
+        match page(&store, &params).await {
+            Ok(page) => {
+                let json = page.to_string().into_bytes();
+                responder.ok_json(&json);
+                if let Some(basis) = basis {
+                    store.estate.listed.keep(text, basis, json);
+                }
+            }
+            Err(refusal) => responder.refuse(refusal),
+        }
+    });
 }
