@@ -141,8 +141,11 @@ async fn answer(
         move |(token, begun, answering)| async move {
             let chunk = match token {
                 said if said < script.tokens => {
-                    tokio::time::sleep_until(begun + Duration::from_millis(script.token_ms * (said + 1)))
-                        .await;
+                    let due = begun + Duration::from_millis(script.token_ms * (said + 1));
+                    // A timer takes a millisecond also for a moment that has passed.
+                    if script.token_ms > 0 {
+                        tokio::time::sleep_until(due).await;
+                    }
                     chunk(
                         &json!([{ "index": 0, "delta": { "role": "assistant", "content": format!("tok{said} ") } }]),
                     )

@@ -26,6 +26,9 @@ pub struct Turns {
     /// Closed loop: sessions, each with one turn after the other
     #[arg(long, default_value_t = 1)]
     pub sessions: u64,
+    /// Closed loop: turns after which a session is begun anew, for a longer one costs more
+    #[arg(long, default_value_t = 20)]
+    pub turns: u64,
     /// Open loop: turns a second, each in a session of its own; latencies count from when a turn was due
     #[arg(long)]
     pub rate: Option<f64>,
@@ -33,7 +36,7 @@ pub struct Turns {
 
 impl Turns {
     pub async fn measure(&self, which: &Which, seconds: u64) -> Result<Report> {
-        ensure!(self.sessions > 0, "there is nobody to talk to");
+        ensure!(self.sessions > 0 && self.turns > 0, "there is nobody to talk to");
         which.only(&[Kind::Crabtree, Kind::OpenClaw, Kind::Running])?;
         let target = Target::of(which, Setup { model: Some(self.script), ..Setup::default() }).await?;
         let mut talk = Talk::new(target.client().await?, last(&target));
@@ -67,11 +70,14 @@ impl Turns {
         for session in 0..self.sessions {
             talk.say(session, Instant::now()).await?;
         }
+        let mut turns = vec![0; usize::try_from(self.sessions)?];
         while talk.going() > 0 {
-            let session = talk.ended().await?;
+            let place = talk.ended().await? % self.sessions;
             let now = Instant::now();
             if now < ends {
-                talk.say(session, now).await?;
+                let before = &mut turns[usize::try_from(place)?];
+                *before += 1;
+                talk.say(place + *before / self.turns * self.sessions, now).await?;
             }
         }
         Ok(())
