@@ -14,7 +14,13 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    object(field).map(Some)
+    struct Whole<T>(T);
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Whole<T> {
+        fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
+            object(field).map(Self)
+        }
+    }
+    Ok(Option::<Whole<T>>::deserialize(field)?.map(|Whole(whole)| whole))
 }
 
 struct Object<D>(D);
@@ -57,6 +63,7 @@ mod tests {
         assert_eq!(read(r#"{"inner":{"a":1,"b":[2]}}"#).unwrap(), Outer { inner: inner(), more: None });
         let both = read(r#"{"inner":{"a":1,"b":[2]},"more":{"a":1,"b":[2]}}"#).unwrap();
         assert_eq!(both, Outer { inner: inner(), more: Some(inner()) });
+        assert_eq!(read(r#"{"inner":{"a":1,"b":[2]},"more":null}"#).unwrap().more, None);
         for wrong in [r#"{"inner":[1,[2]]}"#, r#"{"inner":{"a":1,"b":[2]},"more":[1,[2]]}"#, r#"{"inner":1}"#]
         {
             assert!(read(wrong).is_err(), "{wrong}");
