@@ -1,6 +1,7 @@
 //! The limit on frames before authentication. tungstenite cannot change its limit on a living socket, so the
 //! bytes are watched on their way in: only the headers of frames are looked at, and only until the hello.
 
+use crate::read_ahead::ReadAhead;
 use crabtree_actors::conns::Conn;
 use crabtree_protocol::frame::MAX_PREAUTH_FRAME;
 use std::fmt;
@@ -13,14 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A socket that refuses large messages until its connection is granted something.
 pub struct FrameGate<S> {
     io: S,
+    ahead: ReadAhead,
     conn: Arc<Conn>,
     headers: Headers,
 }
 
 impl<S> FrameGate<S> {
-    /// Watches what is read from `io`.
-    pub fn new(io: S, conn: Arc<Conn>) -> Self {
-        Self { io, conn, headers: Headers::default() }
+    /// Watches what is read from `io`, after what was `early` read of it.
+    pub fn new(io: S, early: Vec<u8>, conn: Arc<Conn>) -> Self {
+        Self { io, ahead: ReadAhead::new(early), conn, headers: Headers::default() }
     }
 
     /// The socket itself, to read away what nobody will look at.
@@ -106,18 +108,13 @@ fn complete(header: &[u8]) -> Option<(bool, bool, u64)> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FrameGate<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if matches!(polled, Poll::Ready(Ok(()))) && self.conn.grant().is_none() {
-            let this = self.get_mut();
-            if !this.headers.admit(&buf.filled()[before..], MAX_PREAUTH_FRAME as u64) {
-                return Poll::Ready(Err(io::Error::other(TooBig)));
-            }
+        let polled = this.ahead.poll_read(&mut this.io, cx, buf);
+        let is_bound = matches!(polled, Poll::Ready(Ok(()))) && this.conn.grant().is_none();
+        if is_bound && !this.headers.admit(&buf.filled()[before..], MAX_PREAUTH_FRAME as u64) {
+            return Poll::Ready(Err(io::Error::other(TooBig)));
         }
         polled
     }

@@ -3,7 +3,6 @@
 
 use crate::frame_gate::{FrameGate, is_violation};
 use crate::line::Line;
-use crate::read_ahead::ReadAhead;
 use crate::wire::Wire;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
@@ -42,7 +41,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads frames, and answers pings and closes; what is said otherwise goes past it, through a [`Wire`].
-type Ws = WebSocketStream<FrameGate<ReadAhead<Line>>>;
+type Ws = WebSocketStream<FrameGate<Line>>;
 
 /// Runs a socket to its end.
 pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
@@ -52,7 +51,7 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         Err(_) => return,
     };
     let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
-    let gate = FrameGate::new(ReadAhead::new(stream, early), conn.clone());
+    let gate = FrameGate::new(stream, early, conn.clone());
     let config = WebSocketConfig::default()
         .read_buffer_size(FRAME_BUFFER)
         .max_message_size(Some(MAX_PAYLOAD))

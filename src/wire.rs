@@ -27,10 +27,12 @@ pub struct Wire {
 impl Wire {
     /// A text frame.
     pub fn text(&mut self, text: Vec<u8>) {
-        self.header(text.len());
         if text.len() < LARGE {
+            self.open.reserve(MAX_HEADER + text.len());
+            self.header(text.len());
             self.open.extend_from_slice(&text);
         } else {
+            self.header(text.len());
             self.ready.push_back(std::mem::take(&mut self.open));
             self.ready.push_back(text);
         }
@@ -38,12 +40,12 @@ impl Wire {
 
     /// An event's frame, with its number.
     pub fn event(&mut self, body: &EventBody, seq: u64) {
+        self.open.reserve(MAX_HEADER + body.max_len());
         self.header(body.len(seq));
         body.write(Some(seq), &mut self.open);
     }
 
     fn header(&mut self, length: usize) {
-        self.open.reserve(MAX_HEADER + length.min(LARGE));
         let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
         header.format(length as u64, &mut self.open).expect("memory takes what is written to it");
     }
