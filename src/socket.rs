@@ -20,7 +20,8 @@ use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -43,13 +44,21 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Reads frames, and answers pings and closes; what is said otherwise goes past it, through a [`Wire`].
 type Ws = WebSocketStream<FrameGate<Line>>;
 
-/// Runs a socket to its end.
-pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
+/// Runs a socket to its end. What opening needs is in a place of its own, which nobody has to keep.
+pub fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) -> impl Future<Output = ()> {
+    let opening = Box::pin(open(upgraded, peer, wiring));
+    async move {
+        if let Some(mut socket) = opening.await {
+            socket.serve().await;
+        }
+    }
+}
+
+/// Makes a connection of a socket. None if it does not get its actor.
+async fn open(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) -> Option<Box<Socket>> {
     // Only what is needed of `parts` is kept: the rest holds a buffer of 8 KiB.
-    let (stream, early) = match upgraded.downcast::<TokioIo<Line>>() {
-        Ok(parts) => (parts.io.into_inner(), parts.read_buf.to_vec()),
-        Err(_) => return,
-    };
+    let parts = upgraded.downcast::<TokioIo<Line>>().ok()?;
+    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
     let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
     let gate = FrameGate::new(stream, early, conn.clone());
     let config = WebSocketConfig::default()
@@ -59,15 +68,15 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         .accept_unmasked_frames(false);
     let ws = WebSocketStream::from_raw_socket(gate, Role::Server, Some(config)).await;
     let actor = Slot::default();
-    let open = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply));
-    if timeout(OPEN_TIMEOUT, open).await.is_err() {
+    let asked = wiring.connections.ask(|reply| ConnectionsMsg::Open(conn.clone(), actor.clone(), reply));
+    if timeout(OPEN_TIMEOUT, asked).await.is_err() {
         wiring.store.estate.conns.forget(conn.id());
-        return;
+        return None;
     }
     let ping_interval_ms = wiring.store.estate.config.load().settings.gateway.ping_interval_ms.max(1);
-    let estate = wiring.store.estate.clone();
-    let socket = Socket {
+    Some(Box::new(Socket {
         ws,
+        items,
         wire: Wire::default(),
         conn,
         actor,
@@ -76,13 +85,13 @@ pub async fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) {
         farewell: None,
         closed: None,
         ping_interval_ms,
-        estate,
-    };
-    socket.serve(items).await;
+        estate: wiring.store.estate.clone(),
+    }))
 }
 
 struct Socket {
     ws: Ws,
+    items: UnboundedReceiver<Item>,
     wire: Wire,
     conn: Arc<Conn>,
     actor: Slot<ConnectionMsg>,
@@ -98,7 +107,7 @@ struct Socket {
 }
 
 impl Socket {
-    async fn serve(mut self, mut items: mpsc::UnboundedReceiver<Item>) {
+    async fn serve(&mut self) {
         let period = Duration::from_millis(self.ping_interval_ms);
         let mut ping = interval_at(Instant::now() + period, period);
         let cut = self.conn.outbox.cut_off();
@@ -108,7 +117,7 @@ impl Socket {
         self.actor.newer_than(0).await;
         while !cut.is_cancelled() {
             tokio::select! {
-                taken = items.recv_many(&mut batch, BATCH) => {
+                taken = self.items.recv_many(&mut batch, BATCH) => {
                     if taken == 0 || !self.write(&mut batch).await {
                         break;
                     }
@@ -128,7 +137,7 @@ impl Socket {
             }
         }
         if cut.is_cancelled() {
-            Box::pin(self.last_words(&mut items)).await;
+            Box::pin(self.last_words()).await;
         } else {
             // The answer to a close of the client.
             let _ = timeout(CLOSE_TIMEOUT, self.ws.flush()).await;
@@ -221,9 +230,9 @@ impl Socket {
     }
 
     /// The connection was given up: what is queued is tried for a moment, the close frame above all.
-    async fn last_words(&mut self, items: &mut mpsc::UnboundedReceiver<Item>) {
-        let queued = std::iter::from_fn(|| items.try_recv().ok());
-        let bytes = self.encode(queued);
+    async fn last_words(&mut self) {
+        let queued: Vec<_> = std::iter::from_fn(|| self.items.try_recv().ok()).collect();
+        let bytes = self.encode(queued.into_iter());
         self.conn.outbox.sent(bytes);
         let words = async {
             if self.flush().await.is_ok() {

@@ -272,11 +272,14 @@ impl Connection {
     fn grant(&mut self, ctx: &mut Ctx<ConnectionMsg>, method: &'static str, scopes: Scopes) {
         let Phase::Connecting(connecting) = &mut self.phase else { return };
         connecting.granted = true;
-        let params = connecting.params.clone();
+        let mut params = connecting.params.clone();
+        // What let it in is not kept: it is secret, and of no use any more.
+        params.auth = None;
+        let device = params.device.take();
         self.conn.admit(Grant {
             role: params.role().unwrap_or(Role::Operator),
             scopes,
-            device: params.device.as_ref().map(|d| d.id.as_str().into()),
+            device: device.map(|proof| proof.id.as_str().into()),
             method,
             scoped_events: params.has_cap(CAP_SESSION_SCOPED_EVENTS),
             tool_events: params.has_cap(CAP_TOOL_EVENTS),

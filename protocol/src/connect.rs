@@ -255,7 +255,7 @@ pub struct ConnectParams {
     pub computer_use: Option<Value>,
     /// What a node tells about running worker sessions.
     #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
-    pub worker_runs: Option<WorkerRuns>,
+    pub worker_runs: Option<Box<WorkerRuns>>,
     /// What the person at a node allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<BTreeMap<String, bool>>,
@@ -270,10 +270,10 @@ pub struct ConnectParams {
     pub scopes: Option<Vec<Text>>,
     /// The device the client proves to be.
     #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
-    pub device: Option<DeviceProof>,
+    pub device: Option<Box<DeviceProof>>,
     /// Its credentials.
     #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
-    pub auth: Option<ConnectAuth>,
+    pub auth: Option<Box<ConnectAuth>>,
     /// The language of its user interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
@@ -374,7 +374,7 @@ impl ConnectParams {
 
     /// The token the device signs; see [`ConnectAuth::signed_token`].
     pub fn signed_token(&self) -> &str {
-        self.auth.as_ref().map_or("", ConnectAuth::signed_token)
+        self.auth.as_deref().map_or("", ConnectAuth::signed_token)
     }
 }
 

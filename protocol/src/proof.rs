@@ -219,7 +219,7 @@ impl DeviceKey {
         };
         let scopes = params.requested_scopes().as_list().join(",");
         device.signature = text(self.sign(&claim(&device, params, &scopes).v3()));
-        params.device = Some(device);
+        params.device = Some(Box::new(device));
     }
 }
 

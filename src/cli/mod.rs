@@ -69,6 +69,22 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+/// Just enough of [`Cli`] to start a gateway: describing every command first would be most of its start.
+#[derive(Parser)]
+#[command(name = "crabtree", disable_help_flag = true, disable_help_subcommand = true)]
+struct Start {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<StartCommand>,
+}
+
+#[derive(Subcommand)]
+enum StartCommand {
+    #[command(alias = "start")]
+    Run(RunArgs),
+}
+
 /// Options of every command.
 #[derive(Args, Default)]
 pub struct Global {
@@ -347,6 +363,9 @@ pub enum ProtocolPart {
 
 /// Parses the arguments of this process. Usage errors and help are answered here, as the exit code.
 pub fn parse() -> Result<Cli, ExitCode> {
+    if let Ok(Start { global, command }) = Start::try_parse() {
+        return Ok(Cli { global, command: command.map(|StartCommand::Run(arguments)| Command::Run(arguments)) });
+    }
     Cli::try_parse().map_err(|error| {
         if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
             print_json(&json!({"ok": false, "error": {"code": "USAGE", "message": error.to_string()}}));

@@ -6,11 +6,12 @@ use super::lifecycle::{Exit, ExitKind, NodeState};
 use super::node::Node;
 use super::policy::ShutdownOrder;
 use super::supervise::{self, ChildSpec, Duplicate, Order};
+use super::tasks::Tasks;
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 /// An error that ends the actor; its supervisor decides what follows.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +87,7 @@ impl Drop for Timer {
 pub struct Ctx<M: Send + 'static> {
     pub(super) me: Addr<M>,
     pub(super) node: Arc<Node>,
-    pub(super) tasks: JoinSet<()>,
+    pub(super) tasks: Tasks,
     pub(super) stop: bool,
 }
 
@@ -124,23 +125,20 @@ impl<M: Send + 'static> Ctx<M> {
         then: impl FnOnce(T) -> M + Send + 'static,
     ) -> AbortHandle {
         let me = self.me.clone();
-        while self.tasks.try_join_next().is_some() {}
-        self.tasks.spawn(async move {
-            match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(value) => {
-                    let _ = me.send(then(value));
-                }
-                Err(payload) => {
-                    let exit = Exit::new(ExitKind::Panic, panic_text(payload.as_ref()));
-                    let _ = me.post(super::host::Envelope::system(System::TaskFailed(exit)));
-                }
+        // Not an async block: it would hold the work twice.
+        self.tasks.spawn(AssertUnwindSafe(work).catch_unwind().map(move |outcome| match outcome {
+            Ok(value) => {
+                let _ = me.send(then(value));
             }
-        })
+            Err(payload) => {
+                let exit = Exit::new(ExitKind::Panic, panic_text(payload.as_ref()));
+                let _ = me.post(super::host::Envelope::system(System::TaskFailed(exit)));
+            }
+        }))
     }
 
     /// Runs `work` beside the actor when nobody waits for a result.
     pub fn detached(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        while self.tasks.try_join_next().is_some() {}
         self.tasks.spawn(work);
     }
 
@@ -148,7 +146,6 @@ impl<M: Send + 'static> Ctx<M> {
     #[must_use = "dropping the timer cancels it"]
     pub fn after(&mut self, wait: Duration, msg: M) -> Timer {
         let me = self.me.clone();
-        while self.tasks.try_join_next().is_some() {}
         Timer(self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
             let _ = me.send(msg);

@@ -6,12 +6,12 @@ use super::lifecycle::{Chaos, Exit, ExitKind};
 use super::node::{Control, Node};
 use super::policy::ShutdownOrder;
 use super::supervise::{self, News, Supervise};
+use super::tasks::Tasks;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// A message on its way.
@@ -105,7 +105,7 @@ impl<B: Behavior> Actor for Host<B> {
         let Birth { node, generation, args } = birth;
         let mut guard = ExitGuard { node: node.clone(), generation, exit: None };
         let me = Addr { to: me, gauge: node.gauge() };
-        let mut ctx = Ctx { me, node, tasks: JoinSet::new(), stop: false };
+        let mut ctx = Ctx { me, node, tasks: Tasks::default(), stop: false };
         match guarded(|| B::start(&mut ctx, args)) {
             Ok(behavior) => {
                 Ok(Running { behavior, ctx, stopping: false, told: false, slow: Duration::ZERO, guard })

@@ -24,6 +24,7 @@ mod lifecycle;
 mod node;
 mod policy;
 mod supervise;
+mod tasks;
 
 pub use addr::{Addr, Gauge, Reply, Slot};
 pub use behavior::{Behavior, Ctx, Fault, Stopping, Timer};
