@@ -364,7 +364,10 @@ pub enum ProtocolPart {
 /// Parses the arguments of this process. Usage errors and help are answered here, as the exit code.
 pub fn parse() -> Result<Cli, ExitCode> {
     if let Ok(Start { global, command }) = Start::try_parse() {
-        return Ok(Cli { global, command: command.map(|StartCommand::Run(arguments)| Command::Run(arguments)) });
+        return Ok(Cli {
+            global,
+            command: command.map(|StartCommand::Run(arguments)| Command::Run(arguments)),
+        });
     }
     Cli::try_parse().map_err(|error| {
         if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {

@@ -131,7 +131,7 @@ impl Post {
 
     /// Writes what became of a message.
     pub async fn end(&self, delivered: Delivered) -> Delivered {
-        if let Err(e) = self.store.write(WriteOp::Delivery(delivered.row.clone())).await {
+        if let Err(e) = self.store.carry_on(WriteOp::Delivery(delivered.row.clone())).await {
             // It stays as being sent: after a restart it is in doubt.
             tracing::error!(target: "crabtree::channels", "what became of a message was not written: {e}");
         }

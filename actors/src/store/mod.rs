@@ -81,6 +81,9 @@ const MAX_BATCH: usize = 256;
 /// Pause before a write is sent again to a database that was not to be had.
 const RETRY_WRITE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Pause before a write that must come about is tried again on a full disk.
+const RETRY_FULL: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The database is read whole this long after it was opened: a start has better things to do.
 const CHECK_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -316,6 +319,16 @@ impl Store {
         loop {
             match self.slot.ask(|reply| StoreMsg::Write(Box::new(op.clone()), reply)).await {
                 Err(StoreError::Unavailable(_)) => tokio::time::sleep(RETRY_WRITE).await,
+                written => return written,
+            }
+        }
+    }
+
+    /// Writes what goes on with something that was accepted: it waits for room on a full disk, too.
+    pub async fn carry_on(&self, op: WriteOp) -> Written {
+        loop {
+            match self.write(op.clone()).await {
+                Err(StoreError::Full) => tokio::time::sleep(RETRY_FULL).await,
                 written => return written,
             }
         }

@@ -8,17 +8,12 @@ use crate::kill_points::KillPoint;
 use crate::sessions::model_of;
 use crate::sessions::outcome::{Outcome, Status};
 use crate::sessions::turn::{Origin, Turn};
-use crate::store::{
-    InputRow, InputState, MessageRow, SessionUpdate, StoreError, WriteOp, WriteReply, Written,
-};
+use crate::store::{InputRow, InputState, MessageRow, SessionUpdate, WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault};
 use crabtree_protocol::RunId;
 use parking_lot::Mutex;
 use serde_json::json;
-use std::time::Duration;
 
-/// Pause before an outcome is written again to a full disk.
-const RETRY_SETTLE: Duration = Duration::from_secs(1);
 /// The part of a model's context that may be used before the session is summed up.
 const FULL: (u64, u64) = (3, 4);
 
@@ -98,15 +93,9 @@ impl Session {
             at: outcome.ended_at,
         };
         let store = self.args.store.clone();
-        let write = async move {
-            loop {
-                match store.write(op.clone()).await {
-                    Err(StoreError::Full) => tokio::time::sleep(RETRY_SETTLE).await,
-                    written => return written,
-                }
-            }
-        };
-        ctx.task(write, move |written| SessionMsg::Settled(run_id, Box::new(session), Box::new(written)));
+        ctx.task(async move { store.carry_on(op).await }, move |written| {
+            SessionMsg::Settled(run_id, Box::new(session), Box::new(written))
+        });
     }
 
     pub(super) fn settled(

@@ -35,7 +35,7 @@ impl Session {
         };
         drop(turn);
         let store = self.args.store.clone();
-        ctx.task(async move { Box::new(store.write(op).await) }, |written| {
+        ctx.task(async move { Box::new(store.carry_on(op).await) }, |written| {
             SessionMsg::Joined(run_id, written)
         });
         true

@@ -48,7 +48,7 @@ impl Session {
             at: ctx.now_ms(),
         };
         let store = self.args.store.clone();
-        ctx.task(async move { Box::new(store.write(op).await) }, |written| {
+        ctx.task(async move { Box::new(store.carry_on(op).await) }, |written| {
             SessionMsg::Began(run_id, written)
         });
     }

@@ -45,7 +45,7 @@ impl Session {
         drop(turn);
         self.beginning = true;
         let (store, run_id) = (self.args.store.clone(), active.run_id.clone());
-        let write = async move { Box::new(store.write(WriteOp::AppendMessage(answer)).await) };
+        let write = async move { Box::new(store.carry_on(WriteOp::AppendMessage(answer)).await) };
         ctx.task(write, |written| SessionMsg::Called(run_id, written));
         true
     }
@@ -116,7 +116,7 @@ impl Session {
             at: now,
         };
         let store = self.args.store.clone();
-        ctx.task(async move { Box::new(store.write(op).await) }, |written| {
+        ctx.task(async move { Box::new(store.carry_on(op).await) }, |written| {
             SessionMsg::Joined(run_id, written)
         });
     }

@@ -2,7 +2,7 @@
 
 use super::errand::COMMAND;
 use super::link::{Link, key_of};
-use super::plan::{Act, Blow, Target};
+use super::plan::{Act, Blow, Disk, Target};
 use super::wire::Topic;
 use super::world::World;
 use crabtree_actors::tree::{Chaos, Node, NodeState, Order};
@@ -61,6 +61,7 @@ impl World {
                 }
             }
             Act::Fault(target, blow) => self.strike(target, blow),
+            Act::Disk(disk) => self.disk_is(disk),
             Act::Reboot { in_order } => self.reboot(in_order).await,
         }
     }
@@ -127,6 +128,19 @@ impl World {
                 node.state().0 == NodeState::Parked && node.command(Order::Restart)
             }
         };
+    }
+
+    /// From now on SQLite itself says what such a disk would make it say.
+    fn disk_is(&mut self, disk: Disk) {
+        self.disk_troubles += usize::from(!matches!(disk, Disk::Well));
+        // Fewer pages than there are is what there are.
+        let pages: u32 = if matches!(disk, Disk::Full) { 1 } else { u32::MAX - 1 };
+        let db = self.estate().db.load_full().expect("the database is open");
+        let told = db.write(|conn| {
+            conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+            Ok(conn.pragma_update(None, "query_only", matches!(disk, Disk::ReadOnly))?)
+        });
+        told.unwrap();
     }
 
     /// Nobody stays slow.

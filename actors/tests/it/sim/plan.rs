@@ -1,9 +1,11 @@
 //! The schedule of a seed: who is there, what they say and when, and what is broken meanwhile. It is made
 //! whole before anything runs, so that it depends on nothing but the seed.
 
+mod disk;
 mod errands;
 
 use super::errand::Deed;
+pub use disk::Disk;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -132,6 +134,7 @@ pub enum Act {
         client: usize,
     },
     Fault(Target, Blow),
+    Disk(Disk),
     /// The process ends at once, and another one takes its place.
     Reboot {
         in_order: bool,
@@ -178,6 +181,9 @@ impl Plan {
         draft.errands(span);
         if seed % 4 == 1 {
             draft.reboot(span);
+        }
+        if seed % 4 == 2 {
+            draft.disk_trouble(span);
         }
         let mut plan = draft.plan;
         plan.steps.sort_by_key(|step| step.at_ms);

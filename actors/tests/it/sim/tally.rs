@@ -12,6 +12,8 @@ pub type Tally = BTreeMap<&'static str, u64>;
 impl World {
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::from([("parked", self.parked as u64), ("reboots", self.reboots as u64)]);
+        tally.insert("disk troubles", self.disk_troubles as u64);
+        tally.insert("failed commits", self.estate().meters.failed_commits.read());
         let mut count = |what, n: u64| *tally.entry(what).or_default() += n;
         for (_, row) in self.rows() {
             let status = outcome(&row).map(|o| o.status);

@@ -42,6 +42,7 @@ pub struct World {
     /// Sessions that were found parked, and processes that ended at once.
     pub parked: usize,
     pub reboots: usize,
+    pub disk_troubles: usize,
     /// Connections to processes that have ended.
     pub of_before: usize,
     /// Who was made slow: a restart may have been lost with who should have done it.
@@ -92,6 +93,7 @@ impl World {
             seen: BTreeSet::new(),
             parked: 0,
             reboots: 0,
+            disk_troubles: 0,
             of_before: 0,
             slowed: BTreeSet::new(),
             presence: 0,
