@@ -37,6 +37,9 @@ impl Start {
     }
 }
 
+/// Connections that are there before what a connection costs is counted.
+const FIRST: usize = 100;
+
 #[derive(Args, Clone)]
 pub struct Idle {
     /// Connections that do nothing
@@ -51,20 +54,27 @@ impl Idle {
         let gateway = target.gateway.as_ref().context("nothing was started")?;
         tokio::time::sleep(IDLE).await;
         let (all, own) = (gateway.memory("VmRSS")?, gateway.memory("RssAnon")?);
-        let clients = target.clients(self.connections).await?;
-        // Who does not read is a slow client rather than an idle one.
-        let mut reading = JoinSet::new();
-        for mut client in clients {
-            reading.spawn(async move { while let Some(Ok(_)) = client.next().await {} });
-        }
-        tokio::time::sleep(IDLE).await;
+        // The first ones touch the program's pages; what each costs, others tell.
+        let _first = Self::resting(&target, FIRST).await?;
+        let before = gateway.memory("VmRSS")?;
+        let _others = Self::resting(&target, self.connections).await?;
         let with = gateway.memory("VmRSS")?;
         Ok(Report::new("idle")
             .with("rssMb", round(all))
             .with("anonymousMb", round(own))
             .with("connections", self.connections)
             .with("rssWithMb", round(with))
-            .with("rssKbEach", round((with - all) * 1e3 / self.connections as f64)))
+            .with("rssKbEach", round((with - before) * 1e3 / self.connections as f64)))
+    }
+
+    /// So many clients that have rested for a while. They read: who does not is a slow client rather than an idle one.
+    async fn resting(target: &Target, clients: usize) -> Result<JoinSet<()>> {
+        let mut reading = JoinSet::new();
+        for mut client in target.clients(clients).await? {
+            reading.spawn(async move { while let Some(Ok(_)) = client.next().await {} });
+        }
+        tokio::time::sleep(IDLE).await;
+        Ok(reading)
     }
 }
 

@@ -4,6 +4,7 @@
 mod crash;
 mod discord;
 mod guests;
+mod memory;
 mod telegram;
 
 use crate::client::{Client, TOKEN};
