@@ -7,9 +7,6 @@ mod told;
 use crate::client::{Client, TOKEN};
 use crate::gateway::Embedded;
 use crate::{leaks, mock_model, openai};
-use crabtree_actors::agents::{Chunk, Model, Prompt, Usage};
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -57,24 +54,6 @@ fn is_run_id(answer: &Value) -> bool {
     answer["ok"] == true && id.len() == 36 && id.split('-').count() == 5
 }
 
-/// A model that keeps what it is told, and answers `heard`.
-struct Ear(Arc<Mutex<Vec<Prompt>>>);
-
-impl Model for Ear {
-    fn provider(&self) -> &str {
-        "test"
-    }
-
-    fn id(&self) -> &str {
-        "ear"
-    }
-
-    fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
-        self.0.lock().push(prompt);
-        stream::iter([Chunk::Text("heard".into()), Chunk::End(Usage::free(1, 1))]).boxed()
-    }
-}
-
 /// What a model reads of a message, and the tools that it may call then.
 async fn read(tools: Value, hooks: Value, path: &str, body: Value) -> (String, Vec<String>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -83,7 +62,7 @@ async fn read(tools: Value, hooks: Value, path: &str, body: Value) -> (String, V
         "hooks": { "enabled": true, "token": SECRET },
     });
     config["hooks"].as_object_mut().unwrap().extend(hooks.as_object().unwrap().clone());
-    let gateway = Embedded::with_models(config, vec![Arc::new(Ear(heard.clone()))]).await;
+    let gateway = Embedded::with_models(config, vec![Arc::new(mock_model::Ear(heard.clone()))]).await;
     let (status, answer) = post(gateway.addr, path, body).await;
     assert_eq!(status, 200, "{answer}");
     for _ in 0..500 {

@@ -12,6 +12,7 @@ use crabtree_actors::agents::{Chunk, Failure, Model, ModelInfo, Prompt, Said, To
 use crabtree_actors::settings::{Prices, Thinking};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,24 @@ pub fn models() -> Vec<Arc<dyn Model>> {
         ("mock500", "mock-1"),
     ];
     mocks.map(|(provider, id)| Arc::new(Mock(provider, id)) as Arc<dyn Model>).into()
+}
+
+/// A model that keeps what it is told, and answers `heard`.
+pub struct Ear(pub Arc<Mutex<Vec<Prompt>>>);
+
+impl Model for Ear {
+    fn provider(&self) -> &str {
+        "test"
+    }
+
+    fn id(&self) -> &str {
+        "ear"
+    }
+
+    fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
+        self.0.lock().push(prompt);
+        stream::iter([Chunk::Text("heard".into()), Chunk::End(Usage::free(1, 1))]).boxed()
+    }
 }
 
 struct Mock(&'static str, &'static str);

@@ -3,9 +3,7 @@
 use crate::client::{Client, TOKEN};
 use crate::gateway::Embedded;
 use crate::mock_model;
-use crabtree_actors::agents::{Chunk, Model, Prompt, Usage};
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use crabtree_actors::agents::Prompt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -290,24 +288,6 @@ async fn the_same_idempotency_key_is_answered_once() {
     assert_eq!(listed["sessions"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-/// A model that keeps what it is told.
-struct Ear(Arc<Mutex<Vec<Prompt>>>);
-
-impl Model for Ear {
-    fn provider(&self) -> &str {
-        "test"
-    }
-
-    fn id(&self) -> &str {
-        "ear"
-    }
-
-    fn answer(&self, prompt: Prompt) -> BoxStream<'static, Chunk> {
-        self.0.lock().push(prompt);
-        stream::iter([Chunk::Text("heard".into()), Chunk::End(Usage::free(1, 1))]).boxed()
-    }
-}
-
 /// accepts: J2
 #[tokio::test]
 async fn sessions_go_on_by_user_by_header_and_by_the_last_response() {
@@ -316,7 +296,7 @@ async fn sessions_go_on_by_user_by_header_and_by_the_last_response() {
     let config = json!({
         "gateway": { "http": { "endpoints": endpoints } }, "agents": { "defaults": { "model": "test/ear" } },
     });
-    let gateway = Embedded::with_models(config, vec![Arc::new(Ear(heard.clone()))]).await;
+    let gateway = Embedded::with_models(config, vec![Arc::new(mock_model::Ear(heard.clone()))]).await;
     let last = || {
         let prompts = heard.lock();
         let prompt: &Prompt = prompts.last().unwrap();
