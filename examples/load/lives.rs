@@ -50,7 +50,7 @@ pub struct Idle {
 impl Idle {
     pub async fn measure(&self, which: &Which) -> Result<Report> {
         which.only(&[Kind::Crabtree, Kind::OpenClaw])?;
-        let target = Target::of(which, Setup::default()).await?;
+        let mut target = Target::of(which, Setup::default()).await?;
         let gateway = target.gateway.as_ref().context("nothing was started")?;
         tokio::time::sleep(IDLE).await;
         let (all, own) = (gateway.memory("VmRSS")?, gateway.memory("RssAnon")?);
@@ -59,6 +59,7 @@ impl Idle {
         let before = gateway.memory("VmRSS")?;
         let _others = Self::resting(&target, self.connections).await?;
         let with = gateway.memory("VmRSS")?;
+        target.stop().await?;
         Ok(Report::new("idle")
             .with("rssMb", round(all))
             .with("anonymousMb", round(own))

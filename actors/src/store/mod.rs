@@ -88,7 +88,7 @@ const RETRY_FULL: std::time::Duration = std::time::Duration::from_secs(1);
 const CHECK_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// How often memory that the database does not need is given back.
-const TRIM_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+const TRIM_EVERY: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What a write comes back with.
 pub type Written = Result<WriteReply, StoreError>;
