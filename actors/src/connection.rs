@@ -61,11 +61,11 @@ pub struct ConnectionArgs {
 
 enum Phase {
     /// The challenge is out.
-    Challenged { nonce: String },
+    Challenged { nonce: Box<str> },
     /// A `connect` is being looked at; frames that follow wait.
     Connecting(Box<Connecting>),
     /// It failed to authenticate, and is told so after a while; frames that follow are lost.
-    Delayed { id: String, _timer: Timer },
+    Delayed { id: Box<str>, _timer: Timer },
     /// Authenticated.
     Open,
     /// Refused; the socket is being closed.
@@ -74,7 +74,7 @@ enum Phase {
 
 struct Connecting {
     id: String,
-    nonce: String,
+    nonce: Box<str>,
     params: ConnectParams,
     admission: Option<Admission>,
     /// The shared secret that was in force when it was looked at.
@@ -108,7 +108,7 @@ impl Behavior for Connection {
         Ok(Self {
             conn: args.conn,
             wiring: args.wiring,
-            phase: Phase::Challenged { nonce },
+            phase: Phase::Challenged { nonce: nonce.into() },
             unauthorized: 0,
             _timeout: Some(timeout),
         })
@@ -325,7 +325,7 @@ impl Connection {
         }
         self._timeout = None;
         let _timer = ctx.after(wait, ConnectionMsg::Due(Box::new(refusal)));
-        self.phase = Phase::Delayed { id, _timer };
+        self.phase = Phase::Delayed { id: id.into(), _timer };
     }
 
     fn due(&mut self, refusal: ConnectRefusal) {

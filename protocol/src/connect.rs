@@ -252,13 +252,13 @@ pub struct ConnectParams {
     pub commands: Option<Vec<Text>>,
     /// What a node tells about controlling its desktop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub computer_use: Option<Value>,
+    pub computer_use: Option<Box<Value>>,
     /// What a node tells about running worker sessions.
     #[serde(default, deserialize_with = "some_object", skip_serializing_if = "Option::is_none")]
     pub worker_runs: Option<Box<WorkerRuns>>,
     /// What the person at a node allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub permissions: Option<BTreeMap<String, bool>>,
+    pub permissions: Option<Box<BTreeMap<String, bool>>>,
     /// The search path of a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_env: Option<String>,

@@ -42,7 +42,7 @@ impl Surface {
         Self {
             caps,
             commands: policy.kept(params.commands.iter().flatten().map(|command| command.as_str())),
-            permissions: params.permissions.clone(),
+            permissions: params.permissions.as_deref().cloned(),
         }
     }
 

@@ -57,12 +57,12 @@ pub(super) enum System {
 struct ExitGuard {
     node: Arc<Node>,
     generation: u64,
-    exit: Option<Exit>,
+    exit: Option<Box<Exit>>,
 }
 
 impl Drop for ExitGuard {
     fn drop(&mut self) {
-        let exit = self.exit.take().unwrap_or_else(|| Exit::new(ExitKind::Killed, "killed"));
+        let exit = self.exit.take().map_or_else(|| Exit::new(ExitKind::Killed, "killed"), |exit| *exit);
         self.node.down(self.generation, exit);
     }
 }
@@ -111,7 +111,7 @@ impl<B: Behavior> Actor for Host<B> {
                 Ok(Running { behavior, ctx, stopping: false, told: false, slow: Duration::ZERO, guard })
             }
             Err(exit) => {
-                guard.exit = Some(exit.clone());
+                guard.exit = Some(Box::new(exit.clone()));
                 Err(exit.reason.into())
             }
         }
@@ -146,7 +146,7 @@ impl<B: Behavior> Actor for Host<B> {
             Err(exit) => state.end(exit),
             Ok(()) => {
                 if state.ctx.stop {
-                    state.guard.exit.get_or_insert_with(|| Exit::new(ExitKind::Stopped, "stopped"));
+                    state.guard.exit.get_or_insert_with(|| Box::new(Exit::new(ExitKind::Stopped, "stopped")));
                     me.stop(None);
                 }
                 Ok(())
@@ -158,7 +158,7 @@ impl<B: Behavior> Actor for Host<B> {
 impl<B: Behavior> Running<B> {
     fn end(&mut self, exit: Exit) -> Result<(), ActorProcessingErr> {
         let reason = exit.reason.clone();
-        self.guard.exit = Some(exit);
+        self.guard.exit = Some(Box::new(exit));
         Err(reason.into())
     }
 
