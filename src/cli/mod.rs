@@ -69,7 +69,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-/// Just enough of [`Cli`] to start a gateway: describing every command first would be most of its start.
+/// Just enough of [`Cli`] to start a gateway: describing every other command takes memory that is never given back.
 #[derive(Parser)]
 #[command(name = "crabtree", disable_help_flag = true, disable_help_subcommand = true)]
 struct Start {
