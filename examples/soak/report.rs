@@ -125,17 +125,20 @@ impl Report<'_> {
         }
         for growth in self.growths {
             let measure = growth.measure;
-            let of =
-                |value: f64| format!("{:.1} {}", value / measure.per, measure.unit).trim_end().to_owned();
+            let told = |value: f64, unit: &str| match value.is_nan() {
+                true => "-".to_owned(),
+                false => format!("{value:.1} {unit}").trim_end().to_owned(),
+            };
+            let of = |value: f64| told(value / measure.per, measure.unit);
             let verdict = if growth.is_fine { "" } else { "  TOO MUCH" };
             let _ = writeln!(
                 table,
-                "  {:24} {:>12} {:>12} {:>12} {:>10.1} % {:>12}{verdict}",
+                "  {:24} {:>12} {:>12} {:>12} {:>12} {:>12}{verdict}",
                 measure.name,
                 of(growth.first),
                 of(growth.late),
                 of(growth.last),
-                growth.percent,
+                told(growth.percent, "%"),
                 of(growth.slack)
             );
         }

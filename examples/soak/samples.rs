@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// Samples of a year; of a shorter time fewer, so that each is about some messages.
 const SAMPLES: u64 = 200;
 const MESSAGES: u64 = 25;
+/// What is below that says nothing: answers in a sample, and samples in a part of the year.
+const FEW_ANSWERS: usize = 10;
+const FEW_SAMPLES: usize = 3;
 /// Between two calls of `health`.
 const PROBE: Duration = Duration::from_millis(20);
 
@@ -101,17 +104,25 @@ pub async fn take(world: Arc<World>, state: PathBuf, mut file: Option<File>) -> 
     Ok(samples)
 }
 
-/// The middle one and the one that one in a hundred is above.
+/// The middle one and the one that one in a hundred is above; not numbers if a few answers are all there is, as in a
+/// sample that lasted for a moment after a restart.
 fn of(mut values: Vec<f64>) -> (f64, f64) {
-    values.retain(|value| value.is_finite());
+    if values.len() < FEW_ANSWERS {
+        return (f64::NAN, f64::NAN);
+    }
     values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1) as f64;
-    let at = |share: f64| values.get((last * share) as usize).copied().unwrap_or(f64::NAN);
-    (at(0.5), at(0.99))
+    (at(0.5, &values), at(0.99, &values))
+}
+
+fn at(share: f64, sorted: &[f64]) -> f64 {
+    let last = sorted.len().saturating_sub(1) as f64;
+    sorted.get((last * share) as usize).copied().unwrap_or(f64::NAN)
 }
 
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
-    of(values.collect()).0
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    at(0.5, &values)
 }
 
 /// Something that must not grow.
@@ -135,7 +146,10 @@ impl Measure {
 
 macro_rules! median_of {
     ($field:ident) => {
-        |samples| median(samples.iter().map(|sample| sample.$field))
+        |samples| {
+            let known = || samples.iter().map(|sample| sample.$field).filter(|value| value.is_finite());
+            if known().count() < FEW_SAMPLES { f64::NAN } else { median(known()) }
+        }
     };
 }
 
@@ -164,7 +178,7 @@ fn bytes_a_message(samples: &[Sample]) -> f64 {
     (last.store - first.store) / (last.messages - first.messages).max(1) as f64
 }
 
-/// A measure in the parts of the year that are compared.
+/// A measure in the parts of the year that are compared; not a number where too little was heard.
 pub struct Growth {
     pub measure: &'static Measure,
     pub first: f64,
@@ -201,17 +215,18 @@ pub fn growths(plan: &Plan, samples: &[Sample], allowed: &Allowed) -> Vec<Growth
         samples.iter().filter(|sample| inside.contains(&sample.messages)).cloned().collect()
     };
     let parts = [FIRST, LATE, LAST].map(part);
-    if parts.iter().any(|part| part.len() < 3) {
+    if parts.iter().any(|part| part.len() < FEW_SAMPLES) {
         return Vec::new();
     }
     let growth = |measure: &'static Measure| {
         let [first, late, last] = [0, 1, 2].map(|n: usize| (measure.read)(&parts[n]));
         let worst = late.max(last);
-        let percent = if first > 0.0 { (worst / first - 1.0) * 100.0 } else { 0.0 };
+        let percent = if first == 0.0 { 0.0 } else { (worst / first - 1.0) * 100.0 };
         let pieces =
             if measure.in_pieces { PIECE / (plan.at(FIRST.1) - plan.at(FIRST.0)).max(1) as f64 } else { 0.0 };
         let slack = measure.slack + pieces;
-        let is_fine = worst <= first * (1.0 + allowed.of(measure) / 100.0) + slack;
+        let is_unknown = first.is_nan() || worst.is_nan();
+        let is_fine = is_unknown || worst <= first * (1.0 + allowed.of(measure) / 100.0) + slack;
         Growth { measure, first, late, last, slack, percent, is_fine }
     };
     MEASURES.iter().map(growth).collect()

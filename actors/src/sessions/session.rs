@@ -36,6 +36,7 @@ use crate::settings::{QueueOverrides, QueueSettings};
 use crate::store::{InputRow, MessageRow, SessionRecord, SessionUpdate, Store, StoreError, Written, updated};
 use crate::tree::*;
 use crabtree_protocol::{RunId, SessionKey};
+use ending::{End, Settled};
 use intake::Arrival;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -81,8 +82,8 @@ pub enum SessionMsg {
     Called(RunId, Box<Written>),
     /// What the tools have come to is written, and inputs have joined the turn.
     Joined(RunId, Box<Written>),
-    /// An outcome is written.
-    Settled(RunId, Box<SessionUpdate>, Box<Written>),
+    /// Outcomes are written, in this order.
+    Settled(Vec<Settled>),
     /// A change is written.
     Changed(Box<change::Written>),
 }
@@ -139,7 +140,9 @@ pub struct Session {
     beginning: bool,
     /// A change is on its way into the store.
     changing: bool,
+    /// Turns whose outcome is on its way into the store, and what is to be written of them after this message.
     settling: HashSet<RunId>,
+    ends: Vec<End>,
     aborts: Vec<Abort>,
     shown: Option<(usize, Option<RunId>)>,
     look: Option<Timer>,
@@ -166,6 +169,7 @@ impl Behavior for Session {
             beginning: false,
             changing: false,
             settling: HashSet::new(),
+            ends: Vec::new(),
             aborts: Vec::new(),
             shown: None,
             look: None,
@@ -193,11 +197,14 @@ impl Behavior for Session {
             SessionMsg::Began(run_id, written) => self.began(ctx, run_id, *written)?,
             SessionMsg::Called(run_id, written) => self.called(ctx, &run_id, *written)?,
             SessionMsg::Joined(run_id, written) => self.joined(ctx, &run_id, *written)?,
-            SessionMsg::Settled(run_id, update, written) => self.settled(ctx, run_id, &update, *written)?,
+            SessionMsg::Settled(all) => {
+                all.into_iter().try_for_each(|settled| self.settled(ctx, settled))?;
+            }
             SessionMsg::Changed(written) => self.changed(*written),
         }
         self.take_in(ctx);
         self.next(ctx);
+        self.write_ends(ctx);
         self.show(ctx);
         self.watch_idleness(ctx);
         Ok(())
@@ -219,6 +226,7 @@ impl Behavior for Session {
             }
         }
         self.next(ctx);
+        self.write_ends(ctx);
         Ok(())
     }
 }

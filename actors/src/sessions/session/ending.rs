@@ -11,11 +11,26 @@ use crate::sessions::turn::{Origin, Turn};
 use crate::store::{InputRow, InputState, MessageRow, SessionUpdate, WriteOp, WriteReply, Written};
 use crate::tree::{Ctx, Fault};
 use crabtree_protocol::RunId;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::json;
 
 /// The part of a model's context that may be used before the session is summed up.
 const FULL: (u64, u64) = (3, 4);
+
+/// The end of a turn that is to be written.
+pub(super) struct End {
+    run_id: RunId,
+    session: SessionUpdate,
+    op: Box<WriteOp>,
+}
+
+/// An outcome that was written, or not.
+pub struct Settled {
+    run_id: RunId,
+    session: SessionUpdate,
+    written: Written,
+}
 
 impl Session {
     /// Gives up a turn; who had joined it waits for another one.
@@ -32,7 +47,7 @@ impl Session {
         let attempts = rows.first().map_or(0, |row| row.attempts);
         let error = Some(format!("This message was given up after {attempts} attempts ({why})."));
         let outcome = outcome(&turn.lock(), Status::Error, "error", Usage::default(), error, now);
-        self.write_end(ctx, &turn, (&rows, &others), InputState::Dead, outcome);
+        self.write_end(&turn, (&rows, &others), InputState::Dead, outcome);
         self.backlog.push_again(others);
     }
 
@@ -45,25 +60,23 @@ impl Session {
             "This message was dropped: more than {cap} were waiting (messages.queue.drop is \"old\")."
         );
         let outcome = outcome(&turn.lock(), Status::Error, "error", Usage::default(), Some(error), now);
-        self.settle(ctx, &turn, &[row], InputState::Settled, outcome);
+        self.settle(&turn, &[row], InputState::Settled, outcome);
     }
 
     /// Writes the one outcome of a turn and of everything it answers.
     pub(super) fn settle(
         &mut self,
-        ctx: &mut Ctx<SessionMsg>,
         turn: &Mutex<Turn>,
         rows: &[InputRow],
         state: InputState,
         outcome: Outcome,
     ) {
-        self.write_end(ctx, turn, (rows, &[]), state, outcome);
+        self.write_end(turn, (rows, &[]), state, outcome);
     }
 
     /// The same; some of the inputs are released from the turn without an outcome.
     fn write_end(
         &mut self,
-        ctx: &mut Ctx<SessionMsg>,
         turn: &Mutex<Turn>,
         (rows, released): (&[InputRow], &[InputRow]),
         state: InputState,
@@ -80,7 +93,7 @@ impl Session {
         }
         let session = ended(&outcome, rows.iter().any(|row| row.attempts > 0));
         self.estate().kill_points.reach(KillPoint::SessionBeforeSettle);
-        let op = WriteOp::Settle {
+        let op = Box::new(WriteOp::Settle {
             turn: run_id.to_string(),
             inputs: rows.iter().map(|row| row.id.clone()).collect(),
             released: released.iter().map(|row| row.id.clone()).collect(),
@@ -91,20 +104,25 @@ impl Session {
             events: crate::hooks::events(rows, &outcome),
             session: Some(session.clone()),
             at: outcome.ended_at,
-        };
-        let store = self.args.store.clone();
-        ctx.task(async move { store.carry_on(op).await }, move |written| {
-            SessionMsg::Settled(run_id, Box::new(session), Box::new(written))
         });
+        self.ends.push(End { run_id, session, op });
     }
 
-    pub(super) fn settled(
-        &mut self,
-        ctx: &mut Ctx<SessionMsg>,
-        run_id: RunId,
-        update: &SessionUpdate,
-        written: Written,
-    ) -> Result<(), Fault> {
+    /// Writes the ends that one message has brought, which are told in the order in which they came about.
+    pub(super) fn write_ends(&mut self, ctx: &mut Ctx<SessionMsg>) {
+        if self.ends.is_empty() {
+            return;
+        }
+        let write = |End { run_id, session, op }| {
+            let store = self.args.store.clone();
+            async move { Settled { run_id, session, written: store.carry_on(*op).await } }
+        };
+        let written = join_all(std::mem::take(&mut self.ends).into_iter().map(write));
+        ctx.task(written, SessionMsg::Settled);
+    }
+
+    pub(super) fn settled(&mut self, ctx: &mut Ctx<SessionMsg>, settled: Settled) -> Result<(), Fault> {
+        let Settled { run_id, session, written } = settled;
         self.estate().kill_points.reach(KillPoint::SessionAfterSettle);
         self.settling.remove(&run_id);
         let Ok(WriteReply::Settled { rows, messages }) = written else {
@@ -114,7 +132,7 @@ impl Session {
             let child = active.turn.lock().child.clone();
             ctx.stop_child(&child);
         }
-        self.note(update);
+        self.note(&session);
         self.wake_channels(&rows, |_| AccountMsg::Deliver);
         self.tell_end(ctx, &run_id, &rows, &messages);
         self.answer_aborts(&[run_id]);

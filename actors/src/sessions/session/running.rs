@@ -323,6 +323,6 @@ impl Session {
         };
         let mut outcome = outcome(&turn.lock(), status, "stop", usage, error, ctx.now_ms());
         outcome.failed = failed.and_then(|failed| FailedCall::of(&failed));
-        self.settle(ctx, &turn, &rows, InputState::Settled, outcome);
+        self.settle(&turn, &rows, InputState::Settled, outcome);
     }
 }

@@ -88,7 +88,7 @@ impl Session {
         reason: &str,
     ) {
         let outcome = outcome(&turn.lock(), Status::Aborted, reason, Usage::default(), None, ctx.now_ms());
-        self.settle(ctx, turn, rows, InputState::Settled, outcome);
+        self.settle(turn, rows, InputState::Settled, outcome);
     }
 
     /// Answers who waits for ends, now that these are durable.
