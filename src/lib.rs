@@ -50,6 +50,7 @@ mod metrics;
 pub mod node;
 mod openai;
 pub mod owner;
+mod pace;
 mod page;
 mod phases;
 mod read_ahead;

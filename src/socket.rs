@@ -3,6 +3,7 @@
 
 use crate::frame_gate::{FrameGate, is_violation};
 use crate::line::Line;
+use crate::pace::Pace;
 use crate::wire::Wire;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
@@ -28,8 +29,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Items taken from the outbox for one flush.
-const BATCH: usize = 64;
+/// Items taken from the outbox at once; so many are written whatever the pace is.
+const BATCH: usize = 128;
 /// The library's buffer for what is read. It zero-fills what it reads into, and keeps as much as it began with.
 const FRAME_BUFFER: usize = 256;
 /// What is read at once of what nobody will look at.
@@ -80,6 +81,8 @@ async fn open(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) -> Option<Box
         wire: Wire::default(),
         conn,
         actor,
+        held: Vec::new(),
+        pace: Pace::default(),
         spool: Spool::default(),
         alive: true,
         farewell: None,
@@ -95,6 +98,9 @@ struct Socket {
     wire: Wire,
     conn: Arc<Conn>,
     actor: Slot<ConnectionMsg>,
+    /// Taken from the outbox, to be written next.
+    held: Vec<Item>,
+    pace: Pace,
     spool: Spool,
     /// Whether the last ping was answered.
     alive: bool,
@@ -111,14 +117,18 @@ impl Socket {
         let period = Duration::from_millis(self.ping_interval_ms);
         let mut ping = interval_at(Instant::now() + period, period);
         let cut = self.conn.outbox.cut_off();
-        let mut batch = Vec::new();
         let mut permit: Option<OwnedSemaphorePermit> = None;
         // The actor may still be starting; until it is there nothing is read.
         self.actor.newer_than(0).await;
         while !cut.is_cancelled() {
             tokio::select! {
-                taken = self.items.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 || !self.write(&mut batch).await {
+                taken = self.items.recv_many(&mut self.held, BATCH) => {
+                    if taken == 0 || !self.may_wait(taken) && !self.write().await {
+                        break;
+                    }
+                }
+                () = self.pace.resumed(), if self.pace.is_waiting() => {
+                    if !self.write().await {
                         break;
                     }
                 }
@@ -173,9 +183,17 @@ impl Socket {
         true
     }
 
-    /// Writes a batch with one flush. False when the socket is done.
-    async fn write(&mut self, batch: &mut Vec<Item>) -> bool {
-        let bytes = self.encode(batch.drain(..));
+    /// Whether what is held, and was so before the last few, is nothing but events that come too fast.
+    fn may_wait(&mut self, last: usize) -> bool {
+        let mut came = self.held.iter().rev().take(last);
+        self.held.len() < BATCH && came.all(|item| matches!(item, Item::Event { .. })) && !self.pace.is_free()
+    }
+
+    /// Writes what is held with one flush. False when the socket is done.
+    async fn write(&mut self) -> bool {
+        let mut held = std::mem::take(&mut self.held);
+        let bytes = self.encode(held.drain(..));
+        self.held = held;
         let cut = self.conn.outbox.cut_off();
         let written = tokio::select! {
             written = timeout(WRITE_TIMEOUT, self.flush()) => matches!(written, Ok(Ok(()))),
@@ -183,6 +201,7 @@ impl Socket {
             () = cut.cancelled() => false,
         };
         self.conn.outbox.sent(bytes);
+        self.pace.written();
         if written && self.farewell.is_some() {
             Box::pin(self.hang_up()).await;
         }
@@ -231,7 +250,8 @@ impl Socket {
 
     /// The connection was given up: what is queued is tried for a moment, the close frame above all.
     async fn last_words(&mut self) {
-        let queued: Vec<_> = std::iter::from_fn(|| self.items.try_recv().ok()).collect();
+        let mut queued = std::mem::take(&mut self.held);
+        queued.extend(std::iter::from_fn(|| self.items.try_recv().ok()));
         let bytes = self.encode(queued.into_iter());
         self.conn.outbox.sent(bytes);
         let words = async {
