@@ -15,7 +15,7 @@ use crabtree_actors::outbox::{Item, Outgoing, Spool};
 use crabtree_actors::tree::Slot;
 use crabtree_protocol::ConnId;
 use crabtree_protocol::frame::{Close, MAX_PAYLOAD};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Items taken from the outbox at once; so many are written whatever the pace is.
+/// Items taken from the outbox at once.
 const BATCH: usize = 128;
 /// The library's buffer for what is read. It zero-fills what it reads into, and keeps as much as it began with.
 const FRAME_BUFFER: usize = 256;
@@ -122,12 +122,13 @@ impl Socket {
         self.actor.newer_than(0).await;
         while !cut.is_cancelled() {
             tokio::select! {
-                taken = self.items.recv_many(&mut self.held, BATCH) => {
-                    if taken == 0 || !self.may_wait(taken) && !self.write().await {
+                // Who has to wait is not woken by each event either.
+                taken = self.items.recv_many(&mut self.held, BATCH), if !self.pace.is_waiting() => {
+                    if taken == 0 || !self.may_wait() && !self.write().await {
                         break;
                     }
                 }
-                () = self.pace.resumed(), if self.pace.is_waiting() => {
+                () = due(&mut self.pace, &self.conn), if self.pace.is_waiting() => {
                     if !self.write().await {
                         break;
                     }
@@ -183,16 +184,19 @@ impl Socket {
         true
     }
 
-    /// Whether what is held, and was so before the last few, is nothing but events that come too fast.
-    fn may_wait(&mut self, last: usize) -> bool {
-        let mut came = self.held.iter().rev().take(last);
-        self.held.len() < BATCH && came.all(|item| matches!(item, Item::Event { .. })) && !self.pace.is_free()
+    /// Whether what is held is nothing but events that come too fast.
+    fn may_wait(&mut self) -> bool {
+        self.held.iter().all(|item| matches!(item, Item::Event { .. })) && !self.pace.is_free()
     }
 
-    /// Writes what is held with one flush. False when the socket is done.
+    /// Writes what is held, and all that has come since, with one flush. False when the socket is done.
     async fn write(&mut self) -> bool {
+        let mut bytes = 0;
         let mut held = std::mem::take(&mut self.held);
-        let bytes = self.encode(held.drain(..));
+        while !held.is_empty() {
+            bytes += self.encode(held.drain(..));
+            self.items.recv_many(&mut held, BATCH).now_or_never();
+        }
         self.held = held;
         let cut = self.conn.outbox.cut_off();
         let written = tokio::select! {
@@ -263,5 +267,13 @@ impl Socket {
             while matches!(self.ws.get_mut().ungated().read(&mut rest).await, Ok(1..)) {}
         };
         let _ = timeout(CLOSE_TIMEOUT, words).await;
+    }
+}
+
+/// Resolves when events may be written again, or something else is to be.
+async fn due(pace: &mut Pace, conn: &Conn) {
+    tokio::select! {
+        () = pace.resumed() => {}
+        () = conn.outbox.urgent() => {}
     }
 }

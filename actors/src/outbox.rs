@@ -8,7 +8,7 @@ use crate::meters::Backlog;
 use crabtree_protocol::frame::{Close, MAX_BUFFERED_BYTES, StateVersion};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Bytes that may wait for all connections of this process together.
@@ -56,6 +56,7 @@ pub struct Outbox {
     process: Arc<Backlog>,
     skipped: AtomicU32,
     closing: AtomicBool,
+    urgent: Notify,
     cut: CancellationToken,
 }
 
@@ -69,6 +70,7 @@ impl Outbox {
             process,
             skipped: AtomicU32::new(0),
             closing: AtomicBool::new(false),
+            urgent: Notify::new(),
             cut: CancellationToken::new(),
         };
         (outbox, items)
@@ -93,7 +95,7 @@ impl Outbox {
     /// Says goodbye: what is queued before is still sent, nothing after.
     pub fn close(&self, close: Close) {
         if !self.closing.swap(true, AcqRel) {
-            let _ = self.queue.send(Item::Close(Box::new(close)));
+            self.send(Item::Close(Box::new(close)));
         }
     }
 
@@ -106,6 +108,11 @@ impl Outbox {
     /// Whether a goodbye was said.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Acquire)
+    }
+
+    /// Resolves when something else than events has been queued since it last did.
+    pub async fn urgent(&self) {
+        self.urgent.notified().await;
     }
 
     /// Resolves when the client was given up.
@@ -150,7 +157,15 @@ impl Outbox {
         }
         self.buffered.fetch_add(bytes, Relaxed);
         self.process.bytes.fetch_add(bytes, Relaxed);
+        self.send(item);
+    }
+
+    fn send(&self, item: Item) {
+        let is_urgent = !matches!(item, Item::Event { .. });
         let _ = self.queue.send(item);
+        if is_urgent {
+            self.urgent.notify_one();
+        }
     }
 }
 
