@@ -1,14 +1,15 @@
-//! Events to many: a client changes what wakes an agent by voice, and everybody is told. Small events, made by the
-//! request of a client, that both gateways have.
+//! Events to many: a node says how its machine is, and everybody is told. Small events, made by the request of a client, that
+//! both gateways have, and tell before they keep them.
 
 use crate::latency::Report;
 use crate::measured::{Ws, frame};
+use crate::node;
 use crate::rpc::request;
 use crate::target::{Setup, Target, Which};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -16,10 +17,8 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 /// What makes an event, and the event.
-pub const METHOD: &str = "voicewake.set";
-pub const EVENT: &str = "voicewake.changed";
-/// Bytes of a word of an event.
-const WORD: usize = 60;
+pub const METHOD: &str = "node.event";
+pub const EVENT: &str = "node.hostStats";
 /// Requests that are outstanding, and events that a watcher may have before it.
 const OUTSTANDING: usize = 32;
 const AHEAD: u64 = 256;
@@ -36,14 +35,26 @@ pub struct Fanout {
 impl Fanout {
     pub async fn measure(&self, which: &Which, seconds: u64) -> Result<Report> {
         let target = Target::of(which, Setup::default()).await?;
-        let watchers = Watchers::start(target.clients(self.watchers).await?);
-        let mut publisher = target.client().await?;
+        let mut publisher =
+            if target.is_bare() { target.client().await? } else { node::join(&target).await? };
+        let watchers = Watchers::start(target.clients(self.watchers).await?, EVENT);
         let cpu = target.cpu_us();
-        let (heard, took) = watchers.told(&mut publisher, 1, seconds).await?;
-        let report = Report::new("fanout").with("watchers", self.watchers).rate(heard, took);
-        let each = target.cpu_us_each(cpu, heard);
-        Ok(report.with("serverCpuUsEach", each).with("rssMb", target.resident()))
+        let told = watchers.told(&mut publisher, &machine()?, seconds).await?;
+        let report = Report::new("fanout").with("watchers", self.watchers).rate(told.heard, told.took);
+        let each = target.cpu_us_each(cpu, told.heard);
+        Ok(report
+            .with("refused", told.refused)
+            .with("serverCpuUsEach", each)
+            .with("rssMb", target.resident()))
     }
+}
+
+/// What came of requests that make events.
+pub struct Told {
+    pub heard: u64,
+    pub took: Duration,
+    /// Requests that were to be sent again later, which makes another one of them.
+    pub refused: u64,
 }
 
 /// Connections that hear events, and count them.
@@ -54,14 +65,14 @@ pub struct Watchers {
 }
 
 impl Watchers {
-    pub fn start(clients: Vec<Ws>) -> Self {
+    pub fn start(clients: Vec<Ws>, event: &'static str) -> Self {
         let (count, heard, mut listening) =
             (clients.len() as u64, Arc::new(AtomicU64::new(0)), JoinSet::new());
         for mut ws in clients {
             let heard = heard.clone();
             listening.spawn(async move {
                 while let Some(Ok(message)) = ws.next().await {
-                    if message.to_text().is_ok_and(is_told) {
+                    if message.to_text().is_ok_and(|text| is(text, event)) {
                         heard.fetch_add(1, Relaxed);
                     }
                 }
@@ -70,16 +81,16 @@ impl Watchers {
         Self { count, heard, _listening: listening }
     }
 
-    /// Has events of so many words made until `seconds` have passed, as fast as they are heard: how many were heard, and
-    /// in which time. Fails if one was not.
-    pub async fn told(&self, publisher: &mut Ws, words: usize, seconds: u64) -> Result<(u64, Duration)> {
-        let requests = requests(words)?;
+    /// Has events made by these requests, one of each outstanding, until `seconds` have passed, as fast as they are heard.
+    /// Fails if one was not.
+    pub async fn told(&self, publisher: &mut Ws, requests: &[Message], seconds: u64) -> Result<Told> {
         let before = self.heard.load(Relaxed);
         let heard = || self.heard.load(Relaxed) - before;
         let begun = Instant::now();
         let ends = begun + Duration::from_secs(seconds);
-        let (mut free, mut made) = ((0..OUTSTANDING).collect::<Vec<usize>>(), 0);
-        while Instant::now() < ends || free.len() < OUTSTANDING {
+        let mut refused = 0;
+        let (mut free, mut made) = ((0..requests.len()).collect::<Vec<usize>>(), 0);
+        while Instant::now() < ends || free.len() < requests.len() {
             while Instant::now() < ends && made * self.count < heard() + AHEAD * self.count {
                 let Some(slot) = free.pop() else { break };
                 publisher.feed(requests[slot].clone()).await?;
@@ -93,7 +104,10 @@ impl Watchers {
             let text = text?;
             if let Some(rest) = text.strip_prefix(r#"{"type":"res","id":""#) {
                 let (slot, rest) = rest.split_once('"').context("an id without an end")?;
-                ensure!(rest.starts_with(r#","ok":true"#), "{METHOD}: {}", text.as_str());
+                if !rest.starts_with(r#","ok":true"#) {
+                    ensure!(rest.contains(r#""retryable":true"#), "refused: {}", text.as_str());
+                    (refused, made) = (refused + 1, made - 1);
+                }
                 free.push(slot.parse()?);
             }
         }
@@ -103,20 +117,27 @@ impl Watchers {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         ensure!(heard() == all, "{} events were heard, of {all}", heard());
-        Ok((all, begun.elapsed()))
+        Ok(Told { heard: all, took: begun.elapsed(), refused })
     }
 }
 
 /// Whether `text` is such an event.
-pub fn is_told(text: &str) -> bool {
-    text.strip_prefix(r#"{"type":"event","event":""#).is_some_and(|rest| rest.starts_with(EVENT))
+pub fn is(text: &str, event: &str) -> bool {
+    text.strip_prefix(r#"{"type":"event","event":""#).is_some_and(|rest| rest.starts_with(event))
 }
 
-fn requests(words: usize) -> Result<Vec<Message>> {
-    let of = |slot: usize| {
-        let words: Vec<String> =
-            (0..words).map(|word| format!("{slot:02}{word:02}{}", "a".repeat(WORD - 4))).collect();
-        request(&slot.to_string(), METHOD, Some(&json!({ "triggers": words }).to_string()))
-    };
-    (0..OUTSTANDING).map(of).collect()
+/// As many requests as may be outstanding, each with its place as its id.
+pub fn requests(method: &str, params: impl Fn(usize) -> Value) -> Result<Vec<Message>> {
+    (0..OUTSTANDING).map(|at| request(&at.to_string(), method, Some(&params(at).to_string()))).collect()
+}
+
+fn machine() -> Result<Vec<Message>> {
+    requests(METHOD, |at| {
+        let stats = json!({
+            "cpuCount": 2, "loadAverage": [0.5, 0.25, 0.125], "memoryTotalBytes": 1_u64 << 34,
+            "memoryFreeBytes": (1_u64 << 33) + at as u64, "diskTotalBytes": 1_u64 << 40,
+            "diskAvailableBytes": 1_u64 << 39,
+        });
+        json!({ "event": "node.host.stats", "payloadJSON": stats.to_string() })
+    })
 }

@@ -35,6 +35,7 @@ mod lives;
 #[path = "../measured/mod.rs"]
 mod measured;
 mod model;
+mod node;
 mod rpc;
 mod slow;
 mod storm;

@@ -1,18 +1,24 @@
 //! Clients that stop reading while others watch: whether those that read keep their rate, what becomes of those that do
 //! not, and what it costs the gateway.
 
-use crate::fanout::{Watchers, is_told};
+use crate::fanout::{Told, Watchers, is, requests};
 use crate::latency::Report;
 use crate::measured::{Ws, greet};
 use crate::target::{Kind, Setup, Target, Which};
 use anyhow::{Result, ensure};
 use clap::Args;
 use futures_util::StreamExt;
+use serde_json::json;
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
+/// What makes an event, and the event: what wakes an agent by voice changes. It may be of any size.
+const METHOD: &str = "voicewake.set";
+const EVENT: &str = "voicewake.changed";
+/// Bytes of a word of an event.
+const WORD: usize = 60;
 /// What the system keeps for a client that does not read, beside what it keeps for the gateway.
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 /// How long one who reads again hears nothing before what it was sent is over.
@@ -47,32 +53,33 @@ impl Slow {
         which.only(&[Kind::Crabtree, Kind::OpenClaw, Kind::Running])?;
         ensure!(self.fast > 0, "nobody watches");
         let target = Target::of(which, Setup::default()).await?;
-        let watchers = Watchers::start(target.clients(self.fast).await?);
+        let watchers = Watchers::start(target.clients(self.fast).await?, EVENT);
         let mut publisher = target.client().await?;
-        let (alone, alone_took) = watchers.told(&mut publisher, self.words, seconds).await?;
+        let words = words(self.words)?;
+        let alone = watchers.told(&mut publisher, &words, seconds).await?;
         let before = target.resident();
         let mut silent = Vec::with_capacity(self.slow);
         for _ in 0..self.slow {
             silent.push(narrow(&target).await?);
         }
-        let (beside, peak) = target.peak_while(watchers.told(&mut publisher, self.words, seconds)).await;
-        let (beside, beside_took) = beside?;
+        let (beside, peak) = target.peak_while(watchers.told(&mut publisher, &words, seconds)).await;
+        let beside = beside?;
         let mut reading = JoinSet::new();
         silent.into_iter().for_each(|ws| drop(reading.spawn(fate(ws))));
         let (mut fates, mut missed) = (Vec::new(), 0);
         while let Some(one) = reading.join_next().await {
             let (fate, events) = one?;
             fates.push(fate);
-            missed += (beside / self.fast as u64).saturating_sub(events);
+            missed += (beside.heard / self.fast as u64).saturating_sub(events);
         }
         let count = |fate| fates.iter().filter(|one| **one == fate).count();
-        let rate = |heard: u64, took: Duration| (heard as f64 / took.as_secs_f64()).round() as u64;
+        let rate = |told: &Told| (told.heard as f64 / told.took.as_secs_f64()).round() as u64;
         Ok(Report::new("slow")
             .with("fast", self.fast)
             .with("slow", self.slow)
-            .with("aloneDeliveriesPerSecond", rate(alone, alone_took))
-            .with("deliveriesPerSecond", rate(beside, beside_took))
-            .with("eventsEach", beside / self.fast as u64)
+            .with("aloneDeliveriesPerSecond", rate(&alone))
+            .with("deliveriesPerSecond", rate(&beside))
+            .with("eventsEach", beside.heard / self.fast as u64)
             .with("slowTold1008", count(Fate::Told))
             .with("slowCut", count(Fate::Cut))
             .with("slowKept", count(Fate::Kept))
@@ -81,6 +88,14 @@ impl Slow {
             .with("rssPeakMb", peak)
             .with("rssAfterMb", target.resident()))
     }
+}
+
+/// Requests that make events of so many words.
+fn words(count: usize) -> Result<Vec<Message>> {
+    requests(METHOD, |at| {
+        let word = |n| format!("{at:02}{n:02}{}", "a".repeat(WORD - 4));
+        json!({ "triggers": (0..count).map(word).collect::<Vec<String>>() })
+    })
 }
 
 /// A connection of which the system keeps little that is not read.
@@ -100,7 +115,7 @@ async fn fate(mut ws: Ws) -> (Fate, u64) {
                 return (Fate::Told, events);
             }
             Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return (Fate::Cut, events),
-            Ok(Some(Ok(message))) => events += u64::from(message.to_text().is_ok_and(is_told)),
+            Ok(Some(Ok(message))) => events += u64::from(message.to_text().is_ok_and(|text| is(text, EVENT))),
         }
     }
 }

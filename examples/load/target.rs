@@ -123,6 +123,7 @@ pub struct Setup {
 pub struct Target {
     pub addr: SocketAddr,
     pub connect: Utf8Bytes,
+    pub token: String,
     pub model: Option<Model>,
     pub gateway: Option<Gateway>,
     which: Which,
@@ -141,6 +142,7 @@ impl Target {
         let mut target = Self {
             addr: ([127, 0, 0, 1], 0).into(),
             connect: connect_request(token),
+            token: token.to_owned(),
             model,
             gateway: None,
             which: which.clone(),
@@ -205,6 +207,10 @@ impl Target {
             clients.push(self.client().await?);
         }
         Ok(clients)
+    }
+
+    pub fn is_bare(&self) -> bool {
+        self.which.bare
     }
 
     pub fn pid(&self) -> Option<u32> {

@@ -41,16 +41,28 @@ pub async fn greeted(addr: SocketAddr, connect: &Utf8Bytes) -> Result<(Ws, Utf8B
 
 /// Goes through the handshake on a socket that is open.
 pub async fn greet(stream: TcpStream, addr: SocketAddr, connect: &Utf8Bytes) -> Result<(Ws, Utf8Bytes)> {
+    let (mut ws, _) = challenged(stream, addr).await?;
+    let hello = introduce(&mut ws, connect).await?;
+    Ok((ws, hello))
+}
+
+/// Begins the handshake; the challenge comes with it.
+pub async fn challenged(stream: TcpStream, addr: SocketAddr) -> Result<(Ws, Utf8Bytes)> {
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
     let url = format!("ws://{addr}/");
     let (mut ws, _) = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
     let challenge = frame(&mut ws).await?;
     ensure!(challenge.contains("connect.challenge"), "not a challenge: {}", challenge.as_str());
+    Ok((ws, challenge))
+}
+
+/// Ends the handshake; what the gateway says of itself and of the connection.
+pub async fn introduce(ws: &mut Ws, connect: &Utf8Bytes) -> Result<Utf8Bytes> {
     ws.send(Message::Text(connect.clone())).await?;
-    let hello = frame(&mut ws).await?;
+    let hello = frame(ws).await?;
     ensure!(hello.starts_with(r#"{"type":"res","id":"c","ok":true"#), "refused: {}", hello.as_str());
-    Ok((ws, hello))
+    Ok(hello)
 }
 
 /// The next frame.

@@ -47,6 +47,7 @@ impl Nodes {
     pub(super) fn save(&mut self, ctx: &mut Ctx<NodesMsg>, node_id: &str, then: Option<Then>) {
         let Some(kept) = self.nodes.get_mut(node_id) else { return };
         kept.thens.extend(then);
+        kept.figures = None;
         kept.unsaved = true;
         if kept.writing {
             return;

@@ -73,6 +73,8 @@ pub enum NodesMsg {
     Rows(Reply<Vec<NodeRow>>),
     /// What nodes ask for, and who is approved.
     Pairings(Reply<Pairings>),
+    /// What a node has told is old enough to be stored.
+    Save(String),
     /// A person lets a node do what it asks for.
     Approve(String, Responder),
     /// A person does not.
@@ -155,12 +157,14 @@ struct Kept {
     node: Node,
     writing: bool,
     unsaved: bool,
+    /// Figures that came are stored then, unless they are with something else before.
+    figures: Option<Timer>,
     thens: Vec<Then>,
 }
 
 impl Kept {
     fn new(row: store::NodeRow) -> Self {
-        Self { node: row.into(), writing: false, unsaved: false, thens: Vec::new() }
+        Self { node: row.into(), writing: false, unsaved: false, figures: None, thens: Vec::new() }
     }
 }
 
@@ -219,6 +223,7 @@ impl Behavior for Nodes {
             NodesMsg::Remove(id, responder) => self.remove(ctx, id, responder),
             NodesMsg::Removed(id, dismissal, responder) => self.removed(ctx, &id, dismissal, responder),
             NodesMsg::Stored(id, thens, written) => self.stored(ctx, &id, thens, *written),
+            NodesMsg::Save(id) => self.save(ctx, &id, None),
             NodesMsg::Invoke(invocation) => self.invoke(ctx, invocation),
             NodesMsg::Cleared(invocation, params) => self.cleared(ctx, *invocation, *params),
             NodesMsg::Again(call) => self.dispatch(ctx, *call),

@@ -12,6 +12,7 @@ use crabtree_protocol::params::nodes::{EventParams, EventTaken, HostStats, Named
 use crabtree_protocol::{Event as Name, Refusal, Scope, SessionKey};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The longest somebody was idle that is believed, seconds.
 const MAX_IDLE_S: i64 = 2_592_000;
@@ -24,6 +25,9 @@ const MAX_TRIGGERS: usize = 32;
 const MAX_TRIGGER: usize = 64;
 /// Those of whoever has set none.
 const DEFAULT_TRIGGERS: [&str; 3] = ["openclaw", "claude", "computer"];
+
+/// How long figures of a machine wait to be stored: a node tells them again each minute, or as often as it likes.
+const FIGURES_STORED: Duration = Duration::from_secs(10);
 
 /// What an event came to.
 enum Came {
@@ -118,8 +122,9 @@ impl Nodes {
         let news = json!({ "nodeId": node_id, "hostStats": stats });
         if let Some(kept) = self.nodes.get_mut(node_id) {
             kept.node.host_stats = Some(stats);
+            let later = || ctx.after(FIGURES_STORED, NodesMsg::Save(node_id.to_owned()));
+            kept.figures.get_or_insert_with(later);
         }
-        self.save(ctx, node_id, None);
         self.publish(Name::NodeHostStats, Scope::Read, &news);
         Came::Handled("updated")
     }
