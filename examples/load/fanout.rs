@@ -5,7 +5,7 @@ use crate::latency::Report;
 use crate::measured::{Ws, frame};
 use crate::node;
 use crate::rpc::request;
-use crate::target::{Setup, Target, Which};
+use crate::target::{Kind, Setup, Target, Which};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures_util::{SinkExt, StreamExt};
@@ -35,8 +35,10 @@ pub struct Fanout {
 impl Fanout {
     pub async fn measure(&self, which: &Which, seconds: u64) -> Result<Report> {
         let target = Target::of(which, Setup::default()).await?;
-        let mut publisher =
-            if target.is_bare() { target.client().await? } else { node::join(&target).await? };
+        let mut publisher = match which.kind()? {
+            Kind::Bare => target.client().await?,
+            _ => node::join(&target).await?,
+        };
         let watchers = Watchers::start(target.clients(self.watchers).await?, EVENT);
         let cpu = target.cpu_us();
         let told = watchers.told(&mut publisher, &machine()?, seconds).await?;

@@ -209,10 +209,6 @@ impl Target {
         Ok(clients)
     }
 
-    pub fn is_bare(&self) -> bool {
-        self.which.bare
-    }
-
     pub fn pid(&self) -> Option<u32> {
         self.gateway.as_ref().map(|gateway| gateway.process.id()).or(self.which.pid)
     }

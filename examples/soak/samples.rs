@@ -21,6 +21,8 @@ const MESSAGES: u64 = 25;
 /// What is below that says nothing: answers in a sample, and samples in a part of the year.
 const FEW_ANSWERS: usize = 10;
 const FEW_SAMPLES: usize = 3;
+/// Messages of a time in which enough is heard in each part: what is unknown there is wrong.
+const LONG: u64 = 50_000;
 /// Between two calls of `health`.
 const PROBE: Duration = Duration::from_millis(20);
 
@@ -120,7 +122,7 @@ fn at(share: f64, sorted: &[f64]) -> f64 {
 }
 
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     at(0.5, &values)
 }
@@ -147,8 +149,9 @@ impl Measure {
 macro_rules! median_of {
     ($field:ident) => {
         |samples| {
-            let known = || samples.iter().map(|sample| sample.$field).filter(|value| value.is_finite());
-            if known().count() < FEW_SAMPLES { f64::NAN } else { median(known()) }
+            let values: Vec<f64> =
+                samples.iter().map(|sample| sample.$field).filter(|it| it.is_finite()).collect();
+            if values.len() < FEW_SAMPLES { f64::NAN } else { median(values.into_iter()) }
         }
     };
 }
@@ -225,8 +228,9 @@ pub fn growths(plan: &Plan, samples: &[Sample], allowed: &Allowed) -> Vec<Growth
         let pieces =
             if measure.in_pieces { PIECE / (plan.at(FIRST.1) - plan.at(FIRST.0)).max(1) as f64 } else { 0.0 };
         let slack = measure.slack + pieces;
-        let is_unknown = first.is_nan() || worst.is_nan();
-        let is_fine = is_unknown || worst <= first * (1.0 + allowed.of(measure) / 100.0) + slack;
+        let is_unknown = first.is_nan() || late.is_nan() || last.is_nan();
+        let has_grown = worst > first * (1.0 + allowed.of(measure) / 100.0) + slack;
+        let is_fine = !has_grown && (!is_unknown || plan.messages < LONG);
         Growth { measure, first, late, last, slack, percent, is_fine }
     };
     MEASURES.iter().map(growth).collect()

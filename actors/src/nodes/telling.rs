@@ -26,7 +26,8 @@ const MAX_TRIGGER: usize = 64;
 /// Those of whoever has set none.
 const DEFAULT_TRIGGERS: [&str; 3] = ["openclaw", "claude", "computer"];
 
-/// How long figures of a machine wait to be stored: a node tells them again each minute, or as often as it likes.
+/// How long figures of a machine wait to be stored, and are lost with the process: a node tells them again when it is back,
+/// then each minute, or as often as it likes.
 const FIGURES_STORED: Duration = Duration::from_secs(10);
 
 /// What an event came to.

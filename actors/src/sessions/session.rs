@@ -198,7 +198,9 @@ impl Behavior for Session {
             SessionMsg::Called(run_id, written) => self.called(ctx, &run_id, *written)?,
             SessionMsg::Joined(run_id, written) => self.joined(ctx, &run_id, *written)?,
             SessionMsg::Settled(all) => {
-                all.into_iter().try_for_each(|settled| self.settled(ctx, settled))?;
+                // One that was not written keeps none of the others back.
+                let told = |so_far, settled| self.settled(ctx, settled).and(so_far);
+                all.into_iter().fold(Ok(()), told)?;
             }
             SessionMsg::Changed(written) => self.changed(*written),
         }

@@ -63,7 +63,7 @@ impl Session {
         self.settle(&turn, &[row], InputState::Settled, outcome);
     }
 
-    /// Writes the one outcome of a turn and of everything it answers.
+    /// Has the one outcome of a turn, and of everything it answers, written after this message.
     pub(super) fn settle(
         &mut self,
         turn: &Mutex<Turn>,
