@@ -5,7 +5,7 @@ use crate::meters::{Backlog, Counter, Tally};
 use crate::origin::is_browser;
 use crate::outbox::{Item, Outbox};
 use crate::preauth::Place;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use crabtree_protocol::{ConnId, ConnectParams, DeviceId, Role, Scope, Scopes, SessionKey};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
@@ -129,8 +129,8 @@ pub struct Conn {
     grant: OnceLock<Grant>,
     proven: OnceLock<(DeviceId, Role)>,
     all_sessions: AtomicBool,
-    messages: ArcSwap<HashSet<SessionKey>>,
-    looks_at: ArcSwap<HashSet<SessionKey>>,
+    messages: ArcSwapOption<HashSet<SessionKey>>,
+    looks_at: ArcSwapOption<HashSet<SessionKey>>,
 }
 
 impl Conn {
@@ -169,17 +169,17 @@ impl Conn {
 
     /// Whether it subscribed to the messages of `key`.
     pub fn hears_messages_of(&self, key: &SessionKey) -> bool {
-        self.messages.load().contains(key)
+        self.messages.load().as_ref().is_some_and(|keys| keys.contains(key))
     }
 
     /// Whether a person has `key` before them, as `sessions.viewers.set` says.
     pub fn looks_at(&self, key: &SessionKey) -> bool {
-        self.looks_at.load().contains(key)
+        self.looks_at.load().as_ref().is_some_and(|keys| keys.contains(key))
     }
 
     /// From now on it looks at these, and at nothing else.
     pub fn look_at(&self, keys: HashSet<SessionKey>) {
-        self.looks_at.store(Arc::new(keys));
+        self.looks_at.store(Some(Arc::new(keys)));
     }
 
     pub(crate) fn subscribe_sessions(&self) {
@@ -188,19 +188,19 @@ impl Conn {
 
     /// False if it has too many subscriptions.
     pub(crate) fn subscribe_messages(&self, key: SessionKey) -> bool {
-        let mut keys = HashSet::clone(&self.messages.load());
+        let mut keys = self.messages.load().as_deref().cloned().unwrap_or_default();
         if keys.len() >= MAX_MESSAGE_SUBSCRIPTIONS && !keys.contains(&key) {
             return false;
         }
         keys.insert(key);
-        self.messages.store(Arc::new(keys));
+        self.messages.store(Some(Arc::new(keys)));
         true
     }
 
     pub(crate) fn unsubscribe_messages(&self, key: &SessionKey) {
-        let mut keys = HashSet::clone(&self.messages.load());
+        let mut keys = self.messages.load().as_deref().cloned().unwrap_or_default();
         keys.remove(key);
-        self.messages.store(Arc::new(keys));
+        self.messages.store(Some(Arc::new(keys)));
     }
 }
 
@@ -243,8 +243,8 @@ impl Conns {
             grant: OnceLock::new(),
             proven: OnceLock::new(),
             all_sessions: AtomicBool::new(false),
-            messages: ArcSwap::default(),
-            looks_at: ArcSwap::default(),
+            messages: ArcSwapOption::empty(),
+            looks_at: ArcSwapOption::empty(),
         };
         (Arc::new(conn), items)
     }

@@ -62,6 +62,8 @@ pub(super) struct Life {
     since_ms: i64,
     restarts: u32,
     last_exit: Option<Exit>,
+    /// Made when somebody follows: it has a third of a kilobyte, and few nodes are ever followed.
+    followed: Option<watch::Sender<(NodeState, u64)>>,
 }
 
 #[derive(Default)]
@@ -83,7 +85,6 @@ pub struct Node {
     gauge: ArcSwap<Gauge>,
     pub(super) control: ArcSwapOption<Control>,
     pub(super) cell: ArcSwapOption<ActorCell>,
-    state: watch::Sender<(NodeState, u64)>,
     info: ArcSwapOption<serde_json::Value>,
     family: Mutex<Family>,
 }
@@ -109,13 +110,13 @@ impl Node {
                 since_ms: shared.clock.now_ms(),
                 restarts: 0,
                 last_exit: None,
+                followed: None,
             }),
             shared,
             spec,
             gauge: ArcSwap::default(),
             control: ArcSwapOption::empty(),
             cell: ArcSwapOption::empty(),
-            state: watch::Sender::new((NodeState::Stopped, 0)),
             info: ArcSwapOption::empty(),
             family: Mutex::default(),
         })
@@ -181,7 +182,9 @@ impl Node {
 
     /// Follows state and generation.
     pub fn watch(&self) -> watch::Receiver<(NodeState, u64)> {
-        self.state.subscribe()
+        let mut life = self.life.lock();
+        let now = (life.phase.into(), life.generation);
+        life.followed.get_or_insert_with(|| watch::Sender::new(now)).subscribe()
     }
 
     /// A few figures the actor itself publishes.
@@ -347,7 +350,9 @@ impl Node {
     fn enter(&self, life: &mut Life, phase: Phase) {
         life.phase = phase;
         life.since_ms = self.shared.clock.now_ms();
-        self.state.send_replace((phase.into(), life.generation));
+        if let Some(followed) = &life.followed {
+            followed.send_replace((phase.into(), life.generation));
+        }
     }
 
     /// A number in 0..1 that differs between actors and incarnations, and is the same in each replay.
