@@ -25,6 +25,8 @@ const ROWS: &[Row] = &[
     ("start of the process to the first accepted `connect`", "start", "/ms", "ms", Less),
     ("resident memory, idle, with child processes", "idle", "/rssMb", "MB", Less),
     ("… for each idle connection", "idle", "/rssKbEach", "kB", Less),
+    ("… on Telegram and Discord", "platforms", "/rssMb", "MB", Less),
+    ("… after a minute of load, at rest again", "worn", "/rssMb", "MB", Less),
     ("handshakes a second, 16 at a time", "handshakes", "/perSecond", "", More),
     ("`health` calls a second, 4 clients × 8 outstanding", "health", "/perSecond", "", More),
     ("… p50", "health", "/latency/p50Ms", "ms", Less),

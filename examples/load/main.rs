@@ -5,6 +5,7 @@
 //!     cargo build --release --bin crabtree --example load
 //!     target/release/examples/load start --runs 11          # process to first accepted connect
 //!     target/release/examples/load idle                     # memory at rest, and of each idle connection
+//!     target/release/examples/load worn                     # memory after a minute of load
 //!     target/release/examples/load handshakes
 //!     target/release/examples/load rpc health               # closed loop: 4 connections, 8 outstanding on each
 //!     target/release/examples/load rpc health --rate 5000   # open loop: latency counts from when a call was due
@@ -42,6 +43,7 @@ mod storm;
 mod talk;
 mod target;
 mod turns;
+mod worn;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -80,6 +82,8 @@ enum What {
     Start(lives::Start),
     /// Resident memory with nothing to do, and for each idle connection
     Idle(lives::Idle),
+    /// Resident memory after some load, at rest again
+    Worn(worn::Worn),
     /// Connect, challenge, connect, hello, close
     Handshakes(lives::Handshakes),
     /// Calls of a method, in a closed or an open loop
@@ -181,6 +185,7 @@ async fn measure(cli: &Cli, what: &What) -> Result<Report> {
     match what {
         What::Start(it) => it.measure(which).await,
         What::Idle(it) => it.measure(which).await,
+        What::Worn(it) => it.measure(which).await,
         What::Handshakes(it) => it.measure(which, seconds).await,
         What::Rpc(it) => it.measure(which, seconds).await,
         What::Turn(it) => it.measure(which, seconds).await,
@@ -198,23 +203,15 @@ async fn measure(cli: &Cli, what: &What) -> Result<Report> {
 
 /// A short form of each measurement that can be made of such a gateway.
 fn all(kind: Kind) -> Vec<What> {
-    let rpc = |method: &str, rate, rows| {
-        What::Rpc(rpc::Rpc {
-            method: method.into(),
-            params: None,
-            connections: 4,
-            outstanding: 8,
-            rate,
-            rows,
-        })
-    };
+    let rpc = |method, rate, rows| What::Rpc(rpc::Rpc::of(method, rate, rows));
     let script = Script { tokens: 5, token_ms: 10 };
     let every = [Kind::Crabtree, Kind::OpenClaw, Kind::Bare, Kind::Running];
     let gateways = [Kind::Crabtree, Kind::OpenClaw, Kind::Running];
     let started = [Kind::Crabtree, Kind::OpenClaw];
-    let measures: [(&[Kind], What); 14] = [
+    let measures: [(&[Kind], What); 15] = [
         (&started, What::Start(lives::Start { runs: 1 })),
         (&started, What::Idle(lives::Idle { connections: 50 })),
+        (&started, What::Worn(worn::Worn { load: 5 })),
         (&every, What::Handshakes(lives::Handshakes { workers: 16, idle: 0 })),
         (&every, rpc("health", None, None)),
         (&every, rpc("health", Some(200.0), None)),

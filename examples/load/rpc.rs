@@ -86,6 +86,10 @@ pub async fn call(ws: &mut Ws, method: &str, params: &Value) -> Result<Value> {
 }
 
 impl Rpc {
+    pub fn of(method: &str, rate: Option<f64>, rows: Option<usize>) -> Self {
+        Self { method: method.into(), params: None, connections: 4, outstanding: 8, rate, rows }
+    }
+
     pub async fn measure(&self, which: &Which, seconds: u64) -> Result<Report> {
         let target = Target::of(which, Setup::default()).await?;
         let (mut params, mut has) = (self.params.clone(), None);

@@ -176,6 +176,18 @@ impl Target {
         config
     }
 
+    /// The same for measurements that do not start one.
+    pub fn running(&self) -> Which {
+        Which {
+            openclaw: None,
+            bare: false,
+            url: Some(format!("ws://{}", self.addr)),
+            token: self.token.clone(),
+            pid: self.pid(),
+            ..self.which.clone()
+        }
+    }
+
     /// Ends the gateway in order.
     pub async fn stop(&mut self) -> Result<()> {
         let mut gateway = self.gateway.take().context("what runs already is not ended")?;

@@ -15,7 +15,8 @@ const END: Duration = Duration::from_secs(20);
 /// Ten times what a release build should take.
 const MOST_MB: f64 = 350.0;
 
-/// `CRABTREE_SERVER` names another binary, whose figure is printed; `config/optimise` does, and looks at what ran.
+/// `CRABTREE_SERVER` names another binary, whose figure is printed; `config/optimise` does, and looks at what ran, and
+/// `examples/beside-openclaw`, which reads it.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_rest_on_both_platforms_it_keeps_little_in_memory() {
