@@ -12,10 +12,12 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
 
 /// The path of drivers.
 pub const PATH: &str = "/driver";
@@ -23,11 +25,13 @@ pub const PATH: &str = "/driver";
 const SEAL: usize = 16;
 /// How long a driver counts among those that have not said who they are; it has been sent away by then if it did not.
 const UNKNOWN: Duration = Duration::from_secs(10);
+/// How long it may take its close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The close code of who does not say the right secret.
 const UNAUTHORIZED: u16 = 4001;
 
-/// Runs a driver's socket to its end.
-pub async fn run(upgraded: Upgraded, peer: Peer, estate: Arc<Estate>) {
+/// Runs a driver's socket to its end, or until it is `cut`.
+pub async fn run(upgraded: Upgraded, peer: Peer, estate: Arc<Estate>, cut: CancellationToken) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_FRAME + SEAL))
         .max_frame_size(Some(MAX_FRAME + SEAL))
@@ -52,6 +56,7 @@ pub async fn run(upgraded: Upgraded, peer: Peer, estate: Arc<Estate>) {
             tokio::select! {
                 close = estate.channels.doors().serve(Box::pin(packets), Box::pin(frames)) => close,
                 close = leave => close,
+                () = cut.cancelled() => Close::restart(),
             }
         }
     };
@@ -60,7 +65,7 @@ pub async fn run(upgraded: Upgraded, peer: Peer, estate: Arc<Estate>) {
         tokio::time::sleep(delay).await;
     }
     let frame = CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into() };
-    let _ = out.send(Message::Close(Some(frame))).await;
+    let _ = timeout(CLOSE_TIMEOUT, out.send(Message::Close(Some(frame)))).await;
 }
 
 fn packet(message: Result<Message, Error>) -> Option<Packet> {

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Payload of a control frame (RFC 6455, 5.5).
+const MAX_CONTROL: u64 = 125;
+
 /// A socket that refuses large messages until its connection is granted something.
 pub struct FrameGate<S> {
     io: S,
@@ -58,7 +61,7 @@ struct Headers {
 }
 
 impl Headers {
-    /// False if a message is announced that is larger than `limit`.
+    /// False if a message is announced that is larger than `limit`, or a control frame larger than any may be.
     fn admit(&mut self, mut bytes: &[u8], limit: u64) -> bool {
         while !bytes.is_empty() {
             if self.payload > 0 {
@@ -72,6 +75,10 @@ impl Headers {
             if let Some((fin, control, length)) = complete(&self.header) {
                 self.header.clear();
                 self.payload = length;
+                if control && length > MAX_CONTROL {
+                    // The library would take all of it before it looks.
+                    return false;
+                }
                 if !control {
                     self.message = self.message.saturating_add(length);
                     if self.message > limit {
@@ -186,6 +193,14 @@ mod tests {
             bytes.extend((0..roll(40)).map(|_| roll(256) as u8).collect::<Vec<_>>());
             let whole = admitted(std::slice::from_ref(&bytes), bytes.len());
             assert_eq!(admitted(&[bytes], 1 + roll(9) as usize), whole);
+        }
+    }
+
+    #[test]
+    fn control_frames_are_small() {
+        for opcode in [0x88, 0x89, 0x8a] {
+            assert!(admitted(&[frame(opcode, 125)], 7));
+            assert!(!admitted(&[frame(opcode, 126)], 7) && !admitted(&[frame(opcode, 65_536)], 7));
         }
     }
 

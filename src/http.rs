@@ -3,6 +3,7 @@
 use crate::control_ui::ControlUi;
 use crate::ingress::{self, Door, Source};
 use crate::line::Line;
+use crate::prompt::Prompt;
 use crate::routes::routes;
 use crate::{driver, socket, upgrade};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Visit {
 pub struct Open {
     /// WebSockets.
     pub sockets: TaskTracker,
+    /// Those of drivers that have not ended by themselves are cut.
+    pub cut: CancellationToken,
     /// Plain HTTP connections.
     pub plain: TaskTracker,
     /// What was asked is answered, and then the connection ends; one that has not asked yet may.
@@ -53,20 +56,20 @@ pub struct Open {
 /// Serves one accepted connection until it ends or becomes a WebSocket.
 pub async fn serve(line: Line, visit: Visit, wiring: Arc<Wiring>, ui: Arc<ControlUi>, open: Open) {
     let (Visit { peer, door }, sealed) = (visit, line.is_sealed());
-    let _open = open.plain.token();
+    let (_open, upgrades) = (open.plain.token(), open.clone());
     let asked = Arc::new(Notify::new());
     let has_asked = asked.clone();
     let direct = warp::service(routes(peer, wiring.clone(), ui.clone()));
     let answer = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let (mut direct, ui) = (direct.clone(), ui.clone());
-        let (wiring, sockets) = (wiring.clone(), open.sockets.clone());
+        let (wiring, upgrades) = (wiring.clone(), upgrades.clone());
         has_asked.notify_one();
         async move {
             let config = wiring.store.estate.config.load_full();
             let gateway = &config.settings.gateway;
             let response = match accept_key(request.headers()) {
                 Some(key) => {
-                    let response = upgrade(&mut request, &key, visit, sealed, wiring, &sockets).await;
+                    let response = upgrade(&mut request, &key, visit, sealed, wiring, &upgrades).await;
                     response.map(Either::Left)
                 }
                 None if is_closed(request.uri().path(), &wiring.store.estate) => {
@@ -87,7 +90,8 @@ pub async fn serve(line: Line, visit: Visit, wiring: Arc<Wiring>, ui: Arc<Contro
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(line), answer).with_upgrades());
+    let serving = builder.serve_connection(TokioIo::new(Prompt::new(line)), answer).with_upgrades();
+    let mut serving = std::pin::pin!(serving);
     // Whatever goes wrong here is between this client and its own request.
     tokio::select! {
         _ = &mut serving => {}
@@ -126,19 +130,19 @@ async fn upgrade(
     visit: Visit,
     sealed: bool,
     wiring: Arc<Wiring>,
-    sockets: &TaskTracker,
+    open: &Open,
 ) -> Response<Full<Bytes>> {
     let peer = match upgrade::admit(request.headers(), visit, sealed, &wiring).await {
         Ok(peer) => peer,
         Err(refusal) => return *refusal,
     };
     let is_driver = request.uri().path() == driver::PATH;
-    let upgraded = hyper::upgrade::on(request);
-    sockets.spawn(async move {
+    let (upgraded, cut) = (hyper::upgrade::on(request), open.cut.clone());
+    open.sockets.spawn(async move {
         if let Ok(upgraded) = upgraded.await {
             match is_driver {
                 // In a place of its own: a client's socket need not have room for it.
-                true => Box::pin(driver::run(upgraded, peer, wiring.store.estate.clone())).await,
+                true => Box::pin(driver::run(upgraded, peer, wiring.store.estate.clone(), cut)).await,
                 false => socket::run(upgraded, peer, wiring).await,
             }
         }

@@ -94,7 +94,9 @@ fn named(headers: &HeaderMap, via: IpAddr, gateway: &GatewaySettings) -> Result<
     if let Some(missing) = proxy.required_headers.iter().find(|name| there(name).is_none()) {
         return Err(format!("trusted_proxy_missing_header_{missing}"));
     }
-    let user = there(&proxy.user_header).ok_or("trusted_proxy_user_missing")?;
+    // A proxy that adds its own line leaves what its client wrote, and which one is whose nobody can tell.
+    let lines = headers.get_all(proxy.user_header.trim().to_ascii_lowercase()).iter().count();
+    let user = there(&proxy.user_header).filter(|_| lines == 1).ok_or("trusted_proxy_user_missing")?;
     if !proxy.allow_users.is_empty() && !proxy.allow_users.iter().any(|allowed| allowed == user) {
         return Err("trusted_proxy_user_not_allowed".into());
     }
@@ -145,7 +147,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
+    headers.get_all(name).iter().next_back()?.to_str().ok().map(str::trim).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -216,6 +218,8 @@ mod tests {
         assert_eq!(named(&[proto]), Err("trusted_proxy_user_missing".into()));
         let eve = ("x-forwarded-user", "eve");
         assert_eq!(named(&[proto, eve]), Err("trusted_proxy_user_not_allowed".into()));
+        let doubled = Err("trusted_proxy_user_missing".into());
+        assert_eq!(named(&[proto, eve, ada]), doubled, "the first line is what the client wrote");
         let mut strict = gateway.clone();
         strict.auth.trusted_proxy.allow_loopback = false;
         let refused = super::named(&headers(&[proto, ada]), [127, 0, 0, 5].into(), &strict);

@@ -53,6 +53,7 @@ pub mod owner;
 mod pace;
 mod page;
 mod phases;
+mod prompt;
 mod read_ahead;
 mod routes;
 pub mod service;
@@ -322,6 +323,7 @@ impl Gateway {
         self.open.sockets.close();
         if tokio::time::timeout(FAREWELL, self.open.sockets.wait()).await.is_err() {
             clients.iter().for_each(|conn| conn.outbox.cut(Close::restart()));
+            self.open.cut.cancel();
             let _ = tokio::time::timeout(STOP_BUDGET, self.open.sockets.wait()).await;
         }
         self.open.closing.cancel();

@@ -28,8 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a client may take for the handshake of TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at the same time; of one address as many as it may have sockets that have not authenticated. A socket
-/// beyond that is closed.
+/// Handshakes at the same time; who comes then waits for a turn. Of one address there are as many as it may have sockets
+/// that have not authenticated, and a socket beyond that is closed.
 const MAX_HANDSHAKES: usize = 256;
 /// What the first byte of TLS is.
 const TLS_RECORD: u8 = 0x16;
@@ -161,12 +161,20 @@ async fn welcome(stream: TcpStream, peer: SocketAddr, door: Door, doors: Doors) 
     }
 }
 
-/// The handshake. Nothing comes of it if it takes too long, or if there are too many.
+/// The handshake. Nothing comes of it if it takes too long, or if there are too many: of one address at once, unless it
+/// is that of a proxy, which comes for many; or in all for so long that this one would be given up anyway.
 async fn sealed(stream: TcpStream, peer: SocketAddr, tls: &Tls, wiring: &Wiring) -> Option<Line> {
     let estate = &wiring.store.estate;
-    let limit = estate.config.load().settings.gateway.max_preauth_connections_per_ip;
+    let config = estate.config.load_full();
+    let gateway = &config.settings.gateway;
     let refused = |why: &str| estate.meters.refused.count(why.to_owned());
-    let Some((_turn, _place)) = tls.turns.try_acquire().ok().zip(tls.places.take(peer.ip(), limit)) else {
+    let is_proxy = gateway.trusted_proxies.cover(peer.ip().to_canonical());
+    let place = tls.places.take(peer.ip(), gateway.max_preauth_connections_per_ip);
+    if place.is_none() && !is_proxy {
+        refused("TLS_TOO_MANY");
+        return None;
+    }
+    let Ok(_turn) = timeout(HANDSHAKE, tls.turns.acquire()).await else {
         refused("TLS_TOO_MANY");
         return None;
     };

@@ -23,6 +23,7 @@ use crabtree::{
 };
 use crabtree_actors::settings::{AuthSecret, ConsoleStyle, LoggingSettings};
 use crabtree_actors::{estate::Brought, log_ring::LogRing, process::Guard};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};
 
 /// How often is looked whether the levels of the log have changed.
@@ -86,6 +87,7 @@ struct Process {
 impl Process {
     fn begin(begun: Instant) -> io::Result<Self> {
         let (early, program) = (Early::listen()?, Program::this()?);
+        raise_open_files();
         let Arrival { doors, told_at } = Arrival::take();
         Ok(Self { begun, early, program, doors, told_at, log: None })
     }
@@ -98,6 +100,19 @@ impl Process {
     fn go_on_as(&self, program: &Program, doors: &[TcpListener], told_at: i64) -> anyhow::Error {
         self.flush();
         handover::go_on_as(program, doors, told_at)
+    }
+}
+
+/// Files that may be open, as far as nobody has said otherwise: each client is one.
+const OPEN_FILES: u64 = 65_536;
+
+/// A shell lets a program have 1,024 open files by itself, and more if it asks.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let wanted = limits.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limits.current.is_some_and(|current| current < wanted) {
+        // What cannot be raised stays as it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limits });
     }
 }
 

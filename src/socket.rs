@@ -4,6 +4,7 @@
 use crate::frame_gate::{FrameGate, is_violation};
 use crate::line::Line;
 use crate::pace::Pace;
+use crate::prompt::Prompt;
 use crate::wire::Wire;
 use bytes::Bytes;
 use crabtree_actors::connection::ConnectionMsg;
@@ -28,6 +29,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
 
 /// Items taken from the outbox at once.
 const BATCH: usize = 128;
@@ -58,8 +60,8 @@ pub fn run(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) -> impl Future<O
 /// Makes a connection of a socket. None if it does not get its actor.
 async fn open(upgraded: Upgraded, peer: Peer, wiring: Arc<Wiring>) -> Option<Box<Socket>> {
     // Only what is needed of `parts` is kept: the rest holds a buffer of 8 KiB.
-    let parts = upgraded.downcast::<TokioIo<Line>>().ok()?;
-    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let parts = upgraded.downcast::<TokioIo<Prompt<Line>>>().ok()?;
+    let (stream, early) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     let (conn, items) = wiring.store.estate.conns.open(ConnId::random(), peer);
     let gate = FrameGate::new(stream, early, conn.clone());
     let config = WebSocketConfig::default()
@@ -133,14 +135,20 @@ impl Socket {
                         break;
                     }
                 }
-                free = self.conn.permits.clone().acquire_owned(), if permit.is_none() => permit = free.ok(),
+                free = self.conn.permits.clone().acquire_owned(), if permit.is_none() => {
+                    permit = free.ok();
+                    // A pong that came meanwhile has not been read yet.
+                    self.alive = true;
+                }
                 message = self.ws.next(), if permit.is_some() => {
                     if !self.read(message, &mut permit) {
                         break;
                     }
                 }
                 _ = ping.tick() => {
-                    if !std::mem::take(&mut self.alive) || self.ws.send(Message::Ping(Bytes::new())).await.is_err() {
+                    // Who has as many requests in flight as may be is not read, and its pongs are not heard.
+                    let silent = permit.is_some() && !std::mem::take(&mut self.alive);
+                    if silent || !self.ping().await {
                         break;
                     }
                 }
@@ -191,25 +199,25 @@ impl Socket {
 
     /// Writes what is held, and all that has come since, with one flush. False when the socket is done.
     async fn write(&mut self) -> bool {
-        let mut bytes = 0;
+        let (mut bytes, mut events) = (0, 0);
         let mut held = std::mem::take(&mut self.held);
         while !held.is_empty() {
+            events += held.iter().filter(|item| matches!(item, Item::Event { .. })).count();
             bytes += self.encode(held.drain(..));
             self.items.recv_many(&mut held, BATCH).now_or_never();
         }
         self.held = held;
-        let cut = self.conn.outbox.cut_off();
-        let written = tokio::select! {
-            written = timeout(WRITE_TIMEOUT, self.flush()) => matches!(written, Ok(Ok(()))),
-            // A client that does not take its bytes is given up in the middle of them.
-            () = cut.cancelled() => false,
-        };
+        let written = written(self.conn.outbox.cut_off(), self.flush()).await;
         self.conn.outbox.sent(bytes);
-        self.pace.written();
+        self.pace.written(events);
         if written && self.farewell.is_some() {
             Box::pin(self.hang_up()).await;
         }
         written && self.farewell.is_none()
+    }
+
+    async fn ping(&mut self) -> bool {
+        written(self.conn.outbox.cut_off(), self.ws.send(Message::Ping(Bytes::new()))).await
     }
 
     /// Puts items on the wire; gives the bytes the outbox may forget when they are written.
@@ -267,6 +275,14 @@ impl Socket {
             while matches!(self.ws.get_mut().ungated().read(&mut rest).await, Ok(1..)) {}
         };
         let _ = timeout(CLOSE_TIMEOUT, words).await;
+    }
+}
+
+/// Whether it was: a client that takes nothing for too long, or is cut meanwhile, is given up in the middle of it.
+async fn written(cut: CancellationToken, writing: impl Future<Output = Result<(), Error>>) -> bool {
+    tokio::select! {
+        written = timeout(WRITE_TIMEOUT, writing) => matches!(written, Ok(Ok(()))),
+        () = cut.cancelled() => false,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::client::{Client, Intro, TOKEN, connect_params};
 use crate::gateway::{Embedded, Process};
+use crabtree_actors::conns::MAX_IN_FLIGHT;
 use crabtree_actors::settings::{AuthSecret, Secret};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -216,6 +217,21 @@ async fn who_leaves_a_ping_unanswered_is_dropped() {
     }
     assert!(start.elapsed() >= Duration::from_millis(390) && seen.ends_with(&[0x89, 0]), "{seen:?}");
     lively.call("health", json!({})).await;
+}
+
+/// Who has as many requests in flight as may be is not read, and not taken for silent for that.
+#[tokio::test]
+async fn who_waits_for_all_it_may_ask_is_not_taken_for_silent() {
+    let gateway = Embedded::with(json!({ "gateway": { "pingIntervalMs": 100 } })).await;
+    let mut client = Client::admin(gateway.addr).await;
+    let mut asked = Vec::new();
+    for _ in 0..MAX_IN_FLIGHT {
+        asked.push(client.send("agent.wait", json!({ "runId": "none", "timeoutMs": 1_500 })).await);
+    }
+    for id in asked {
+        assert_eq!(client.response(&id).await["payload"]["status"], "timeout");
+    }
+    client.call("health", json!({})).await;
 }
 
 /// A `connect` that claims to be a worker is another protocol, whatever else is wrong with it.

@@ -5,7 +5,7 @@ use super::abilities::Told;
 use super::guest::{Admitted, Guest, Packet, Terms, Verdict, unwrap, wrap};
 use super::sealed::{LinkKey, Opener, Sealer};
 use super::session::Session;
-use super::talk::{HEARTBEAT, Line, Wire, stopped};
+use super::talk::{HEARTBEAT, Line, SILENCE, Wire, stopped};
 use super::wall_ms;
 use crate::channels::contract::{Heard, Link, Order, Orders, SendError, Trouble};
 use crabtree_protocol::driver::unauthorized;
@@ -157,7 +157,8 @@ async fn carry_out(
 ) -> Close {
     while let Some(frame) = from_account.recv().await {
         let Some(packet) = wrap(sealer.as_mut(), frame) else { break };
-        if outgoing.send(packet).await.is_err() {
+        // The account gives up who does not read, too, and cannot say so here.
+        if !matches!(timeout(SILENCE, outgoing.send(packet)).await, Ok(Ok(()))) {
             break;
         }
     }

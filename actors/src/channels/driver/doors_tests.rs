@@ -149,6 +149,21 @@ async fn a_driver_that_goes_is_waited_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_stops_reading_is_left() {
+    let mut account = Account::wait().await;
+    let mut driver = Driver::dial(&account.doors, "right").await;
+    assert_eq!(driver.hear().await["type"], "connected");
+    // Eight acknowledgements find room on the way to it; the next one is what it does not read.
+    for _ in 0..12 {
+        driver.message().await;
+        let Some(Heard::Message(_, durable)) = account.heard.recv().await else { panic!() };
+        durable.send(()).unwrap();
+    }
+    let left = timeout(SILENCE * 3, driver.served).await.expect("it is left");
+    assert_eq!(left.unwrap().code, 1012);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newer_driver_takes_the_place_of_an_older() {
     let mut account = Account::wait().await;
     let mut older = Driver::dial(&account.doors, "right").await;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// How often a heartbeat is said.
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(HEARTBEAT_MS);
 /// How long a driver may say nothing, or not read.
-const SILENCE: Duration = Duration::from_millis(2 * HEARTBEAT_MS);
+pub(super) const SILENCE: Duration = Duration::from_millis(2 * HEARTBEAT_MS);
 /// How long a driver may take from its start to `connect`: some are slow programs on slow disks.
 const START: Duration = Duration::from_secs(60);
 /// Kilobytes of messages of a driver that wait for those before them; then it is not heard until there is room.
