@@ -160,11 +160,7 @@ impl Pulse {
             run_id: self.run_id.clone(),
         };
         let outcome = saying.outcome(|| Some(self.submission(&settings, &key, (&text, from_hooks)))).await;
-        let told = WriteOp::Cron(CronOp::Told { run_id: self.run_id.clone() });
-        if let Err(e) = self.store.write(told).await {
-            tracing::error!(target: "crabtree::scheduler", "what was told is not known to be: {e}");
-        }
-        match outcome {
+        let beat = match outcome {
             Some(outcome) if outcome.status == Status::Ok => match heard(&outcome.text) {
                 Heard::Fine => Beat::new(began, "ok-token"),
                 Heard::News(text) => self.tell(began, &settings, route, text).await,
@@ -173,7 +169,13 @@ impl Pulse {
                 Beat::failed(began, outcome.error.unwrap_or_else(|| "the run was stopped".into()))
             }
             None => Beat::failed(began, "the agent could not be asked".into()),
+        };
+        // Last: whoever is cut off before tells the same once more, under the same names, so that it is told once.
+        let told = WriteOp::Cron(CronOp::Told { run_id: self.run_id.clone() });
+        if let Err(e) = self.store.write(told).await {
+            tracing::error!(target: "crabtree::scheduler", "what was told is not known to be: {e}");
         }
+        beat
     }
 
     /// What waits for the session, which is told by this run from now on.
