@@ -135,6 +135,32 @@ async fn stop_on_one_channel_stops_a_run_that_another_started() {
 }
 
 #[tokio::test]
+async fn who_begins_anew_with_a_message_keeps_nobody_waiting() {
+    let (_gateway, platform) = gateway(json!({ "allowFrom": ["ann"] })).await;
+    platform.says("1", "ann", "/new long MOCK{n=500;d=100}");
+    platform.until("it is acknowledged", |p| p.received() == ["1"]).await;
+    platform.says("2", "ann", "/stop");
+    assert_eq!(platform.answers_in("ann", 1).await, ["⚙️ Agent was aborted."]);
+    platform.says("3", "ann", "/new again MOCK{n=2}");
+    assert_eq!(platform.answers_in("ann", 2).await[1], "tok0 tok1");
+}
+
+/// A session that takes nothing more keeps the others of its account waiting for a while, and then its sender is told.
+#[tokio::test]
+async fn a_session_that_takes_nothing_does_not_make_its_account_deaf() {
+    let queue = json!({ "messages": { "queue": { "mode": "followup", "cap": 1, "drop": "new" } } });
+    let (_gateway, platform) = with(json!({ "allowFrom": ["ann"] }), queue).await;
+    for (id, text) in [("1", "long MOCK{n=500;d=100}"), ("2", "waits MOCK{n=1}"), ("3", "is too much")] {
+        platform.says(id, "ann", text);
+    }
+    assert_eq!(platform.answers_in("ann", 1).await, ["⚠️ session backlog is full (1 messages)"]);
+    platform.says("4", "ann", "stop");
+    assert_eq!(platform.answers_in("ann", 2).await[1], "⚙️ Agent was aborted.");
+    let all = |p: &Platform| ["1", "2", "3", "4"].iter().all(|id| p.received().iter().any(|got| got == id));
+    platform.until("all are acknowledged", all).await;
+}
+
+#[tokio::test]
 async fn long_answers_go_out_in_pieces_and_none_is_lost_when_the_platform_says_later() {
     let (_gateway, platform) = gateway(json!({ "allowFrom": ["ann"] })).await;
     platform.answers(Manner::LaterOnce);

@@ -10,7 +10,7 @@ mod turns;
 
 use super::Answer;
 use super::contract::{Heard, SendError, Sender, Sent, Trouble};
-use super::delivery::{Delivered, Due, deliver};
+use super::delivery::{Delivered, Due, WINDOW, deliver};
 use super::doing::{self, Doing};
 use super::draft::Came;
 use super::ingress::Desk;
@@ -30,8 +30,6 @@ use turns::Turns;
 
 /// How often is looked whether the channel's code is alive.
 const WATCH: Duration = Duration::from_secs(1);
-/// Messages on their way out that are read at once; the rest stays in the store.
-const WINDOW: u32 = 200;
 /// Chats that are sent to side by side.
 const SIDE_BY_SIDE: usize = 8;
 
@@ -183,7 +181,8 @@ impl Account {
         let (worker, ear) = Worker::start((&name, channel), account, opening.checkpoint, told, ended)
             .map_err(|e| Fault::new(format!("no thread for it: {e}")))?;
         self.worker = Some(worker);
-        let desk = Desk { wiring: self.args.wiring.clone(), name, settings: common };
+        let desk =
+            Desk { wiring: self.args.wiring.clone(), name, settings: common, worn_out: Arc::default() };
         ctx.detached(listen(desk, ear, ctx.me().clone()));
         let capabilities = self.args.wanted.channel.capabilities();
         let now = ctx.now_ms();
@@ -219,6 +218,7 @@ impl Account {
                 tracing::info!(target: "crabtree::channels", account = %self.name().path(), "connected");
                 roster.note(self.name(), |status| {
                     (status.connected, status.user, status.qr) = (true, user, None);
+                    status.passing = false;
                 });
                 self.read(ctx);
             }
@@ -252,13 +252,15 @@ impl Account {
 
     fn ended(&mut self, ended: Ended) -> Fault {
         self.worker = None;
-        let (why, fatal) = match ended {
-            Ended::Panicked(why) | Ended::Trouble(Trouble::Retry(why)) => (why, false),
-            Ended::Trouble(Trouble::Fatal(why)) => (why, true),
+        let (why, fatal, passing) = match ended {
+            Ended::Panicked(why) => (why, false, false),
+            Ended::Trouble(Trouble::Retry(why)) => (why, false, true),
+            Ended::Trouble(Trouble::Fatal(why)) => (why, true, false),
         };
         let roster = &self.args.wiring.store.estate.channels;
         roster.note(self.name(), |status| {
-            (status.connected, status.fatal, status.last_error) = (false, fatal, Some(why.clone()));
+            (status.connected, status.fatal, status.passing) = (false, fatal, passing);
+            status.last_error = Some(why.clone());
         });
         Fault::new(why)
     }

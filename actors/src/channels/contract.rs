@@ -85,6 +85,8 @@ pub struct Capabilities {
     /// Whether a message that is sent twice under the same [`Outgoing::id`] appears once: what is uncertain is sent
     /// again then.
     pub idempotent: bool,
+    /// For how long the platform knows it.
+    pub known_for: Duration,
     /// Whether a message that was sent can be changed, and how often at most.
     pub edits: Option<EditLimit>,
     /// How often the sign that somebody writes has to be given to stay, if there is one.
@@ -112,6 +114,7 @@ impl Capabilities {
             text_limit,
             unit: Unit::Chars,
             idempotent: false,
+            known_for: Duration::MAX,
             edits: None,
             typing: None,
             buttons: false,

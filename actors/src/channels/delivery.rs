@@ -8,6 +8,7 @@ use crate::estate::Estate;
 use crate::kill_points::KillPoint;
 use crate::settings::OnUncertain;
 use crate::store::{DeliveryRow, DeliveryState, Store, WriteOp};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -17,8 +18,14 @@ use tokio::time::timeout;
 const SEND_LIMIT: Duration = Duration::from_secs(60);
 /// First and longest wait before a message is tried again, ms.
 const BACKOFF: (i64, i64) = (1_000, 60_000);
+/// Messages on their way out that are read at once, of each chat and in all; the rest stays in the store. A chat that
+/// takes nothing for hours is in nobody's way.
+pub const WINDOW: (u32, u32) = (10, 1_000);
 /// How long a message is tried, ms.
 const GIVE_UP_AFTER: i64 = 24 * 60 * 60 * 1000;
+
+/// Since when the platform may have a message, ms: a field of what is kept with it.
+const TRIED_AT: &str = "triedAt";
 
 /// Where the channel answers what it was asked to do.
 type Asked<T> = oneshot::Sender<Result<T, SendError>>;
@@ -69,6 +76,11 @@ impl Post {
             Ok(order) => order,
             Err(why) => return self.end(failed(row, &why, self.now())).await,
         };
+        if let Some(tried) = tried_at(&row)
+            && !may_be_sent_again(&row, tried, self.terms, self.now())
+        {
+            return self.end(Delivered { row: in_doubt(row, self.now()), wait: None }).await;
+        }
         if !self.begin(&mut row).await {
             return Delivered { row, wait: Some(Wait::Longer) };
         }
@@ -81,9 +93,13 @@ impl Post {
         row.state = DeliveryState::Sending;
         row.attempts += 1;
         row.updated_at = self.now();
+        if tried_at(row).is_none() {
+            row.extra[TRIED_AT] = json!(row.updated_at);
+        }
         if let Err(e) = self.store.write(WriteOp::Delivery(row.clone())).await {
             tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
             row.state = DeliveryState::Queued;
+            not_tried(row);
             return false;
         }
         self.store.estate.kill_points.reach(KillPoint::DeliveryBegun);
@@ -151,6 +167,7 @@ fn became(
     (capabilities, on_uncertain): (Capabilities, OnUncertain),
     now: i64,
 ) -> Delivered {
+    let was_first = tried_at(&row) == Some(row.updated_at);
     row.updated_at = now;
     match result {
         Ok(Sent { id }) => {
@@ -164,6 +181,9 @@ fn became(
         Err(SendError::Later { why, after }) => {
             let wait = after.map_or(Wait::Longer, |after| Wait::Exactly(after.as_millis() as i64));
             (row.state, row.error) = (DeliveryState::Queued, Some(why));
+            if was_first {
+                not_tried(&mut row);
+            }
             Delivered { row, wait: Some(wait) }
         }
         Err(SendError::Unknown(why)) => {
@@ -196,15 +216,43 @@ pub fn after_a_loss(
     on_uncertain: OnUncertain,
     now: i64,
 ) -> DeliveryRow {
-    let is_change = row.platform_id.is_some() || is_edit(&row);
-    let again = capabilities.idempotent || is_change || on_uncertain == OnUncertain::Resend;
-    row.state = if again { DeliveryState::Queued } else { DeliveryState::Uncertain };
-    row.updated_at = now;
-    if !again {
-        tracing::warn!(target: "crabtree::channels", id = %row.id, account = %row.account, channel = %row.channel,
-            "nobody knows whether a message was sent; it is not sent again");
+    let tried = tried_at(&row).unwrap_or(row.updated_at);
+    if !may_be_sent_again(&row, tried, (capabilities, on_uncertain), now) {
+        return in_doubt(row, now);
     }
+    (row.state, row.updated_at) = (DeliveryState::Queued, now);
     row
+}
+
+/// Whether a message that the platform may have had since `tried` can be sent without being seen twice, or is to be.
+fn may_be_sent_again(
+    row: &DeliveryRow,
+    tried: i64,
+    (capabilities, on_uncertain): (Capabilities, OnUncertain),
+    now: i64,
+) -> bool {
+    let is_change = row.platform_id.is_some() || is_edit(row);
+    let known_until = tried.saturating_add(capabilities.known_for.as_millis().try_into().unwrap_or(i64::MAX));
+    let is_known = capabilities.idempotent && now <= known_until;
+    is_known || is_change || on_uncertain == OnUncertain::Resend
+}
+
+fn in_doubt(mut row: DeliveryRow, now: i64) -> DeliveryRow {
+    tracing::warn!(target: "crabtree::channels", id = %row.id, account = %row.account, channel = %row.channel,
+        "nobody knows whether a message was sent; it is not sent again");
+    (row.state, row.updated_at) = (DeliveryState::Uncertain, now);
+    row
+}
+
+fn tried_at(row: &DeliveryRow) -> Option<i64> {
+    row.extra.get(TRIED_AT)?.as_i64()
+}
+
+/// The platform cannot have it.
+pub fn not_tried(row: &mut DeliveryRow) {
+    if let Some(extra) = row.extra.as_object_mut() {
+        extra.remove(TRIED_AT);
+    }
 }
 
 /// Changed twice, a message is as changed once.
@@ -227,6 +275,8 @@ pub struct Due {
     settled: BTreeSet<String>,
     /// Drafts in the channel's hands.
     held: BTreeSet<String>,
+    /// There was more of a chat, or in all, than was read.
+    was_cut: bool,
 }
 
 impl Due {
@@ -237,6 +287,9 @@ impl Due {
 
     /// Enters what was read and is not known yet, nor was settled meanwhile.
     pub fn add(&mut self, rows: Vec<DeliveryRow>) {
+        let mut of_chat = BTreeMap::<String, u32>::new();
+        rows.iter().for_each(|row| *of_chat.entry(row.address.to_string()).or_default() += 1);
+        self.was_cut = rows.len() >= WINDOW.1 as usize || of_chat.values().any(|count| *count >= WINDOW.0);
         for row in rows {
             if !self.settled.contains(&row.id) && self.known.insert(row.id.clone()) {
                 self.rows.push_back(row);
@@ -288,7 +341,7 @@ impl Due {
         due.min().map(|until| Duration::from_millis((until - now).max(1) as u64))
     }
 
-    /// A message came back. True if all that was read is through: there may be more.
+    /// A message came back. True if all that was read is through, or all of its chat: there may be more.
     pub fn came_back(&mut self, delivered: Delivered, now: i64) -> bool {
         let Delivered { row, wait } = delivered;
         let chat = row.address.to_string();
@@ -299,7 +352,7 @@ impl Due {
                 *failures += 1;
                 let longer = (BACKOFF.0 << (*failures - 1).min(6)).min(BACKOFF.1);
                 let ms = if let Wait::Exactly(ms) = wait { ms } else { longer };
-                self.waits.insert(chat, now + ms);
+                self.waits.insert(chat.clone(), now + ms);
             }
             None => drop(self.failures.remove(&chat)),
         }
@@ -309,7 +362,8 @@ impl Due {
             self.known.remove(&row.id);
             self.settled.insert(row.id);
         }
-        self.rows.is_empty() && self.busy.is_empty()
+        let is_through = || !self.rows.iter().any(|row| row.address.to_string() == chat);
+        self.rows.is_empty() && self.busy.is_empty() || self.was_cut && is_through()
     }
 
     /// Messages in the channel's hands.

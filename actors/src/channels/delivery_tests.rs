@@ -89,4 +89,11 @@ fn what_becomes_of_a_message() {
     assert_eq!(became(Err(unknown()), (capabilities, report), 1), (Uncertain, None));
     assert_eq!(became(Err(unknown()), (idempotent, report), 1), (Queued, Some(Wait::Longer)));
     assert_eq!(became(Err(unknown()), (capabilities, resend), 1), (Queued, Some(Wait::Longer)));
+    // Tried again and again, a message is as old as the first time that the platform may have it from.
+    let forgets = Capabilities { known_for: Duration::from_millis(100), ..idempotent };
+    for (tried, state) in [(900, Queued), (899, Uncertain)] {
+        let mut row = row("a", "a");
+        row.extra["triedAt"] = json!(tried);
+        assert_eq!(after_a_loss(row, forgets, report, 1_000).state, state);
+    }
 }

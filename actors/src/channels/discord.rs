@@ -46,6 +46,8 @@ const API_ROOT: &str = "https://discord.com/api/v10";
 const MAX_FILE_MB: u64 = 20;
 /// The most an operator may say, in MB: all files of a message are in memory.
 const MOST_FILE_MB: u64 = 500;
+/// Discord knows the nonces of "the past few minutes", as its documentation has it.
+const NONCE_KNOWN: Duration = Duration::from_secs(120);
 /// Discord takes five changes of the messages of a channel in five seconds.
 const EDIT_EVERY: Duration = Duration::from_millis(1_200);
 /// Discord shows for ten seconds that somebody writes.
@@ -72,6 +74,7 @@ impl Channel for Discord {
             text_limit: 2_000,
             unit: Unit::Chars,
             idempotent: true,
+            known_for: NONCE_KNOWN,
             edits: Some(EditLimit { every: EDIT_EVERY, in_groups: EDIT_EVERY, drafts: false }),
             typing: Some(TYPING_EVERY),
             buttons: true,

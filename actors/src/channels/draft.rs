@@ -19,7 +19,7 @@
 
 use super::chunks::chunks;
 use super::contract::{Act, Address, Capabilities, Order, Outgoing, SendError, Sent};
-use super::delivery::{Delivered, Post, Wait};
+use super::delivery::{Delivered, Post, Wait, not_tried};
 use super::ordered::outgoing;
 use super::outgoing::{Answer, extra};
 use crate::kill_points::KillPoint;
@@ -257,6 +257,7 @@ fn anew(mut row: DeliveryRow, why: String) -> Delivered {
     if let Value::Object(extra) = &mut row.extra {
         extra.remove("draft");
     }
+    not_tried(&mut row);
     (row.state, row.platform_id) = (DeliveryState::Queued, None);
     Delivered { row, wait: None }
 }

@@ -1,5 +1,6 @@
 //! In: a message of a channel becomes an input of the session it belongs to, or something else, or nothing. Whatever
-//! becomes of it is durable when this has resolved, and the same message again changes nothing.
+//! becomes of it is durable when this has resolved, and the same message again changes nothing. (What `/compact` answers
+//! takes a model's time, and comes later.)
 
 use super::access::{self, Verdict};
 use super::activation::{self, Manners};
@@ -11,15 +12,23 @@ use super::route::route;
 use crate::agents::Catalog;
 use crate::approvals::words;
 use crate::gateway::Wiring;
-use crate::methods::chat::{Spoken, said_on_channel};
+use crate::methods::chat::{Spoken, Taken, said_on_channel};
 use crate::routing::{self, Scopes, Source};
 use crate::settings::{ChannelSettings, Settings};
 use crate::store::{self, ContactRow, OverheardRow, SessionRecord, WriteOp};
-use crabtree_protocol::{RunId, SessionKey};
+use crabtree_protocol::{Refusal, RunId, SessionKey};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+/// How long a session that takes nothing is waited for. Whoever else writes to the account waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is not waited for after that.
+const WORN_OUT: Duration = Duration::from_secs(60);
 /// How much of what was overheard is told, unless `historyLimit` says otherwise.
 const HISTORY: usize = 50;
 /// Letters of a pairing code, without those that look like others.
@@ -38,6 +47,8 @@ pub struct Desk {
     pub name: AccountName,
     /// What all channels have.
     pub settings: Arc<ChannelSettings>,
+    /// Sessions that took nothing for as long as anybody waited, and since when: the next one is not waited for.
+    pub worn_out: Arc<Mutex<HashMap<SessionKey, Instant>>>,
 }
 
 impl Desk {
@@ -171,17 +182,24 @@ impl Desk {
     }
 
     async fn say(&self, envelope: &Envelope, owner: bool, key: SessionKey) -> Result<(), String> {
-        let name = key.to_string();
-        let (record, overheard) =
-            self.read(move |c| Ok((store::session(c, &name)?, store::overheard(c, &name)?))).await?;
+        let answer = self.answer(envelope, key.as_str());
+        // Under a name of its own: the answer's is for the answer.
+        let refused = Answer { id: format!("{}:refused", answer.id), ..answer.clone() };
+        let (name, prefix) = (key.to_string(), refused.id.clone());
+        let seen = move |c: &store::Connection| {
+            let told = store::deliveries_like(c, &prefix)?;
+            Ok((store::session(c, &name)?, store::overheard(c, &name)?, !told.is_empty()))
+        };
+        let (record, overheard, was_refused) = self.read(seen).await?;
+        if was_refused {
+            return Ok(());
+        }
         let Some(priority) = self.priority(envelope, &key, record.as_ref()) else {
             return self.overhear(envelope, &key).await;
         };
         if envelope.from.is_bot && !self.answers_program(envelope, &key) {
             return Ok(());
         }
-        let now = self.now();
-        let answer = self.answer(envelope, key.as_str());
         let route = route(&self.settings, envelope, &key, &answer);
         let told: Vec<i64> = overheard.iter().map(|(seq, _)| *seq).collect();
         let spoken = Spoken {
@@ -194,24 +212,59 @@ impl Desk {
             extra: json!({ "channel": answer, "route": route, "overheard": told, "stranger": !owner }),
             priority,
             files: files(envelope),
+            patience: self.patience(&key),
             key,
         };
-        match said_on_channel(&self.wiring, &spoken).await {
-            Ok(None) => Ok(()),
-            Ok(Some(text)) => {
-                self.write(WriteOp::Deliver(answer.rows(&text, now))).await?;
-                self.poke();
+        let said = said_on_channel(&self.wiring, &spoken).await;
+        self.note(&spoken.key, said.as_ref().err());
+        match said {
+            Ok(Taken::In) => Ok(()),
+            Ok(Taken::Answered(text)) => self.say_back(&answer, Ok(text)).await,
+            Ok(Taken::Answering(answering)) => {
+                let desk = self.clone();
+                tokio::spawn(async move {
+                    if let Err(why) = desk.say_back(&answer, answering.await).await {
+                        tracing::warn!(target: "crabtree::channels", account = %desk.name.path(),
+                            "a command's answer was not kept: {why}");
+                    }
+                });
                 Ok(())
             }
-            Err(refusal) => {
-                tracing::warn!(target: "crabtree::channels", account = %self.name.path(),
-                    "a message was refused: {}", refusal.message);
-                let text = format!("⚠️ {}", refusal.message);
-                self.write(WriteOp::Deliver(answer.rows(&text, now))).await?;
-                self.poke();
-                Ok(())
+            Err(refusal) => self.say_back(&refused, Err(refusal)).await,
+        }
+    }
+
+    /// How long a session is waited for that takes nothing.
+    fn patience(&self, key: &SessionKey) -> Duration {
+        let worn_out = self.worn_out.lock().get(key).is_some_and(|since| since.elapsed() < WORN_OUT);
+        if worn_out { Duration::ZERO } else { PATIENCE }
+    }
+
+    /// Notes whether a session has taken something.
+    fn note(&self, key: &SessionKey, refusal: Option<&Refusal>) {
+        let mut worn_out = self.worn_out.lock();
+        worn_out.retain(|_, since| since.elapsed() < WORN_OUT);
+        match refusal {
+            Some(refusal) if refusal.retryable == Some(true) => {
+                worn_out.entry(key.clone()).or_insert_with(Instant::now);
+            }
+            Some(_) => {}
+            None => {
+                worn_out.remove(key);
             }
         }
+    }
+
+    /// Sends what a command has answered, or why nothing became of a message.
+    async fn say_back(&self, answer: &Answer, told: Result<String, Refusal>) -> Result<(), String> {
+        let text = told.unwrap_or_else(|refusal| {
+            tracing::warn!(target: "crabtree::channels", account = %self.name.path(),
+                "a message was refused: {}", refusal.message);
+            format!("⚠️ {}", refusal.message)
+        });
+        self.write(WriteOp::Deliver(answer.rows(&text, self.now()))).await?;
+        self.poke();
+        Ok(())
     }
 
     fn priority(&self, envelope: &Envelope, key: &SessionKey, record: Option<&SessionRecord>) -> Option<i64> {

@@ -75,8 +75,10 @@ const CHANNELS: &[fn() -> Arc<dyn Channel>] =
 
 /// An account whose code ends comes back after this, longer each time: platforms count how often one connects.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// How often is looked whether somebody is not there any more.
-const LOOK_AT_PEOPLE: Duration = Duration::from_secs(30);
+/// How often is looked whether somebody is not there any more, and whether an account is to be tried again.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long an account is left alone that ended too often because its platform was out of reach, ms.
+const LEFT_ALONE_MS: i64 = 15_000;
 
 /// All channels that need no settings to be one: those of this version and those that the embedding program brings.
 pub fn table(brought: &[Arc<dyn Channel>]) -> Vec<Arc<dyn Channel>> {
@@ -91,8 +93,8 @@ pub enum ChannelsMsg {
     Start(Vec<AccountName>, Reply<usize>),
     /// End these until they are started or the configuration changes; answered with how many there were.
     Stop(Vec<AccountName>, Reply<usize>),
-    /// Look whether somebody is not there any more.
-    LookAtPeople,
+    /// Look whether somebody is not there any more, and whether an account is to be tried again.
+    Look,
 }
 
 /// See the module.
@@ -112,7 +114,7 @@ impl Behavior for Channels {
     fn start(ctx: &mut Ctx<ChannelsMsg>, wiring: Arc<Wiring>) -> Result<Self, Fault> {
         // Children are told to end and to start once this actor is up to hear how that went.
         let _ = ctx.me().send(ChannelsMsg::Attend);
-        let look = ctx.after(LOOK_AT_PEOPLE, ChannelsMsg::LookAtPeople);
+        let look = ctx.after(LOOK, ChannelsMsg::Look);
         Ok(Self { wiring, broken: BTreeMap::new(), stopping: false, _look: look })
     }
 
@@ -129,8 +131,9 @@ impl Behavior for Channels {
                 let parked = children.iter().filter(|child| child.command(Order::Park)).count();
                 done.send(parked);
             }
-            ChannelsMsg::LookAtPeople => {
-                self._look = ctx.after(LOOK_AT_PEOPLE, ChannelsMsg::LookAtPeople);
+            ChannelsMsg::Look => {
+                self._look = ctx.after(LOOK, ChannelsMsg::Look);
+                self.try_again(ctx);
                 let estate = self.estate();
                 estate.people.changed(ctx.now_ms()).iter().for_each(|person| tell_person(estate, person));
             }
@@ -231,6 +234,17 @@ impl Channels {
         }
         self.attend(ctx);
         ctx.node().child(&name.path()).is_some()
+    }
+
+    /// A network that is away for a while is no reason to be deaf for ever: who was given up for that is started anew.
+    fn try_again(&self, ctx: &Ctx<ChannelsMsg>) {
+        let long_ago = ctx.now_ms() - LEFT_ALONE_MS;
+        for child in ctx.node().children().iter().filter(|child| child.is_given_up()) {
+            let passing = name_of(child).is_some_and(|name| self.estate().channels.status(&name).passing);
+            if passing && child.state().1 <= long_ago && !self.stopping {
+                child.command(Order::Restart);
+            }
+        }
     }
 
     fn tell_info(&self, ctx: &Ctx<ChannelsMsg>) {

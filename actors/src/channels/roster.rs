@@ -52,6 +52,8 @@ pub struct Status {
     pub last_error: Option<String>,
     /// It ended in a way that would come again: it is parked.
     pub fatal: bool,
+    /// What it ended with passes by itself, as far as it can tell: it is started again even if it ended too often.
+    pub passing: bool,
     /// When a message came in last, ms.
     pub last_inbound_at: Option<i64>,
     /// When one went out last, ms.

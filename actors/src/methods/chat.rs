@@ -5,7 +5,7 @@ mod history;
 mod question;
 mod said;
 
-pub(crate) use channel::{Spoken, said_on_channel};
+pub(crate) use channel::{Spoken, Taken, said_on_channel};
 pub(super) use history::{history, message_get, startup};
 pub use question::{Answering, Heard, Question, ask};
 pub(super) use said::{Said, thinking, uploads};

@@ -271,17 +271,18 @@ async fn sum_up(wiring: &Wiring, typed: &Typed, responder: Responder) {
     }
 }
 
-/// The session begins anew with what follows the command. Said twice, it begins anew once.
-async fn begin_and_say(wiring: &Wiring, typed: Typed, is_said: bool, responder: Responder) {
+/// The session begins anew.
+pub(super) async fn begin_anew(wiring: &Wiring, typed: &Typed) -> Result<(), Refusal> {
     let reason = if typed.command == Command::New { "new" } else { "reset" };
     let key = typed.key.clone();
     let make = move |record: Option<&SessionRecord>, now| Ok(reset::reset_op(record, &key, now));
-    if !is_said {
-        let reset =
-            change(&wiring.sessions, typed.key.clone(), Some(STOPPED), Told::Reason(reason), make).await;
-        if let Err(refusal) = reset {
-            return responder.refuse(refusal);
-        }
+    change(&wiring.sessions, typed.key.clone(), Some(STOPPED), Told::Reason(reason), make).await.map(drop)
+}
+
+/// The session begins anew with what follows the command. Said twice, it begins anew once.
+async fn begin_and_say(wiring: &Wiring, typed: Typed, is_said: bool, responder: Responder) {
+    if !is_said && let Err(refusal) = begin_anew(wiring, &typed).await {
+        return responder.refuse(refusal);
     }
     let said = chat::Said::message(typed.run_id.to_string(), typed.args);
     chat::submit(wiring, responder, typed.key, said);

@@ -111,8 +111,8 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<DeliveryRow> {
     })
 }
 
-/// The messages of an account that are not sent yet, in their order, at most `limit`; drafts of turns that go on are
-/// none.
+/// The messages of an account that are not sent yet, in their order, at most `of_chat` of each chat and `limit` in all;
+/// drafts of turns that go on are none.
 ///
 /// # Errors
 /// What SQLite says.
@@ -120,15 +120,19 @@ pub fn open_deliveries(
     conn: &Connection,
     channel: &str,
     account: &str,
-    limit: u32,
+    (of_chat, limit): (u32, u32),
 ) -> Result<Vec<DeliveryRow>, StoreError> {
     let query = format!(
-        "SELECT {DELIVERY} FROM deliveries
-         WHERE channel = ?1 AND account = ?2 AND state IN ('queued', 'sending')
-             AND coalesce(extra ->> 'draft', '') <> 'live' ORDER BY seq LIMIT ?3"
+        "SELECT {DELIVERY} FROM deliveries WHERE seq IN (
+             SELECT seq FROM (
+                 SELECT seq, row_number() OVER (PARTITION BY address ORDER BY seq) AS nth FROM deliveries
+                 WHERE channel = ?1 AND account = ?2 AND state IN ('queued', 'sending')
+                     AND coalesce(extra ->> 'draft', '') <> 'live')
+             WHERE nth <= ?3 ORDER BY seq LIMIT ?4)
+         ORDER BY seq"
     );
     let mut statement = conn.prepare_cached(&query)?;
-    Ok(statement.query_map(params![channel, account, limit], delivery)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map(params![channel, account, of_chat, limit], delivery)?.collect::<Result<_, _>>()?)
 }
 
 /// One message.

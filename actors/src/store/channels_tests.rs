@@ -32,7 +32,7 @@ fn twice(db: &Db, op: WriteOp) {
 }
 
 fn open(db: &Db) -> Vec<(String, DeliveryState)> {
-    let rows = db.read(|c| open_deliveries(c, "telegram", "default", 10)).unwrap();
+    let rows = db.read(|c| open_deliveries(c, "telegram", "default", (10, 10))).unwrap();
     rows.into_iter().map(|row| (row.id, row.state)).collect()
 }
 
@@ -52,6 +52,20 @@ fn a_message_goes_its_way_once_and_what_is_final_stays() {
     twice(&db, WriteOp::Delivery(message("b", Uncertain)));
     let counts = db.read(|c| delivery_counts(c, "telegram", "default")).unwrap();
     assert_eq!(counts, [("sent".into(), 1), ("uncertain".into(), 1)]);
+}
+
+#[test]
+fn a_chat_that_takes_nothing_leaves_room_for_the_others() {
+    let db = Db::memory().unwrap();
+    let mut rows: Vec<_> = (0..5).map(|n| message(&format!("a{n}"), DeliveryState::Queued)).collect();
+    rows.push(DeliveryRow { address: json!({ "chat": "2" }), ..message("z", DeliveryState::Queued) });
+    twice(&db, WriteOp::Deliver(rows));
+    let ids = |window| {
+        let rows = db.read(|c| open_deliveries(c, "telegram", "default", window)).unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids((2, 10)), ["a0", "a1", "z"]);
+    assert_eq!(ids((2, 2)), ["a0", "a1"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn shown() -> Db {
 }
 
 fn open(db: &Db) -> Vec<(String, String, Value, Option<String>)> {
-    let rows = db.read(|c| open_deliveries(c, "c", "a", 10)).unwrap();
+    let rows = db.read(|c| open_deliveries(c, "c", "a", (10, 10))).unwrap();
     let told = |row: DeliveryRow| (row.id, row.text, row.extra["draft"].clone(), row.platform_id);
     rows.into_iter().map(told).collect()
 }

@@ -59,6 +59,8 @@ pub(super) struct Life {
     /// Why it was killed, once it was.
     pub(super) killed: Option<String>,
     pub(super) recent: VecDeque<Instant>,
+    /// Parked because it ended too often, and nobody has put it aside since.
+    pub(super) given_up: bool,
     since_ms: i64,
     restarts: u32,
     last_exit: Option<Exit>,
@@ -107,6 +109,7 @@ impl Node {
                 order: None,
                 killed: None,
                 recent: VecDeque::new(),
+                given_up: false,
                 since_ms: shared.clock.now_ms(),
                 restarts: 0,
                 last_exit: None,
@@ -173,6 +176,12 @@ impl Node {
     pub fn restarts_left(&self) -> Option<usize> {
         let brought_back = self.spec.restart != Restart::Temporary;
         brought_back.then(|| self.spec.intensity.left(&self.life.lock().recent, Instant::now()))
+    }
+
+    /// Whether it is parked because it ended too often, rather than by order.
+    pub fn is_given_up(&self) -> bool {
+        let life = self.life.lock();
+        life.phase == Phase::Parked && life.given_up
     }
 
     /// How the last incarnation ended.
@@ -280,6 +289,7 @@ impl Node {
         }
         life.order = None;
         life.killed = None;
+        life.given_up = false;
         self.gauge.store(Arc::default());
         self.enter(&mut life, Phase::Starting);
         life.generation

@@ -254,6 +254,7 @@ fn place_order(node: &Arc<Node>, order: Order) -> Option<(u64, Phase)> {
             None
         }
         Phase::Backoff { .. } | Phase::Parked | Phase::Stopped => {
+            life.given_up = false;
             drop(life);
             match order {
                 Order::Restart => start(node),
@@ -360,6 +361,7 @@ fn exited(parent: &Arc<Node>, child: Arc<Node>, stopping: bool) -> News {
         decide(spec.restart, (spec.backoff, spec.intensity), order, exit.kind, &mut life.recent, (now, unit))
     };
     let by_order = child.life.lock().order == Some(Order::Park);
+    child.life.lock().given_up = verdict == Verdict::Park && !by_order;
     child.settle(verdict, now);
     let fate = child.state().0;
     match verdict {

@@ -16,16 +16,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
-/// A platform that keeps what it was sent, and whose channel can be made to end for good.
+/// A platform that keeps what it was sent, and whose channel can be made to end for good, or while it is out of reach.
 struct Bell {
     name: &'static str,
     rung: Mutex<Vec<(String, String)>>,
     cut: watch::Sender<bool>,
+    away: watch::Sender<bool>,
 }
 
 impl Bell {
     fn new(name: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, rung: Mutex::default(), cut: watch::Sender::new(false) })
+        let (cut, away) = (watch::Sender::new(false), watch::Sender::new(false));
+        Arc::new(Self { name, rung: Mutex::default(), cut, away })
     }
 
     /// What it was sent, in its order.
@@ -55,15 +57,19 @@ impl Channel for Rope {
 
     fn run(self: Arc<Self>, _: Account, link: Link, mut orders: Orders) -> BoxFuture<'static, Trouble> {
         Box::pin(async move {
-            let mut cut = self.0.cut.subscribe();
+            let (mut cut, mut away) = (self.0.cut.subscribe(), self.0.away.subscribe());
             let mut beat = interval(Duration::from_secs(5));
             if *cut.borrow() {
                 return Trouble::Fatal("401 Unauthorized: token=hunter2".into());
+            }
+            if *away.borrow() {
+                return Trouble::Retry("no route to it".into());
             }
             let _ = link.say(Heard::Connected(None)).await;
             loop {
                 tokio::select! {
                     _ = cut.changed() => return Trouble::Fatal("401 Unauthorized: token=hunter2".into()),
+                    _ = away.changed() => return Trouble::Retry("the line was cut".into()),
                     order = orders.recv() => match order {
                         None => return Trouble::Retry("stopped".into()),
                         Some(Order::Send(outgoing, done)) => {
@@ -216,6 +222,28 @@ async fn neither_a_crash_nor_a_restart_of_the_process_tells_anything_twice() {
     world.wait(100).await;
     let rung = world.bells[0].rung();
     assert!(rung.len() == 2 && rung[1].contains("is well again"), "{rung:?}");
+    tree::fell(&world.root);
+}
+
+/// The platform is out of reach for longer than an account is tried again and again.
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_platform_was_away_is_back_by_itself() {
+    let world = World::start().await;
+    let account = world.account("bell");
+    world.bells[0].away.send_replace(true);
+    world.wait(600).await;
+    assert!(account.is_given_up() || account.state().0 == NodeState::Restarting, "{:?}", account.state());
+    assert!(world.bells[1].rung()[0].contains("`gateway/channels/bell%2Fdefault` is parked"));
+    world.bells[0].away.send_replace(false);
+    world.wait(90).await;
+    assert_eq!(account.state().0, NodeState::Running);
+    // Who is put aside meanwhile stays there.
+    world.bells[0].away.send_replace(true);
+    world.wait(60).await;
+    assert!(account.command(Command::Park));
+    world.bells[0].away.send_replace(false);
+    world.wait(600).await;
+    assert!(account.state().0 == NodeState::Parked && !account.is_given_up());
     tree::fell(&world.root);
 }
 

@@ -11,7 +11,7 @@ use serenity::model::channel::{Message, Reaction};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Messages of a channel that are fetched after we were away; what was written after these is passed over.
@@ -34,8 +34,8 @@ const MAX_FILES: usize = 10;
 /// What came in.
 pub(super) enum Come {
     Message(Box<Message>),
-    /// A command, a button.
-    Said(Box<Said>),
+    /// A command, a button; and who wants to know when it is durable.
+    Said(Box<Said>, oneshot::Sender<()>),
     Reacted(Box<Reaction>),
 }
 
@@ -126,8 +126,8 @@ impl Inbox {
     }
 
     async fn take(&mut self, come: Come) -> Result<(), Trouble> {
-        let said = match come {
-            Come::Said(said) => *said,
+        let (said, durable) = match come {
+            Come::Said(said, durable) => (*said, Some(durable)),
             Come::Reacted(reaction) => return self.reacted(*reaction).await,
             // It is fetched after what comes before it.
             Come::Message(message) if self.backlog.is_behind(message.channel_id.get()) => return Ok(()),
@@ -137,7 +137,7 @@ impl Inbox {
                     self.backlog.progress.lock().note(channel, id);
                     return Ok(());
                 };
-                said
+                (said, None)
             }
         };
         let (channel, is_kept) = (said.channel, said.is_kept);
@@ -146,7 +146,7 @@ impl Inbox {
             true => Ok(plain.clone()),
             false => self.known.chat(channel).await,
         };
-        match chat {
+        let done = match chat {
             Ok(chat) => self.hand_in(said, &chat).await,
             Err(Failure::Token) => Err(token_refused()),
             Err(failure) if is_kept && failure.may_pass() => {
@@ -155,7 +155,13 @@ impl Inbox {
                 Ok(())
             }
             Err(_) => self.hand_in(said, &plain).await,
+        };
+        if done.is_ok()
+            && let Some(durable) = durable
+        {
+            let _ = durable.send(());
         }
+        done
     }
 
     fn said(&self, message: Message) -> Option<Said> {

@@ -11,9 +11,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use serenity::all::{CommandInteraction, ComponentInteraction, Event, Interaction, Message, Reaction, Ready};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+/// How long it may take until what somebody asked is durable: Discord wants an answer within three seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers that are being given; then what comes waits.
 const MAX_ANSWERS: usize = 64;
 /// Characters of a question that are shown to those who are there, in a message that has room for twice as many.
@@ -115,14 +119,19 @@ impl Switchboard {
         }
     }
 
-    /// Discord wants to be answered within three seconds, and does not say it again.
+    /// Discord does not say it again: it is confirmed when it is durable, or when Discord's patience ends.
     fn hand_on(&self, token: &str, said: Said, reply: Value, answers: &mut JoinSet<()>) {
         let (api, token, id) = (self.api.clone(), token.to_owned(), said.id);
-        let reply = match self.queue.try_send(Come::Said(Box::new(said))) {
-            Ok(()) => reply,
-            Err(_) => say("Too much is going on: please try again.", FOR_ONE),
-        };
-        answers.spawn(answer(api, id, token, reply));
+        let (durable, is_durable) = oneshot::channel();
+        // What finds no room is lost at once.
+        let _ = self.queue.try_send(Come::Said(Box::new(said), durable));
+        answers.spawn(async move {
+            let reply = match timeout(PATIENCE, is_durable).await {
+                Ok(Err(_)) => say("Too much is going on: please try again.", FOR_ONE),
+                Ok(Ok(())) | Err(_) => reply,
+            };
+            answer(api, id, token, reply).await;
+        });
     }
 }
 

@@ -1,16 +1,20 @@
 //! What comes in on a channel enters a session by the same door as what clients say.
 
 use super::super::commands::{self, Command, Typed};
+use super::super::store_refusal;
 use super::{Awaited, Said, awaited};
 use crate::audit;
 use crate::gateway::Wiring;
 use crate::responder::Responder;
 use crate::sessions::{SessionMsg, SessionsMsg, Submission, merge};
+use crate::store;
 use crate::tree::Reply;
 use crabtree_protocol::{Refusal, RunId, SessionKey};
-use serde_json::Value;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a command of a channel may take: those that ask a model take its time.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
@@ -40,23 +44,32 @@ pub(crate) struct Spoken {
     pub priority: i64,
     /// What came with it: type, name and content of each.
     pub files: Vec<(String, Option<String>, Vec<u8>)>,
+    /// How long it is tried where the session does not take it for now.
+    pub patience: Duration,
 }
 
-/// Says it; resolves when it is durable. A command's answer is what it comes back with.
+/// What came of it.
+pub(crate) enum Taken {
+    /// It is an input of its session, and answered like one.
+    In,
+    /// It was a command, and this is its answer.
+    Answered(String),
+    /// The same, once a model has done its part.
+    Answering(BoxFuture<'static, Result<String, Refusal>>),
+}
+
+/// Says it; resolves when it is durable.
 ///
 /// # Errors
-/// The session does not take it, and will not; what passes is waited for.
-pub(crate) async fn said_on_channel(
-    wiring: &Arc<Wiring>,
-    spoken: &Spoken,
-) -> Result<Option<String>, Refusal> {
+/// The session does not take it, and will not; what passes is waited for, for a while.
+pub(crate) async fn said_on_channel(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<Taken, Refusal> {
     let estate = &wiring.store.estate;
     let command = spoken.command.as_deref().and_then(|text| {
         let settings = &estate.config.load().settings.session;
         commands::parse(settings, text).map(|command| (command, text.to_owned()))
     });
     match command {
-        Some(((Command::Stop, _), _)) => stop(wiring, spoken).await.map(Some),
+        Some(((Command::Stop, _), _)) => stop(wiring, spoken).await.map(Taken::Answered),
         Some((command, text)) => {
             let channel = spoken.source.0.split(':').next().unwrap_or_default();
             let key = spoken.key.to_string();
@@ -65,30 +78,62 @@ pub(crate) async fn said_on_channel(
             if let Some(note) = note {
                 note.end(answered.as_ref().map(drop));
             }
-            answered.map(Some)
+            answered
         }
-        None => submit(wiring, spoken).await.map(|()| None),
+        None => submit(wiring, spoken).await,
     }
 }
 
-async fn submit(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<(), Refusal> {
+/// How long something is tried.
+struct Tries {
+    patience: Duration,
+    /// When it was refused first.
+    since: Option<Instant>,
+}
+
+impl Tries {
+    fn of(spoken: &Spoken) -> Self {
+        Self { patience: spoken.patience, since: None }
+    }
+
+    /// Waits before the next one; the refusal, if they were enough. A gateway that takes nothing at the moment is about to
+    /// end or to go on: what is not taken in by then comes again.
+    async fn again(&mut self, wiring: &Wiring, refusal: Refusal) -> Result<(), Refusal> {
+        if !wiring.store.estate.admits() {
+            self.since = None;
+        } else if self.since.get_or_insert_with(Instant::now).elapsed() >= self.patience {
+            return Err(refusal);
+        }
+        tokio::time::sleep(AGAIN).await;
+        Ok(())
+    }
+}
+
+fn out_of_order() -> Refusal {
+    Refusal::failed("this session cannot be reached at the moment; try again later").with_retry(100)
+}
+
+async fn submit(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<Taken, Refusal> {
+    let mut tries = Tries::of(spoken);
     loop {
         let (answer, answered) = Reply::oneshot();
-        match submission(wiring, spoken, answer) {
+        let refusal = match submission(wiring, spoken, answer) {
             Ok(submission) => {
                 let submit = SessionMsg::Submit(Box::new(submission));
                 let _ = wiring.sessions.send(SessionsMsg::To(spoken.key.clone(), submit));
                 match answered.await {
-                    Ok(Ok(_)) => return Ok(()),
-                    // What passes is waited for; what does not is its outcome.
-                    Ok(Err(refusal)) if refusal.retryable != Some(true) => return Err(refusal),
-                    Ok(Err(_)) | Err(_) => {}
+                    Ok(Ok(_)) => return Ok(Taken::In),
+                    Ok(Err(refusal)) => refusal,
+                    Err(_) => out_of_order(),
                 }
             }
-            Err(refusal) if refusal.retryable != Some(true) => return Err(refusal),
-            Err(_) => {}
+            Err(refusal) => refusal,
+        };
+        // What passes is waited for; what does not is its outcome.
+        if refusal.retryable != Some(true) {
+            return Err(refusal);
         }
-        tokio::time::sleep(AGAIN).await;
+        tries.again(wiring, refusal).await?;
     }
 }
 
@@ -113,6 +158,7 @@ fn submission(
 }
 
 async fn stop(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<String, Refusal> {
+    let mut tries = Tries::of(spoken);
     loop {
         let (done, stopped) = Reply::oneshot();
         let abort = SessionMsg::Abort { run_id: None, reason: "stop", done };
@@ -120,7 +166,7 @@ async fn stop(wiring: &Arc<Wiring>, spoken: &Spoken) -> Result<String, Refusal> 
         match stopped.await {
             Ok(runs) if runs.is_empty() => return Ok("⚙️ Nothing is running.".into()),
             Ok(_) => return Ok("⚙️ Agent was aborted.".into()),
-            Err(_) => tokio::time::sleep(AGAIN).await,
+            Err(_) => tries.again(wiring, out_of_order()).await?,
         }
     }
 }
@@ -130,16 +176,37 @@ async fn answer(
     spoken: &Spoken,
     command: (Command, String),
     text: String,
-) -> Result<String, Refusal> {
-    let estate = &wiring.store.estate;
+) -> Result<Taken, Refusal> {
     let from = (spoken.sender.clone(), spoken.who.clone());
     let typed = Typed::new(command, spoken.key.clone(), spoken.run_id.clone(), text, from);
-    let (answer, answered) = Reply::oneshot();
-    let responder = Responder::inside(estate.conns.apart(), answer);
-    commands::answer(wiring.clone(), typed, responder).await;
-    answered.await.unwrap_or_else(|_| Err(Refusal::unavailable(100)))?;
-    match awaited(&wiring.store, &spoken.run_id, COMMAND_LIMIT).await {
-        Awaited::Settled(outcome) => Ok(outcome.text),
-        Awaited::Late | Awaited::Parked => Ok("⚠️ The command was not answered in time.".into()),
+    if typed.is_followed() {
+        return begin_and_say(wiring, spoken, &typed).await;
     }
+    let takes_long = typed.command == Command::Compact;
+    let (answer, answered) = Reply::oneshot();
+    let responder = Responder::inside(wiring.store.estate.conns.apart(), answer);
+    let carried_out = tokio::spawn(commands::answer(wiring.clone(), typed, responder));
+    answered.await.unwrap_or_else(|_| Err(Refusal::unavailable(100)))?;
+    let (store, run_id) = (wiring.store.clone(), spoken.run_id.clone());
+    let told = async move {
+        let _ = carried_out.await;
+        match awaited(&store, &run_id, COMMAND_LIMIT).await {
+            Awaited::Settled(outcome) => Ok(outcome.text),
+            Awaited::Late | Awaited::Parked => Ok("⚠️ The command was not answered in time.".into()),
+        }
+    };
+    if takes_long { Ok(Taken::Answering(Box::pin(told))) } else { told.await.map(Taken::Answered) }
+}
+
+/// The session begins anew with what follows the command, which is a message like any other.
+async fn begin_and_say(wiring: &Arc<Wiring>, spoken: &Spoken, typed: &Typed) -> Result<Taken, Refusal> {
+    let (source, id) = spoken.source.clone();
+    let is_said = wiring.store.read(move |c| store::input_by_source(c, &source, &id)).await;
+    if is_said.map_err(|e| store_refusal(&e))?.is_none() {
+        commands::begin_anew(wiring, typed).await?;
+    }
+    let mut said = Spoken { text: typed.args.clone(), ..spoken.clone() };
+    // What was overheard is told with the next message.
+    said.extra["overheard"] = json!([]);
+    submit(wiring, &said).await
 }

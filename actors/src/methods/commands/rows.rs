@@ -35,7 +35,7 @@ impl Typed {
     }
 
     /// Whether a message follows a command that begins the session anew.
-    pub(super) fn is_followed(&self) -> bool {
+    pub(in crate::methods) fn is_followed(&self) -> bool {
         matches!(self.command, Command::New | Command::Reset) && !self.args.is_empty()
     }
 

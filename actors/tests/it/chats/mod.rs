@@ -157,7 +157,7 @@ impl World {
     fn unrest(&self) -> Vec<String> {
         let mut why: Vec<String> = self.platform.unreceived();
         why.extend(self.query(store::keys_with_backlog));
-        let open = self.query(|c| store::open_deliveries(c, NAME, "default", 100));
+        let open = self.query(|c| store::open_deliveries(c, NAME, "default", (100, 100)));
         why.extend(open.into_iter().map(|row| format!("{} is {:?}: {:?}", row.id, row.state, row.error)));
         why
     }
