@@ -103,6 +103,7 @@ impl Behavior for Account {
                 format!("{threads} threads of it compute without end; it needs a restart of the gateway");
             roster.note(name, |status| {
                 (status.connected, status.fatal, status.last_error) = (false, true, Some(why.clone()));
+                status.passing = false;
             });
             return Err(Fault::new(why));
         }
@@ -278,6 +279,7 @@ impl Account {
         };
         self.args.wiring.store.estate.channels.note(self.name(), |status| {
             (status.connected, status.last_error) = (false, Some(why.clone()));
+            status.passing = false;
         });
         Err(Fault::new(why))
     }

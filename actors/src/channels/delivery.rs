@@ -76,10 +76,8 @@ impl Post {
             Ok(order) => order,
             Err(why) => return self.end(failed(row, &why, self.now())).await,
         };
-        if let Some(tried) = tried_at(&row)
-            && !may_be_sent_again(&row, tried, self.terms, self.now())
-        {
-            return self.end(Delivered { row: in_doubt(row, self.now()), wait: None }).await;
+        if self.is_in_doubt(&row) {
+            return self.give_up(row).await;
         }
         if !self.begin(&mut row).await {
             return Delivered { row, wait: Some(Wait::Longer) };
@@ -88,18 +86,31 @@ impl Post {
         self.end(self.became(row, result)).await
     }
 
+    /// Whether the platform may have a message, and would not know it again.
+    pub fn is_in_doubt(&self, row: &DeliveryRow) -> bool {
+        tried_at(row).is_some_and(|tried| !may_be_sent_again(row, tried, self.terms, self.now()))
+    }
+
+    /// Leaves a message that is in doubt.
+    pub async fn give_up(&self, row: DeliveryRow) -> Delivered {
+        self.end(Delivered { row: in_doubt(row, self.now()), wait: None }).await
+    }
+
     /// Makes it durable that a message is handed over; if that fails it waits.
     pub async fn begin(&self, row: &mut DeliveryRow) -> bool {
         row.state = DeliveryState::Sending;
         row.attempts += 1;
         row.updated_at = self.now();
-        if tried_at(row).is_none() {
+        let is_first = tried_at(row).is_none();
+        if is_first {
             row.extra[TRIED_AT] = json!(row.updated_at);
         }
         if let Err(e) = self.store.write(WriteOp::Delivery(row.clone())).await {
             tracing::warn!(target: "crabtree::channels", "a message waits: {e}");
             row.state = DeliveryState::Queued;
-            not_tried(row);
+            if is_first {
+                not_tried(row);
+            }
             return false;
         }
         self.store.estate.kill_points.reach(KillPoint::DeliveryBegun);

@@ -212,6 +212,9 @@ pub async fn finish(post: &Post, row: DeliveryRow) -> Delivered {
         return if ends { forget(post, row).await } else { post.send(row).await };
     }
     let Ok(to) = Address::deserialize(&row.address) else { return post.misdirected(row).await };
+    if post.is_in_doubt(&row) {
+        return post.give_up(row).await;
+    }
     if !post.begin(&mut row).await {
         return Delivered { row, wait: Some(Wait::Longer) };
     }

@@ -185,13 +185,15 @@ impl Desk {
         let answer = self.answer(envelope, key.as_str());
         // Under a name of its own: the answer's is for the answer.
         let refused = Answer { id: format!("{}:refused", answer.id), ..answer.clone() };
-        let (name, prefix) = (key.to_string(), refused.id.clone());
+        let source = (self.name.source(), format!("{} {key}", envelope.id));
+        let (name, prefix, seen) = (key.to_string(), refused.id.clone(), source.clone());
         let seen = move |c: &store::Connection| {
-            let told = store::deliveries_like(c, &prefix)?;
-            Ok((store::session(c, &name)?, store::overheard(c, &name)?, !told.is_empty()))
+            let was_refused = !store::deliveries_like(c, &prefix)?.is_empty();
+            let is_over = was_refused || store::input_by_source(c, &seen.0, &seen.1)?.is_some();
+            Ok((store::session(c, &name)?, store::overheard(c, &name)?, is_over))
         };
-        let (record, overheard, was_refused) = self.read(seen).await?;
-        if was_refused {
+        let (record, overheard, is_over) = self.read(seen).await?;
+        if is_over {
             return Ok(());
         }
         let Some(priority) = self.priority(envelope, &key, record.as_ref()) else {
@@ -204,7 +206,7 @@ impl Desk {
         let told: Vec<i64> = overheard.iter().map(|(seq, _)| *seq).collect();
         let spoken = Spoken {
             run_id: RunId::from(answer.id.as_str()),
-            source: (self.name.source(), format!("{} {key}", envelope.id)),
+            source: source.clone(),
             text: text(envelope, owner, overheard.iter().map(|(_, heard)| heard)),
             command: owner.then(|| envelope.text.trim().to_owned()),
             sender: self.sender(envelope, owner),
@@ -215,8 +217,9 @@ impl Desk {
             patience: self.patience(&key),
             key,
         };
+        let asked = Instant::now();
         let said = said_on_channel(&self.wiring, &spoken).await;
-        self.note(&spoken.key, said.as_ref().err());
+        self.note(&spoken.key, asked, said.is_ok());
         match said {
             Ok(Taken::In) => Ok(()),
             Ok(Taken::Answered(text)) => self.say_back(&answer, Ok(text)).await,
@@ -230,7 +233,11 @@ impl Desk {
                 });
                 Ok(())
             }
-            Err(refusal) => self.say_back(&refused, Err(refusal)).await,
+            Err(refusal) => {
+                let taken = self.read(move |c| store::input_by_source(c, &source.0, &source.1)).await?;
+                // Or else the session took it, and was lost before it could say so.
+                if taken.is_none() { self.say_back(&refused, Err(refusal)).await } else { Ok(()) }
+            }
         }
     }
 
@@ -240,18 +247,14 @@ impl Desk {
         if worn_out { Duration::ZERO } else { PATIENCE }
     }
 
-    /// Notes whether a session has taken something.
-    fn note(&self, key: &SessionKey, refusal: Option<&Refusal>) {
+    /// Notes whether a session has taken something, or was waited for in vain.
+    fn note(&self, key: &SessionKey, asked: Instant, has_taken: bool) {
         let mut worn_out = self.worn_out.lock();
         worn_out.retain(|_, since| since.elapsed() < WORN_OUT);
-        match refusal {
-            Some(refusal) if refusal.retryable == Some(true) => {
-                worn_out.entry(key.clone()).or_insert_with(Instant::now);
-            }
-            Some(_) => {}
-            None => {
-                worn_out.remove(key);
-            }
+        if has_taken {
+            worn_out.remove(key);
+        } else if asked.elapsed() >= PATIENCE {
+            worn_out.insert(key.clone(), Instant::now());
         }
     }
 
