@@ -355,7 +355,7 @@ impl Due {
     /// A message came back. True if all that was read is through, or all of its chat: there may be more.
     pub fn came_back(&mut self, delivered: Delivered, now: i64) -> bool {
         let Delivered { row, wait } = delivered;
-        let chat = row.address.to_string();
+        let (chat, address) = (row.address.to_string(), row.address.clone());
         self.busy.remove(&chat);
         match wait {
             Some(wait) => {
@@ -363,7 +363,7 @@ impl Due {
                 *failures += 1;
                 let longer = (BACKOFF.0 << (*failures - 1).min(6)).min(BACKOFF.1);
                 let ms = if let Wait::Exactly(ms) = wait { ms } else { longer };
-                self.waits.insert(chat.clone(), now + ms);
+                self.waits.insert(chat, now + ms);
             }
             None => drop(self.failures.remove(&chat)),
         }
@@ -373,7 +373,7 @@ impl Due {
             self.known.remove(&row.id);
             self.settled.insert(row.id);
         }
-        let is_through = || !self.rows.iter().any(|row| row.address.to_string() == chat);
+        let is_through = || !self.rows.iter().any(|row| row.address == address);
         self.rows.is_empty() && self.busy.is_empty() || self.was_cut && is_through()
     }
 
