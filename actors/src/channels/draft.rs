@@ -10,7 +10,7 @@
 //!   except that it is sent by changing the draft: which can be done twice, and so is done again after a kill.
 //! - If the draft cannot be changed (somebody deleted it), the row forgets it, durably, and is sent as a new message.
 //! - Killed in between, when it was handed over and its name is not known: a platform that shows a message once under
-//!   one name ([`Capabilities::idempotent`]) is given it again, and tells. On others the answer is sent as a new
+//!   one name ([`Capabilities::idempotent`]) is given it again, and tells, for as long as it knows it. On others the answer is sent as a new
 //!   message. What may be there of the draft stays: it is a beginning that says so by its end, and never all of an answer.
 //! - A change in the channel's hands is waited for before the answer is sent, and no new one begins then.
 //!
